@@ -1,0 +1,58 @@
+"""Passes over all rows in chunks, so that intermediates stay in the cache."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxad.typing import Array, Batch, PyTree
+
+Carry = TypeVar("Carry", bound=PyTree)
+
+
+def fold(step: Callable[[Carry, Batch], Carry], carry: Carry, rows: Batch, *, chunk: int) -> Carry:
+    """Fold ``step`` over chunks of rows. Every row counts once.
+
+    Where ``chunk`` does not divide the rows the last chunk reaches back; the rows it repeats weigh
+    0 the second time.
+    """
+    total = len(rows.weight)
+    chunk = min(chunk, total)
+
+    def body(i, carry):
+        start = jnp.minimum(i * chunk, total - chunk)
+        taken = jax.tree.map(
+            lambda a: lax.dynamic_slice_in_dim(a, start, chunk), (rows.x, rows.label, rows.weight)
+        )
+        x, label, weight = taken
+        fresh = start + jnp.arange(chunk) >= i * chunk
+        return step(carry, Batch(x, label, jnp.where(fresh, weight, 0), rows.epoch))
+
+    return lax.fori_loop(0, -(-total // chunk), body, carry)
+
+
+def map_rows(
+    function: Callable[[Array], Array], x: Array, *, chunk: int, count: Array | None = None
+) -> Array:
+    """Apply a row-wise function ``[chunk, ...] -> [chunk, ...]`` to ``x`` ``[N, ...]``.
+
+    Args:
+      function: works on each row by itself.
+      x: the rows.
+      chunk: rows at a time.
+      count: how many of the rows are wanted; the outputs of the others are 0. May be traced.
+    """
+    total = len(x)
+    chunk = min(chunk, total)
+    output = jax.eval_shape(function, jax.ShapeDtypeStruct((chunk, *x.shape[1:]), x.dtype))
+    start = jnp.zeros((total, *output.shape[1:]), output.dtype)
+
+    def body(i, done):
+        begin = jnp.minimum(i * chunk, total - chunk)
+        values = function(lax.dynamic_slice_in_dim(x, begin, chunk))
+        return lax.dynamic_update_slice_in_dim(done, values, begin, 0)
+
+    count = total if count is None else count
+    return lax.fori_loop(0, (count + chunk - 1) // chunk, body, start)

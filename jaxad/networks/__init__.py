@@ -1,0 +1,11 @@
+"""Networks: Flax Linen modules and the pure functions that run them."""
+
+from jaxad.networks.dense import ACTIVATIONS as ACTIVATIONS
+from jaxad.networks.dense import MLP as MLP
+from jaxad.networks.dense import Dense as Dense
+from jaxad.networks.modules import apply as apply
+from jaxad.networks.modules import calibrate as calibrate
+from jaxad.networks.modules import count_parameters as count_parameters
+from jaxad.networks.modules import init as init
+from jaxad.networks.normalization import BatchNorm as BatchNorm
+from jaxad.networks.pair import EncoderDecoder as EncoderDecoder

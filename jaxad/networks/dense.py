@@ -1,0 +1,88 @@
+"""Multilayer perceptrons: bias-free encoders, mirrored decoders."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+from jax import lax
+from jax.nn import initializers
+
+from jaxad.networks.normalization import BatchNorm
+from jaxad.typing import Array
+
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the initialiser of the papers' published code.
+fan_in_uniform = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "leaky_relu": jax.nn.leaky_relu,
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "tanh": jax.numpy.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "linear": lambda x: x,
+}
+
+# From this many rows on, activations are kept features first while training: every product of
+# the backward pass then has a layout with a fast kernel on CPU.
+FEATURES_FIRST_ROWS = 128
+
+
+class Dense(nn.Module):
+    """A linear layer for rows ``[B, I]`` or, features first, ``[I, B]``."""
+
+    features: int
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, *, features_first: bool = False) -> Array:
+        """Return ``[B, features]``, or ``[features, B]``."""
+        inputs = x.shape[0] if features_first else x.shape[-1]
+        kernel = self.param("kernel", fan_in_uniform, (inputs, self.features))
+        if features_first:
+            y = lax.dot_general(kernel, x, (((0,), (0,)), ((), ())))
+        else:
+            y = x @ kernel
+        if self.use_bias:
+            bias = self.param("bias", initializers.zeros, (self.features,))
+            y = y + (bias[:, None] if features_first else bias[None, :])
+        return y
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them, and none after the last.
+
+    Attributes:
+      widths: units of each layer, the last one the output (the latent space of an encoder).
+      activation: a name in `ACTIVATIONS`; unbounded ones keep Deep SVDD from collapsing.
+      batch_norm: normalise before each activation, without scale and offset.
+      use_bias: biases. Off by default: with them Deep SVDD can map everything to the centre.
+      output_activation: applied to the last layer.
+    """
+
+    widths: tuple[int, ...]
+    activation: str = "leaky_relu"
+    batch_norm: bool = False
+    use_bias: bool = False
+    output_activation: str = "linear"
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
+        """Map ``[B, D]`` to ``[B, widths[-1]]``."""
+        if x.ndim != 2:
+            raise ValueError(
+                f"an MLP takes rows [B, D], not an array of shape {x.shape}: "
+                "reshape it to two dimensions or use an image network"
+            )
+        activation = ACTIVATIONS[self.activation]
+        features_first = train and x.shape[0] >= FEATURES_FIRST_ROWS
+        if features_first:
+            x = x.T
+        for width in self.widths[:-1]:
+            x = Dense(width, self.use_bias)(x, features_first=features_first)
+            if self.batch_norm:
+                axis = 0 if features_first else -1
+                x = BatchNorm()(x, train=train, weight=weight, feature_axis=axis)
+            x = activation(x)
+        x = Dense(self.widths[-1], self.use_bias)(x, features_first=features_first)
+        x = ACTIVATIONS[self.output_activation](x)
+        return x.T if features_first else x

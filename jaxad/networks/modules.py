@@ -1,0 +1,123 @@
+"""Flax modules as pure functions: initialise, apply, calibrate batch-norm statistics.
+
+The convention for every network is ``module(x, *, train=False, weight=None)``. A module that takes
+only some of these options (a user's own) is called with those it takes.
+"""
+
+import functools
+import inspect
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxad.chunking import fold
+from jaxad.typing import Array, Batch, Key, Params, PyTree
+
+
+@functools.cache
+def _accepted(module_type: type) -> frozenset[str]:
+    parameters = inspect.signature(module_type.__call__).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return frozenset({"train", "weight"})
+    return frozenset(p.name for p in parameters) & {"train", "weight"}
+
+
+def call(module: nn.Module, x: Array, **options) -> Array:
+    """Call a module with those of the options ``train`` and ``weight`` that it takes."""
+    return module(x, **{k: v for k, v in options.items() if k in _accepted(type(module))})
+
+
+def init(module: nn.Module, key: Key, x: Array) -> tuple[Params, PyTree]:
+    """Make a module's parameters and running statistics for rows shaped like ``x``."""
+    params_key, dropout_key = jax.random.split(key)
+    variables = module.init({"params": params_key, "dropout": dropout_key}, x[:1])
+    return variables.get("params", {}), variables.get("batch_stats", {})
+
+
+def apply(
+    module: nn.Module,
+    params: Params,
+    batch_stats: PyTree,
+    x: Array,
+    *,
+    weight: Array | None = None,
+    key: Key | None = None,
+) -> tuple[Array, PyTree]:
+    """Apply a module; with a ``key`` it trains (batch statistics, dropout), without it evaluates.
+
+    Returns:
+      The output and the updated running statistics (unchanged in evaluation).
+    """
+    variables = {"params": params, "batch_stats": batch_stats}
+    if key is None:
+        return module.apply(variables, x, method=functools.partial(call, train=False)), batch_stats
+    output, updated = module.apply(
+        variables,
+        x,
+        method=functools.partial(call, train=True, weight=weight),
+        rngs={"dropout": key},
+        mutable=["batch_stats"],
+    )
+    return output, updated.get("batch_stats", batch_stats)
+
+
+def calibrate(
+    module: nn.Module, params: Params, batch_stats: PyTree, rows: Batch, *, chunk: int
+) -> PyTree:
+    """Set the running statistics to those of all rows, in one pass over chunks.
+
+    Chunk means and variances combine by the law of total variance, so a layer's statistics are
+    exact for the inputs it saw; deeper layers see their chunk's normalisation, as in training.
+
+    Args:
+      module: the network; only `jaxad.networks.BatchNorm` layers are calibrated.
+      params: its parameters.
+      batch_stats: its running statistics, returned as they are if there is nothing to calibrate.
+      rows: ``[N, ...]``; padding rows weigh 0.
+      chunk: rows per chunk.
+    """
+    if not jax.tree.leaves(batch_stats):
+        return batch_stats
+
+    def moments(batch: Batch) -> PyTree:
+        _, updated = module.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch.x,
+            method=functools.partial(call, train=True, weight=batch.weight),
+            rngs={"dropout": jax.random.key(0)},
+            mutable=["moments"],
+        )
+        return updated.get("moments", {})
+
+    def add(carry: PyTree, batch: Batch) -> PyTree:
+        total, layers = carry
+        added = jnp.sum(batch.weight)
+        share = added / jnp.maximum(total + added, 1e-12)
+
+        def merge(old: dict, new: dict) -> dict:
+            shift = new["mean"] - old["mean"]
+            between = share * (1 - share) * jnp.square(shift)
+            within = (1 - share) * old["variance"] + share * new["variance"]
+            return {"mean": old["mean"] + share * shift, "variance": within + between}
+
+        is_layer = lambda node: isinstance(node, dict) and "variance" in node  # noqa: E731
+        return total + added, jax.tree.map(merge, layers, moments(batch), is_leaf=is_layer)
+
+    layers = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(moments, rows)
+    )
+    _, layers = fold(add, (jnp.float32(0), layers), rows, chunk=chunk)
+    return _overlay(batch_stats, layers)
+
+
+def _overlay(base: PyTree, new: PyTree) -> PyTree:
+    """``base`` with the leaves that ``new`` has."""
+    if not isinstance(base, dict):
+        return new
+    return {k: _overlay(v, new[k]) if k in new else v for k, v in base.items()}
+
+
+def count_parameters(params: Params) -> int:
+    """The number of trained numbers in ``params``."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,10 @@
+"""Training: one engine that compiles whole runs of any objective."""
+
+from jaxad.training.compilation import Stopwatch as Stopwatch
+from jaxad.training.recipe import OPTIMIZERS as OPTIMIZERS
+from jaxad.training.recipe import Recipe as Recipe
+from jaxad.training.run import NonFiniteError as NonFiniteError
+from jaxad.training.run import Result as Result
+from jaxad.training.run import fit as fit
+from jaxad.training.scoring import apply_rows as apply_rows
+from jaxad.training.scoring import score as score

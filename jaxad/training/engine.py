@@ -1,0 +1,228 @@
+"""The engine: one compiled run of any objective. It knows no paper.
+
+A run is a loop over epochs and, inside it, a loop over steps, compiled once for each structure of
+objective and recipe and each padded shape. Row count, epochs, rates and seeds are traced, so none
+of them compiles again. Python wakes between groups of epochs, for the progress bar and to stop a
+run that no longer gets anywhere.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+
+from jaxad import chunking
+from jaxad.training import batching, recipe
+from jaxad.training.recipe import Recipe
+from jaxad.typing import Array, Batch, Key, Objective, Params, PyTree, Stats
+
+HISTORY = 64  # epochs per call at most: the size of the record that comes back
+
+
+@struct.dataclass
+class Best:
+    """The best epoch so far, kept where a recipe has patience."""
+
+    params: Params
+    stats: Stats
+    loss: Array
+    epoch: Array
+
+
+@struct.dataclass
+class State:
+    """All that a run carries from step to step.
+
+    Attributes:
+      params: the networks' parameters.
+      stats: what is fitted without a gradient.
+      opt_state: the optimizer's.
+      key: the run's key; epochs and steps fold their number into it.
+      epoch: epochs done.
+      step: steps done, skipped ones included.
+      skipped: steps skipped because loss or gradient was not finite.
+      streak: how many of them in a row, now.
+      waited: epochs since the last improvement.
+      best: the best epoch, or None without patience.
+    """
+
+    params: Params
+    stats: Stats
+    opt_state: PyTree
+    key: Key
+    epoch: Array
+    step: Array
+    skipped: Array
+    streak: Array
+    waited: Array
+    best: Best | None
+
+
+@jax.jit
+def refresh(objective: Objective, params: Params, stats: Stats, rows: Batch, first: Array) -> Stats:
+    """The objective's exact pass over all rows."""
+    return objective.refresh(params, stats, rows, first=first)
+
+
+# Drawing parameters happens once and is mostly compilation: not worth optimised code.
+@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+def initialise(objective: Objective, key: Key, x: Array) -> tuple[Params, Stats]:
+    """The objective's parameters and statistics."""
+    return objective.init(jax.random.fold_in(key, 0), x)
+
+
+@jax.jit
+def start(how: Recipe, key: Key, params: Params, stats: Stats) -> State:
+    """The state before the first step."""
+    zero = jnp.int32(0)
+    best = None
+    if how.patience is not None:
+        best = Best(params, stats, jnp.float32(jnp.inf), zero)
+    opt_state = recipe.optimizer(how).init(params)
+    run_key = jax.random.fold_in(key, 1)
+    return State(params, stats, opt_state, run_key, zero, zero, zero, zero, zero, best)
+
+
+def running(how: Recipe, state: State) -> Array:
+    """Whether another epoch is due."""
+    due = (state.epoch < how.epochs) & (state.streak < how.max_skipped)
+    return due if how.patience is None else due & (state.waited < how.patience)
+
+
+@partial(jax.jit, donate_argnames="state")
+def train(
+    objective: Objective,
+    how: Recipe,
+    state: State,
+    rows: Batch,
+    count: Array,
+    validation: Batch | None,
+    epochs: Array,
+) -> tuple[State, dict[str, Array]]:
+    """Train at most ``epochs`` more epochs, and at most `HISTORY`.
+
+    Args:
+      objective: what for.
+      how: the recipe.
+      state: where the run stands; its memory is reused.
+      rows: all rows, padded.
+      count: how many of them are real; they come first.
+      validation: rows for the validation loss, padded; or None.
+      epochs: how many epochs, scalar.
+
+    Returns:
+      The new state, and for each epoch done a record: ``loss``, ``learning_rate``, ``skipped``
+      and with validation rows ``validation_loss``, each ``[HISTORY]``, zeros beyond the last.
+    """
+    names = ["loss", "learning_rate", "skipped"]
+    if validation is not None:
+        names.append("validation_loss")
+    begin = state.epoch
+    until = begin + jnp.minimum(epochs, HISTORY)
+
+    def body(carry):
+        state, history = carry
+        at = state.epoch - begin
+        state, record = _epoch(objective, how, state, rows, count, validation)
+        return state, {name: history[name].at[at].set(record[name]) for name in names}
+
+    def due(carry):
+        return running(how, carry[0]) & (carry[0].epoch < until)
+
+    return lax.while_loop(due, body, (state, {name: jnp.zeros(HISTORY) for name in names}))
+
+
+def _epoch(
+    objective: Objective,
+    how: Recipe,
+    state: State,
+    rows: Batch,
+    count: Array,
+    validation: Batch | None,
+) -> tuple[State, dict[str, Array]]:
+    size = how.batch_size
+    rounds = batching.rounds_for(len(rows.weight))
+    draw = batching.round_keys(state.key, state.epoch, count, rounds)
+    epoch = state.epoch.astype(jnp.float32)
+
+    def body(i, carry):
+        state, total, weight = carry
+        position = i * size + jnp.arange(size)
+        real = position < count
+        at = batching.shuffle(jnp.where(real, position, 0), *draw, count)
+        take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
+        batch_weight = jnp.where(real, take(rows.weight), 0)
+        batch = Batch(take(rows.x), take(rows.label), batch_weight, epoch)
+        state, loss, finite = _step(objective, how, state, batch, jax.random.fold_in(state.key, state.step))
+        counted = jnp.where(finite, jnp.sum(batch_weight), 0)
+        return state, total + jnp.where(finite, loss, 0) * counted, weight + counted
+
+    before = state.skipped
+    zero = jnp.float32(0)
+    rate = recipe.learning_rate(how, epoch, state.step)
+    steps = (count + size - 1) // size
+    state, total, weight = lax.fori_loop(0, steps, body, (state, zero, zero))
+    record = {
+        "loss": jnp.where(weight > 0, total / jnp.maximum(weight, 1e-12), jnp.nan),
+        "learning_rate": rate,
+        "skipped": (state.skipped - before).astype(jnp.float32),
+    }
+    watched = record["loss"]
+    if validation is not None:
+        watched = _validate(objective, state, validation, size)
+        record["validation_loss"] = watched
+    if state.best is not None:
+        better = watched < state.best.loss - how.min_delta
+        best = Best(state.params, state.stats, watched, state.epoch)
+        state = state.replace(
+            best=_choose(better, best, state.best), waited=jnp.where(better, 0, state.waited + 1)
+        )
+    return state.replace(epoch=state.epoch + 1), record
+
+
+def _step(
+    objective: Objective, how: Recipe, state: State, batch: Batch, key: Key
+) -> tuple[State, Array, Array]:
+    total = jnp.maximum(jnp.sum(batch.weight), 1e-12)
+
+    def mean_loss(params):
+        values, stats = objective.loss(params, state.stats, batch, key)
+        return jnp.sum(values * batch.weight) / total, stats
+
+    (loss, stats), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient, squared=True))
+    update, opt_state = recipe.optimizer(how).update(gradient, state.opt_state, state.params)
+    rate = recipe.learning_rate(how, batch.epoch, state.step)
+    params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
+    params, stats, opt_state = _choose(
+        finite, (params, stats, opt_state), (state.params, state.stats, state.opt_state)
+    )
+    state = state.replace(
+        params=params,
+        stats=stats,
+        opt_state=opt_state,
+        step=state.step + 1,
+        skipped=state.skipped + ~finite,
+        streak=jnp.where(finite, 0, state.streak + 1),
+    )
+    return state, loss, finite
+
+
+def _validate(objective: Objective, state: State, rows: Batch, size: int) -> Array:
+    """The weighted mean loss of the validation rows, in evaluation mode."""
+
+    def add(carry, batch):
+        total, weight = carry
+        values, _ = objective.loss(state.params, state.stats, batch, None)
+        return total + jnp.sum(values * batch.weight), weight + jnp.sum(batch.weight)
+
+    total, weight = chunking.fold(add, (jnp.float32(0), jnp.float32(0)), rows, chunk=size)
+    return total / jnp.maximum(weight, 1e-12)
+
+
+def _choose(condition: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)

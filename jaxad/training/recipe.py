@@ -1,0 +1,126 @@
+"""How an objective is trained: rates, schedules, sizes, stopping."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from jaxad.typing import Array, Params, PyTree
+
+OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
+    "adam": optax.scale_by_adam,
+    "amsgrad": optax.scale_by_amsgrad,
+    "sgd": optax.identity,
+}
+
+
+@struct.dataclass
+class Recipe:
+    """How an objective is trained. Numbers are leaves: another value does not compile again.
+
+    Attributes:
+      epochs: leaf, passes over the rows.
+      batch_size: rows per step; the last batch of an epoch holds what is left.
+      learning_rate: leaf.
+      milestones: leaves, epochs (counted from 0) from which on the rate is multiplied by
+        ``milestone_factor``, once for each.
+      milestone_factor: leaf.
+      time_decay: leaf, the rate is divided by ``1 + time_decay * step``.
+      weight_decay: leaf or None, added to the gradient before Adam (coupled L2: what the papers'
+        PyTorch code does). Biases and scales do not decay.
+      decoupled_weight_decay: leaf or None, added after Adam (AdamW, Loshchilov & Hutter 2019).
+      clip_norm: leaf or None, the largest global norm of a gradient.
+      patience: leaf or None, epochs without improvement of the validation loss (without validation
+        rows: of the training loss) after which training stops and the best epoch's weights are
+        restored.
+      min_delta: leaf, how much lower a loss must be to count as an improvement.
+      max_skipped: leaf, consecutive steps that may be skipped because their loss or gradient is
+        not finite before the run ends.
+      optimizer: a name in `OPTIMIZERS`, or a function that returns an optax transformation
+        without a learning rate, such as ``optax.scale_by_lion``.
+    """
+
+    epochs: Any = 50.0
+    batch_size: int = struct.field(pytree_node=False, default=128)
+    learning_rate: Any = 1e-3
+    milestones: tuple = ()
+    milestone_factor: Any = 0.1
+    time_decay: Any = 0.0
+    weight_decay: Any = None
+    decoupled_weight_decay: Any = None
+    clip_norm: Any = None
+    patience: Any = None
+    min_delta: Any = 0.0
+    max_skipped: Any = 50.0
+    optimizer: str | Callable[[], optax.GradientTransformation] = struct.field(
+        pytree_node=False, default="adam"
+    )
+
+    def check(self) -> None:
+        """Raise a ValueError that names the first field out of range."""
+        at_least_zero = "epochs", "time_decay", "min_delta"
+        optional = "weight_decay", "decoupled_weight_decay"
+        for name in (*at_least_zero, *optional):
+            _check_number(name, getattr(self, name), low=0, optional=name in optional)
+        for name in ("learning_rate", "milestone_factor", "max_skipped", "clip_norm", "patience"):
+            optional = name in ("clip_norm", "patience")
+            _check_number(name, getattr(self, name), low=0, strict=True, optional=optional)
+        for milestone in self.milestones:
+            _check_number("milestones", milestone, low=0)
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size!r} is not a positive whole number")
+        if not callable(self.optimizer) and self.optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"optimizer={self.optimizer!r} is unknown: choose one of {sorted(OPTIMIZERS)} or "
+                "give a function that returns an optax transformation"
+            )
+
+
+def _check_number(
+    name: str, value: Any, *, low: float, strict: bool = False, optional: bool = False
+) -> None:
+    if value is None and optional:
+        return
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r} is not a number") from None
+    if not math.isfinite(number) or number < low or (strict and number == low):
+        bound = f"greater than {low}" if strict else f"at least {low}"
+        raise ValueError(f"{name}={value!r} must be finite and {bound}")
+
+
+def as_leaves(tree: PyTree) -> PyTree:
+    """The numbers of an objective or recipe as float32 arrays, so that none compiles again."""
+    return jax.tree.map(lambda number: np.asarray(number, np.float32), tree)
+
+
+def optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """The recipe's gradient transformation, without the learning rate."""
+    chain = []
+    if recipe.clip_norm is not None:
+        chain.append(optax.clip_by_global_norm(recipe.clip_norm))
+    if recipe.weight_decay is not None:
+        chain.append(optax.add_decayed_weights(recipe.weight_decay, _is_kernel))
+    chosen = recipe.optimizer
+    chain.append(chosen() if callable(chosen) else OPTIMIZERS[chosen]())
+    if recipe.decoupled_weight_decay is not None:
+        chain.append(optax.add_decayed_weights(recipe.decoupled_weight_decay, _is_kernel))
+    return optax.chain(*chain)
+
+
+def learning_rate(recipe: Recipe, epoch: Array, step: Array) -> Array:
+    """The rate of a step: milestones by epoch, time decay by step."""
+    rate = recipe.learning_rate / (1 + recipe.time_decay * step)
+    for milestone in recipe.milestones:
+        rate = rate * jnp.where(epoch >= milestone, recipe.milestone_factor, 1)
+    return rate
+
+
+def _is_kernel(params: Params) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

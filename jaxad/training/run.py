@@ -1,0 +1,149 @@
+"""`fit`: a run from rows to a trained model."""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from jaxad.training import engine
+from jaxad.training.batching import as_rows, bucket, pad_rows
+from jaxad.training.compilation import Stopwatch
+from jaxad.training.recipe import Recipe, as_leaves
+from jaxad.typing import Batch, Key, Objective, Params, Stats
+
+
+class NonFiniteError(RuntimeError):
+    """Training met steps that are not finite, one after the other."""
+
+
+class Result(NamedTuple):
+    """A trained model and how the training went.
+
+    Attributes:
+      params: the networks' parameters; the best epoch's where the recipe has patience.
+      stats: what is fitted without a gradient, exact for ``params``.
+      history: for each epoch ``loss``, ``learning_rate``, ``skipped`` and with validation rows
+        ``validation_loss``; numpy ``[epochs done]``.
+      best_epoch: the epoch that was restored, or None.
+      steps: steps done.
+      skipped: how many of them were skipped because loss or gradient was not finite.
+      compilations: programs compiled in this call.
+      compile_seconds: the time that took.
+      run_seconds: the rest of the call.
+    """
+
+    params: Params
+    stats: Stats
+    history: dict[str, np.ndarray]
+    best_epoch: int | None
+    steps: int
+    skipped: int
+    compilations: int
+    compile_seconds: float
+    run_seconds: float
+
+
+def fit(
+    objective: Objective,
+    recipe: Recipe,
+    key: Key,
+    rows: Any,
+    *,
+    validation: Any = None,
+    initial: tuple[Params, Stats] | None = None,
+    progress: bool = False,
+) -> Result:
+    """Train an objective by a recipe.
+
+    Args:
+      objective: what for, see `jaxad.typing.Objective`.
+      recipe: how.
+      key: a typed key, consumed.
+      rows: a `Batch` or an array ``[N, ...]``.
+      validation: rows, a `Batch` or an array, for the validation loss of each epoch; batches of it
+        are evaluated, never trained on.
+      initial: parameters and statistics to start from instead of ``objective.init``: a pretrained
+        encoder.
+      progress: show a progress bar.
+
+    Raises:
+      ValueError: for rows or a recipe out of range, before anything is compiled.
+      NonFiniteError: if ``recipe.max_skipped`` steps in a row, or all of them, are not finite.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> x = np.random.default_rng(0).normal(size=(200, 4))
+      >>> objective = objectives.DeepSVDD(networks.MLP((16, 8)))
+      >>> result = training.fit(objective, training.Recipe(epochs=5), jax.random.key(0), x)
+      >>> training.score(objective, result.params, result.stats, x).shape
+      (200,)
+    """
+    recipe.check()
+    data = rows if isinstance(rows, Batch) else as_rows(rows)
+    held_out = validation if isinstance(validation, Batch | None) else as_rows(validation)
+    with Stopwatch() as watch:
+        objective, how = as_leaves((objective, recipe))
+        count = len(data.x)
+        padded = pad_rows(data, bucket(count))
+        if held_out is not None:
+            held_out = pad_rows(held_out, bucket(len(held_out.x)))
+        params, stats = initial or engine.initialise(objective, key, data.x[:1])
+        stats = engine.refresh(objective, params, stats, padded, np.bool_(True))
+        state = engine.start(how, key, params, stats)
+        state, history = _epochs(objective, how, state, padded, count, held_out, progress)
+        best = state.best
+        params, stats = (best or state).params, (best or state).stats
+        stats = engine.refresh(objective, params, stats, padded, np.bool_(False))
+        jax.block_until_ready((params, stats))
+    return Result(
+        params=params,
+        stats=stats,
+        history=history,
+        best_epoch=None if best is None else int(best.epoch),
+        steps=int(state.step),
+        skipped=int(state.skipped),
+        compilations=watch.compilations,
+        compile_seconds=watch.compile_seconds,
+        run_seconds=watch.run_seconds,
+    )
+
+
+def _epochs(objective, how, state, rows, count, validation, progress):
+    """Groups of epochs, each long enough to be worth a look (about a quarter of a second)."""
+    total = int(how.epochs)
+    records: list[dict[str, np.ndarray]] = []
+    done, group = 0, 1 if progress else min(total, engine.HISTORY)
+    with tqdm(total=total, unit="epoch", disable=not progress, leave=False) as bar:
+        while done < total:
+            began = time.perf_counter()
+            state, record = engine.train(
+                objective, how, state, rows, np.int32(count), validation, np.int32(group)
+            )
+            epoch = int(state.epoch)
+            records.append({k: np.asarray(v)[: epoch - done] for k, v in record.items()})
+            bar.update(epoch - done)
+            bar.set_postfix(loss=f"{records[-1]['loss'][-1]:.4g}")
+            done = epoch
+            if len(records[-1]["loss"]) < group:
+                break
+            seconds = time.perf_counter() - began
+            if progress:
+                group = int(np.clip(group * 0.25 / seconds, 1, engine.HISTORY))
+            group = min(group, total - done)
+    _raise_if_stuck(how, state)
+    names = records[0] if records else ("loss", "learning_rate", "skipped")
+    empty = [np.zeros(0, np.float32)]
+    return state, {k: np.concatenate([r[k] for r in records] or empty) for k in names}
+
+
+def _raise_if_stuck(how: Recipe, state: engine.State) -> None:
+    steps, skipped, streak = int(state.step), int(state.skipped), int(state.streak)
+    if skipped and (streak >= float(how.max_skipped) or skipped == steps):
+        raise NonFiniteError(
+            f"{streak} steps in a row had a loss or gradient that is not finite (step {steps} of "
+            f"the run, learning_rate={float(how.learning_rate):g}). Lower learning_rate, set "
+            "clip_norm (5 is a good start), or scale the inputs"
+        )
