@@ -9,3 +9,5 @@ from jaxad.networks.modules import count_parameters as count_parameters
 from jaxad.networks.modules import init as init
 from jaxad.networks.normalization import BatchNorm as BatchNorm
 from jaxad.networks.pair import EncoderDecoder as EncoderDecoder
+from jaxad.networks.build import IMAGES as IMAGES
+from jaxad.networks.build import TABULAR as TABULAR

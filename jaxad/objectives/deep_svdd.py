@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -38,8 +39,11 @@ class DeepSVDD:
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Make the encoder; the centre is set by `refresh` before the first step."""
-        params, batch_stats = networks.init(self.encoder, key, x)
-        z, _ = networks.apply(self.encoder, params, batch_stats, x[:1])
+        return self.from_encoder(*networks.init(self.encoder, key, x), x)
+
+    def from_encoder(self, params: Params, batch_stats: Any, x: Array) -> tuple[Params, Stats]:
+        """Start from an encoder's parameters and running statistics, pretrained or not."""
+        z = jax.eval_shape(lambda: networks.apply(self.encoder, params, batch_stats, x[:1])[0])
         centre = jnp.zeros(z.shape[-1], z.dtype)
         return params, {"batch_stats": batch_stats, "centre": centre, "radius": jnp.float32(0)}
 

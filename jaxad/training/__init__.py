@@ -1,5 +1,6 @@
 """Training: one engine that compiles whole runs of any objective."""
 
+from jaxad.training.batching import as_rows as as_rows
 from jaxad.training.compilation import Stopwatch as Stopwatch
 from jaxad.training.recipe import OPTIMIZERS as OPTIMIZERS
 from jaxad.training.recipe import Recipe as Recipe

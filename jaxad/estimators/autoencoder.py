@@ -1,0 +1,133 @@
+"""Autoencoders as a scikit-learn estimator."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxad import objectives
+from jaxad.estimators.base import Detector
+from jaxad.estimators.checks import check_interval
+from jaxad.networks import build
+
+
+class AutoEncoder(Detector):
+    """Reconstruct normal rows through a bottleneck; the anomaly score is the mean squared error.
+
+    Dense (``network="mlp"``) or convolutional (``"conv"``, ``"lenet"`` and the papers' networks).
+
+    Args:
+      noise: standard deviation of Gaussian noise added to the scaled input in training (a
+        denoising autoencoder); 0 for none.
+      network: ``"mlp"``, ``"conv"``, ``"lenet"``, one of the papers' ``"mnist_lenet"``,
+        ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
+      decoder: with a Flax module as ``network``, the module that maps ``[B, L]`` back.
+      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
+      latent_dim: L; None is the network's own.
+      batch_norm: batch normalisation in an MLP (image networks have their own).
+      epochs: a number, or ``"auto"``: about 2,000 steps, 8,000 above 12,000 rows. 0 leaves the
+        network untrained (a control).
+      batch_size: rows per step.
+      learning_rate: of Adam.
+      time_decay: the rate is divided by ``1 + time_decay * step``.
+      weight_decay: coupled L2.
+      milestones: epochs from which on the rate is a tenth.
+      clip_norm: largest gradient norm, or None.
+      validation_fraction: share of the rows held out for ``history_["validation_loss"]``.
+      patience: epochs without improvement before stopping and restoring the best, or None.
+      scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
+        ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
+      contamination: share of the training rows above the threshold, in [0, 0.5].
+      random_state: an int for the same result again, a numpy generator, or None.
+      verbose: show a progress bar.
+
+    Attributes:
+      threshold_: scores above it are anomalies. May be assigned.
+      history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
+      params_: parameters of ``encoder`` and ``decoder``.
+      stats_: their ``batch_stats``.
+      n_features_in_: number of features.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxad import AutoEncoder
+      >>> X = np.random.default_rng(0).normal(size=(200, 4))
+      >>> detector = AutoEncoder(epochs=5, random_state=0).fit(X)
+      >>> detector.reconstruct(X).shape
+      (200, 4)
+    """
+
+    def __init__(
+        self,
+        *,
+        noise: float = 0.5,
+        network: Any = "mlp",
+        decoder: Any = None,
+        hidden: tuple[int, ...] | None = None,
+        latent_dim: int | None = None,
+        batch_norm: bool = False,
+        epochs: int | str = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        time_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        milestones: tuple[int, ...] = (),
+        clip_norm: float | None = None,
+        validation_fraction: float = 0.0,
+        patience: int | None = None,
+        scaler: str = "auto",
+        contamination: float = 0.1,
+        random_state: Any = None,
+        verbose: bool = False,
+    ):
+        self.noise = noise
+        self.network = network
+        self.decoder = decoder
+        self.hidden = hidden
+        self.latent_dim = latent_dim
+        self.batch_norm = batch_norm
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.time_decay = time_decay
+        self.weight_decay = weight_decay
+        self.milestones = milestones
+        self.clip_norm = clip_norm
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.scaler = scaler
+        self.contamination = contamination
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Reconstructions in the units and the shape of ``X`` (images ``[N, H, W, C]``)."""
+        return self.scaler_.inverse(self._apply("reconstruct", X))
+
+    def _steps(self, rows: int) -> int:
+        return 8000 if rows > 12_000 else 2000
+
+    def _recipe(self, rows: int):
+        return super()._recipe(rows).replace(time_decay=self.time_decay)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_interval("noise", self.noise, 0, math.inf, closed="left")
+        check_interval("time_decay", self.time_decay, 0, math.inf, closed="left")
+        if not isinstance(self.network, str) and self.decoder is None:
+            raise ValueError(
+                "decoder=None: a Flax module as network needs the Flax module that maps its "
+                "latent vectors back to rows"
+            )
+
+    def _objective(self, shape: tuple[int, ...]) -> objectives.AutoEncoder:
+        options = {
+            "hidden": self.hidden,
+            "latent_dim": self.latent_dim,
+            "batch_norm": self.batch_norm,
+            "use_bias": True,
+            "activation": "relu",
+        }
+        decoder = self.decoder or build.decoder(self.network, shape, **options)
+        encoder = build.encoder(self.network, shape, **options)
+        return objectives.AutoEncoder(encoder, decoder, noise=self.noise or None)

@@ -1,0 +1,198 @@
+"""What every detector shares: scikit-learn's face on an objective, a recipe and the engine."""
+
+import math
+import warnings
+from typing import Any, Self
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from jaxad import training
+from jaxad.estimators import storage
+from jaxad.estimators.checks import (
+    check_choice,
+    check_interval,
+    check_positive_int,
+    check_rows,
+    seed_from,
+)
+from jaxad.estimators.scaling import SCALERS, fit_scaler
+from jaxad.networks import TABULAR
+from jaxad.typing import Batch, Key, Objective
+
+
+def key_from(seed: int, stream: int = 0) -> Key:
+    """A typed key for one purpose (``stream``) of a seed; nothing is compiled for it."""
+    words = np.random.SeedSequence([seed, stream]).generate_state(2)
+    return jax.random.wrap_key_data(words)
+
+
+class CollapseWarning(UserWarning):
+    """All rows have the same score: the network learnt a constant, or never saw a difference."""
+
+
+class Detector(OutlierMixin, BaseEstimator):
+    """A deep anomaly detector with scikit-learn's conventions.
+
+    ``anomaly_score`` is what everything derives from: higher = more anomalous. ``score_samples``
+    is its negative, ``decision_function = score_samples - offset_``, and ``predict`` its sign:
+    +1 normal, -1 anomaly. ``contamination`` sets only the threshold, which may be changed after
+    fitting by assigning ``threshold_``. A detector that takes no labels ignores ``y``.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on ``X``.
+
+        Args:
+          X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network.
+          y: ignored by detectors that take no labels.
+
+        Raises:
+          ValueError: an argument or a value in X cannot be used; before anything is compiled.
+          jaxad.NonFiniteError: training met steps that are not finite, one after the other.
+        """
+        self._check_parameters()
+        seed = seed_from(self.random_state)
+        rows = check_rows(X, images=self._takes_images(), estimator=self, reset=True)
+        label = self._labels(y, len(rows))
+        scaler = fit_scaler(self.scaler, rows)
+        x = scaler(rows)
+        objective = self._objective(x.shape[1:])
+        train, held_out = self._validation_split(len(x), seed)
+        with training.Stopwatch() as watch:
+            result = self._train(
+                objective,
+                seed,
+                training.as_rows(x[train], label[train]),
+                training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
+            )
+            score = training.score(objective, result.params, result.stats, x).astype(np.float64)
+        self.scaler_ = scaler
+        self.objective_ = objective
+        self.params_ = result.params
+        self.stats_ = result.stats
+        self.history_ = result.history
+        self.best_epoch_ = result.best_epoch
+        self.n_steps_ = result.steps
+        self.n_skipped_ = result.skipped
+        self.compile_seconds_ = watch.compile_seconds
+        self.fit_seconds_ = watch.run_seconds
+        self.threshold_ = float(np.quantile(score, 1 - self.contamination))
+        self._warn_if_collapsed(x, score)
+        return self
+
+    def anomaly_score(self, X: Any) -> np.ndarray:
+        """Anomaly scores ``[N]``, higher = more anomalous; a row's never depends on its company."""
+        return self._apply("score", X).astype(np.float64)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Negative anomaly scores ``[N]``: higher = more normal, scikit-learn's convention."""
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """``score_samples(X) - offset_``: negative for anomalies."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """+1 for normal rows, -1 for anomalies: those scoring above ``threshold_``."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Latent vectors ``[N, L]``."""
+        return self._apply("transform", X)
+
+    def save(self, path: Any) -> None:
+        """Write the fitted detector to one file, which `jaxad.load` reads. Written atomically."""
+        check_is_fitted(self)
+        storage.save(self, path)
+
+    @property
+    def offset_(self) -> float:
+        """``-threshold_``: what ``decision_function`` subtracts."""
+        return -self.threshold_
+
+    def _objective(self, shape: tuple[int, ...]) -> Objective:
+        """The objective for rows of this shape."""
+        raise TypeError(f"{type(self).__name__} does not say what it is trained for")
+
+    def _recipe(self, rows: int) -> training.Recipe:
+        return training.Recipe(
+            epochs=self._epochs(rows),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            milestones=tuple(self.milestones),
+            weight_decay=self.weight_decay or None,
+            clip_norm=self.clip_norm,
+            patience=self.patience,
+        )
+
+    def _steps(self, rows: int) -> int:
+        """What ``epochs="auto"`` aims at."""
+        del rows
+        return 1000
+
+    def _epochs(self, rows: int) -> int:
+        if self.epochs != "auto":
+            return self.epochs
+        return max(1, round(self._steps(rows) / math.ceil(rows / self.batch_size)))
+
+    def _train(
+        self, objective: Any, seed: int, rows: Batch, held_out: Batch | None
+    ) -> training.Result:
+        return training.fit(
+            objective,
+            self._recipe(len(rows.x)),
+            key_from(seed),
+            rows,
+            validation=held_out,
+            progress=bool(self.verbose),
+        )
+
+    def _labels(self, y: Any, count: int) -> np.ndarray:
+        del y
+        return np.zeros(count, np.int32)
+
+    def _takes_images(self) -> bool:
+        return self.network not in TABULAR if isinstance(self.network, str) else False
+
+    def _validation_split(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        held_out = int(round(count * self.validation_fraction))
+        if count - held_out < 1:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} leaves none of {count} rows to "
+                "train on: lower it"
+            )
+        order = np.random.default_rng(seed).permutation(count) if held_out else np.arange(count)
+        return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+    def _apply(self, method: str, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        rows = check_rows(X, images=self._takes_images(), estimator=self, reset=False)
+        x = self.scaler_(rows)
+        return training.apply_rows(method, self.objective_, self.params_, self.stats_, x)
+
+    def _check_parameters(self) -> None:
+        if self.epochs != "auto":
+            check_interval("epochs", self.epochs, 0, math.inf, closed="left")
+        check_positive_int("batch_size", self.batch_size)
+        check_interval("learning_rate", self.learning_rate, 0, math.inf, closed="neither")
+        check_interval("weight_decay", self.weight_decay, 0, math.inf, closed="left")
+        check_interval("contamination", self.contamination, 0, 0.5, closed="both")
+        check_interval("validation_fraction", self.validation_fraction, 0, 1, closed="left")
+        check_choice("scaler", self.scaler, SCALERS)
+        for name in ("clip_norm", "patience"):
+            if getattr(self, name) is not None:
+                check_interval(name, getattr(self, name), 0, math.inf, closed="neither")
+
+    def _warn_if_collapsed(self, x: np.ndarray, score: np.ndarray) -> None:
+        spread = np.ptp(score)
+        if spread <= 1e-6 * np.abs(score).max() and np.ptp(x, axis=0).any():
+            warnings.warn(
+                f"{type(self).__name__} gives every training row the score {score[0]:.6g}: the "
+                "network has collapsed to a constant. Train fewer epochs, lower learning_rate, "
+                "or use a network without biases and with an unbounded activation",
+                CollapseWarning,
+                stacklevel=3,
+            )

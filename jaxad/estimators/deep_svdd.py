@@ -1,0 +1,149 @@
+"""Deep SVDD as a scikit-learn estimator."""
+
+import math
+from typing import Any
+
+from jaxad import objectives, training
+from jaxad.estimators.base import Detector, key_from
+from jaxad.estimators.checks import check_choice, check_interval
+from jaxad.estimators.pretraining import check_pretraining, pretrain
+from jaxad.networks import build
+
+
+class DeepSVDD(Detector):
+    """Deep Support Vector Data Description (Ruff et al., ICML 2018).
+
+    A bias-free network maps normal rows close to a fixed centre; the squared distance to the
+    centre is the anomaly score. Train on rows that are mostly normal; no labels are used.
+
+    Args:
+      objective: ``"one-class"`` (mean squared distance) or ``"soft-boundary"`` (a ball whose
+        radius leaves about a share ``nu`` of the rows outside).
+      nu: in (0, 1], for the soft boundary.
+      warm_up_epochs: epochs before the radius moves; ``"auto"`` is the paper's 10, at most a third
+        of the run.
+      network: ``"mlp"``, ``"lenet"``, ``"conv"``, one of the papers' ``"mnist_lenet"``,
+        ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
+      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
+      latent_dim: L; None is the network's own.
+      batch_norm: batch normalisation (without scale and offset) before each activation.
+      pretrain_epochs: epochs of an autoencoder whose encoder starts the run.
+      pretrain_learning_rate: its rate; None is ``learning_rate``.
+      pretrain_weight_decay: its weight decay.
+      epochs: a number, or ``"auto"``: about 1,000 steps, at least one epoch. 0 leaves the network
+        untrained (a control).
+      batch_size: rows per step.
+      learning_rate: of Adam.
+      weight_decay: coupled L2 as in the papers' code.
+      milestones: epochs from which on the rate is a tenth.
+      clip_norm: largest gradient norm, or None.
+      validation_fraction: share of the rows held out for ``history_["validation_loss"]``.
+      patience: epochs without improvement before stopping and restoring the best, or None.
+      scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
+        ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
+      contamination: share of the training rows above the threshold, in [0, 0.5].
+      random_state: an int for the same result again, a numpy generator, or None.
+      verbose: show a progress bar.
+
+    Attributes:
+      threshold_: scores above it are anomalies. May be assigned.
+      history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
+      params_: the network's parameters.
+      stats_: ``centre`` ``[L]``, ``radius``, ``batch_stats``.
+      n_features_in_: number of features.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxad import DeepSVDD
+      >>> X = np.random.default_rng(0).normal(size=(200, 4))
+      >>> detector = DeepSVDD(epochs=5, random_state=0).fit(X)
+      >>> detector.predict([[0.0, 0.1, 0.0, 0.2], [30.0, -40.0, 50.0, 60.0]]).tolist()
+      [1, -1]
+    """
+
+    def __init__(
+        self,
+        *,
+        objective: str = "one-class",
+        nu: float = 0.1,
+        warm_up_epochs: float | str = "auto",
+        network: Any = "mlp",
+        hidden: tuple[int, ...] | None = None,
+        latent_dim: int | None = None,
+        batch_norm: bool = True,
+        pretrain_epochs: int = 0,
+        pretrain_learning_rate: float | None = None,
+        pretrain_weight_decay: float = 0.0,
+        epochs: int | str = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 5e-7,
+        milestones: tuple[int, ...] = (),
+        clip_norm: float | None = None,
+        validation_fraction: float = 0.0,
+        patience: int | None = None,
+        scaler: str = "auto",
+        contamination: float = 0.1,
+        random_state: Any = None,
+        verbose: bool = False,
+    ):
+        self.objective = objective
+        self.nu = nu
+        self.warm_up_epochs = warm_up_epochs
+        self.network = network
+        self.hidden = hidden
+        self.latent_dim = latent_dim
+        self.batch_norm = batch_norm
+        self.pretrain_epochs = pretrain_epochs
+        self.pretrain_learning_rate = pretrain_learning_rate
+        self.pretrain_weight_decay = pretrain_weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.milestones = milestones
+        self.clip_norm = clip_norm
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.scaler = scaler
+        self.contamination = contamination
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_choice("objective", self.objective, ("one-class", "soft-boundary"))
+        check_interval("nu", self.nu, 0, 1, closed="right")
+        check_pretraining(self)
+        if self.warm_up_epochs != "auto":
+            check_interval("warm_up_epochs", self.warm_up_epochs, 0, math.inf, closed="left")
+
+    def _encoder(self, shape: tuple[int, ...]):
+        return build.encoder(
+            self.network,
+            shape,
+            hidden=self.hidden,
+            latent_dim=self.latent_dim,
+            batch_norm=self.batch_norm,
+            use_bias=False,
+        )
+
+    def _objective(self, shape: tuple[int, ...]) -> objectives.DeepSVDD:
+        soft = self.objective == "soft-boundary"
+        return objectives.DeepSVDD(self._encoder(shape), soft_boundary=soft, nu=self.nu)
+
+    def _train(self, objective, seed, rows, held_out) -> training.Result:
+        recipe = self._recipe(len(rows.x))
+        warm_up = self.warm_up_epochs
+        initial = None
+        if self.pretrain_epochs:
+            initial, self.pretrain_history_ = pretrain(self, objective, seed, rows)
+        return training.fit(
+            objective.replace(warm_up=min(10, recipe.epochs // 3) if warm_up == "auto" else warm_up),
+            recipe,
+            key_from(seed),
+            rows,
+            validation=held_out,
+            initial=initial,
+            progress=bool(self.verbose),
+        )

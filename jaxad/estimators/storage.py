@@ -1,0 +1,103 @@
+"""Fitted detectors as files: what of an estimator is written, and how it comes back."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxad import persistence
+from jaxad.estimators.scaling import AffineScaler
+from jaxad.persistence import FileFormatError
+
+# Numbers and names a fitted detector carries beside its arrays.
+_FACTS = ("n_features_in_", "input_shape_", "threshold_", "best_epoch_", "n_steps_", "n_skipped_")
+_NOT_WRITTEN = object()
+
+
+def save(detector: Any, path: Any) -> None:
+    """Write a fitted detector to one file; see `jaxad.persistence.write`."""
+    parameters = {k: _plain(v) for k, v in detector.get_params(deep=False).items()}
+    modules = sorted(k for k, v in parameters.items() if v is _NOT_WRITTEN)
+    names = getattr(detector, "feature_names_in_", None)
+    metadata = {
+        "detector": type(detector).__name__,
+        "parameters": {k: v for k, v in parameters.items() if v is not _NOT_WRITTEN},
+        "given_at_load": modules,
+        "row_shape": list(detector.scaler_.shift.shape),
+        "facts": {k: getattr(detector, k) for k in _FACTS if hasattr(detector, k)},
+        "feature_names": None if names is None else [str(name) for name in names],
+    }
+    arrays = {
+        "params": detector.params_,
+        "stats": detector.stats_,
+        "scaler": {"shift": detector.scaler_.shift, "scale": detector.scaler_.scale},
+        "history": detector.history_,
+    }
+    persistence.write(path, arrays, metadata)
+
+
+def load(path: Any, **modules: Any) -> Any:
+    """Read a detector that ``save`` wrote. Its scores are equal to the bit.
+
+    Args:
+      path: the file.
+      **modules: the arguments that were Flax modules or generators when the detector was made
+        (``network=``, ``decoder=``): no code is stored in the file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      jaxad.FileFormatError: the file is truncated, damaged, from a newer version, or not ours.
+      ValueError: a module is missing or was not asked for.
+    """
+    arrays, metadata = persistence.read(path)
+    known = registry()
+    if metadata.get("detector") not in known:
+        raise FileFormatError(
+            f"{path}: holds a {metadata.get('detector')!r}; this jaxad knows {sorted(known)}"
+        )
+    needed = [k for k in metadata["given_at_load"] if k != "random_state"]
+    if set(modules) != set(needed):
+        raise ValueError(
+            f"{path}: this detector was made with {needed or 'no'} arguments that are not stored "
+            f"as text; got {sorted(modules)}: pass exactly those to jaxad.load"
+        )
+    parameters = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in metadata["parameters"].items()
+    }
+    detector = known[metadata["detector"]](**parameters, **modules)
+    for name, value in metadata["facts"].items():
+        setattr(detector, name, tuple(value) if isinstance(value, list) else value)
+    if metadata["feature_names"] is not None:
+        detector.feature_names_in_ = np.asarray(metadata["feature_names"], dtype=object)
+    detector.scaler_ = AffineScaler(**arrays["scaler"])
+    detector.params_ = _on_device(arrays["params"])
+    detector.stats_ = _on_device(arrays["stats"])
+    detector.history_ = arrays["history"]
+    detector.objective_ = detector._objective(tuple(metadata["row_shape"]))
+    return detector
+
+
+def registry() -> dict[str, type]:
+    """The detectors a file may hold, by name."""
+    from jaxad import estimators
+
+    return {
+        name: member
+        for name, member in vars(estimators).items()
+        if isinstance(member, type) and issubclass(member, estimators.Detector)
+    }
+
+
+def _on_device(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {k: _on_device(v) for k, v in tree.items()}
+    return jnp.asarray(tree)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON holds it, or `_NOT_WRITTEN`."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, str | int | float) else _NOT_WRITTEN

@@ -1,0 +1,89 @@
+"""Reconstruction errors, and the two that DAGMM joins to its latent vector.
+
+The second is section 3.1 of Zong et al., "Deep Autoencoding Gaussian Mixture Model for
+Unsupervised Anomaly Detection", ICLR 2018. A row may have any shape; its entries are taken as one
+vector.
+"""
+
+import chex
+import jax.numpy as jnp
+
+from jaxad.losses.hypersphere import safe_sqrt
+from jaxad.typing import Array
+
+_REDUCTIONS = {"sum": jnp.sum, "mean": jnp.mean}
+
+
+def squared_error(x: Array, reconstruction: Array, *, reduction: str) -> Array:
+    """Squared error of each row, over all axes but the first: ``[B, ...], [B, ...] -> [B]``.
+
+    Args:
+      x: the rows.
+      reconstruction: same shape.
+      reduction: ``"sum"`` or ``"mean"`` over the entries of a row. There is no default: against
+        the same weight decay the two differ by the number of entries.
+
+    Raises:
+      ValueError: for another reduction.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x, reconstruction = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 4.0]])
+      >>> squared_error(x, reconstruction, reduction="mean").tolist()
+      [2.0]
+    """
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction {reduction!r}: choose one of {sorted(_REDUCTIONS)}")
+    chex.assert_equal_shape([x, reconstruction])
+    return _REDUCTIONS[reduction](jnp.square(x - reconstruction), axis=range(1, x.ndim))
+
+
+def relative_euclidean(x: Array, reconstruction: Array) -> Array:
+    """``||x - r|| / ||x||`` of each row; ``||r||`` for a row of zeros.
+
+    Args:
+      x: ``[B, ...]`` rows.
+      reconstruction: ``r``, same shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> relative_euclidean(jnp.array([[3.0, 4.0]]), jnp.array([[3.0, 3.0]])).tolist()
+      [0.20000000298023224]
+    """
+    chex.assert_equal_shape([x, reconstruction])
+    return _length(x - reconstruction) / _divisor(x)
+
+
+def cosine(x: Array, reconstruction: Array) -> Array:
+    """``x·r / (||x|| ||r||)`` of each row; 0 where either is a row of zeros.
+
+    Args:
+      x: ``[B, ...]`` rows.
+      reconstruction: ``r``, same shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> cosine(jnp.array([[2.0, 0.0], [0.0, 0.0]]), jnp.array([[3.0, 0.0], [1.0, 0.0]])).tolist()
+      [1.0, 0.0]
+    """
+    chex.assert_equal_shape([x, reconstruction])
+    # Divided one after the other: the product of two small lengths may round to 0.
+    return _sum(x * reconstruction) / _divisor(x) / _divisor(reconstruction)
+
+
+def features(x: Array, reconstruction: Array) -> Array:
+    """DAGMM's reconstruction features: relative distance and cosine, ``[B, 2]``."""
+    return jnp.stack([relative_euclidean(x, reconstruction), cosine(x, reconstruction)], axis=-1)
+
+
+def _sum(x: Array) -> Array:
+    return jnp.sum(x, axis=range(1, x.ndim))
+
+
+def _length(x: Array) -> Array:
+    return safe_sqrt(_sum(jnp.square(x)))
+
+
+def _divisor(x: Array) -> Array:
+    length = _length(x)
+    return jnp.where(length > 0, length, 1)

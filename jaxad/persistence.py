@@ -1,0 +1,213 @@
+"""One file for a fitted detector: safetensors, with everything else as JSON in its header.
+
+The file can be opened by any safetensors reader, holds no code (nothing is unpickled) and keeps
+each array bit for bit. The header's metadata has two entries: ``jaxad``, a JSON document with the
+format version, the library versions, the nesting of the arrays and the caller's metadata; and
+``sha256``, the digest of that document and of every tensor.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+from importlib import metadata as distributions
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+FORMAT = "jaxad"
+VERSION = 1
+
+# What safetensors can hand back to numpy in the same type. Others are refused when writing:
+# bfloat16, for one, could be written but not read.
+_INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_DTYPES = _INTEGERS | {"bool", "float16", "float32", "float64", "complex64"}
+
+
+class FileFormatError(ValueError):
+    """The file is there, but it is not a whole and undamaged file this version can read."""
+
+
+def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Write nested arrays and JSON metadata to one file: all of it, or nothing.
+
+    The bytes go to a temporary file in the same folder, which takes the name ``path`` only when
+    it is complete and on disk. If anything fails an existing file stays as it was.
+
+    Args:
+      path: the file to make or replace. Its folder must exist.
+      arrays: nested dict with string keys; leaves are numpy or JAX arrays or Python numbers.
+      metadata: any dict that JSON can hold.
+
+    Raises:
+      TypeError: a key is not a string, an array's type has no place in the format, or the
+        metadata are not JSON.
+      FileNotFoundError: the folder does not exist.
+
+    Example:
+      >>> import os, tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "detector.safetensors")
+      >>> write(path, {"params": {"w": np.ones(2)}}, {"kind": "DeepSVDD"})
+      >>> read(path)
+      ({'params': {'w': array([1., 1.])}}, {'kind': 'DeepSVDD'})
+    """
+    path = Path(path)
+    tensors: dict[str, np.ndarray] = {}
+    document = json.dumps(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "libraries": _libraries(),
+            "structure": _flatten(arrays, "", tensors),
+            "metadata": metadata,
+        }
+    )
+    header = {FORMAT: document, "sha256": _digest(document, tensors)}
+    data = safetensors.numpy.save(tensors, metadata=header)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what ``write`` wrote: ``(arrays, metadata)``, the arrays as numpy.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      FileFormatError: the file is empty, truncated, damaged, was not written by jaxad, or was
+        written in a newer format. The message says which, and what to do.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such file; check the name, or save a detector there first"
+        ) from None
+    entries = _entries(path, data)
+    try:
+        document = json.loads(entries[FORMAT])
+        version = document["version"]
+        writer = document["libraries"]["jaxad"]
+        newer = version > VERSION
+    except (ValueError, TypeError, KeyError, IndexError):
+        raise _damaged(path) from None
+    if newer:
+        raise FileFormatError(
+            f"{path}: written in format {version} by jaxad {writer}; this jaxad reads up to "
+            f"format {VERSION}. Upgrade with `pip install --upgrade jaxad`"
+        )
+    try:
+        tensors = safetensors.numpy.load(data)
+    except Exception as error:  # safetensors has its own error type, numpy and KeyError others
+        raise _damaged(path) from error
+    if _digest(entries[FORMAT], tensors) != entries.get("sha256"):
+        raise _damaged(path)
+    return _restore(document["structure"], "", tensors), document["metadata"]
+
+
+def _flatten(node: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray]) -> dict:
+    """Put the leaves of ``node`` into ``tensors``; return its structure with None for leaves."""
+    structure = {}
+    for key, value in node.items():
+        name = _join(prefix, key)
+        if isinstance(value, dict):
+            structure[key] = _flatten(value, name, tensors)
+            continue
+        # `ascontiguousarray` would turn a 0-d array into a 1-d one.
+        leaf = np.asarray(value, order="C")
+        if leaf.dtype.name not in _DTYPES:
+            raise TypeError(f"{name}: cannot save {leaf.dtype.name}; convert it, e.g. to float32")
+        tensors[name] = leaf.astype(leaf.dtype.newbyteorder("="), copy=False)
+        structure[key] = None
+    return structure
+
+
+def _restore(structure: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray]) -> dict:
+    arrays = {}
+    for key, below in structure.items():
+        name = _join(prefix, key)
+        arrays[key] = tensors[name] if below is None else _restore(below, name, tensors)
+    return arrays
+
+
+def _join(prefix: str, key: Any) -> str:
+    """A tensor's name: a JSON pointer (RFC 6901), so that no key collides with the separator."""
+    if not isinstance(key, str):
+        raise TypeError(f"keys of saved dicts are strings, got {key!r} under {prefix or '/'!r}")
+    return f"{prefix}/{key.replace('~', '~0').replace('/', '~1')}"
+
+
+def _digest(document: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(document.encode())
+    for name in sorted(tensors):
+        leaf = tensors[name]
+        digest.update(json.dumps([name, leaf.dtype.name, leaf.shape]).encode())
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()
+
+
+def _entries(path: Path, data: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: 8 bytes of header length, a JSON header, tensor bytes.
+
+    Read by hand, because safetensors reports every defect as the same error.
+    """
+    if not data:
+        raise FileFormatError(f"{path}: the file is empty; restore it or save the detector again")
+    length = int.from_bytes(data[:8], "little")
+    text = data[8 : 8 + length]
+    if len(data) > 8 and not text.startswith(b"{"):
+        raise _foreign(path)
+    if len(data) < 8 + length:
+        raise _truncated(path)
+    try:
+        header = json.loads(text)
+        entries = header.pop("__metadata__", {})
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise (_damaged(path) if FORMAT.encode() in text else _foreign(path)) from None
+    if not isinstance(entries, dict) or FORMAT not in entries:
+        raise _foreign(path)
+    if len(data) < 8 + length + end:
+        raise _truncated(path)
+    return entries
+
+
+def _truncated(path: Path) -> FileFormatError:
+    return FileFormatError(
+        f"{path}: truncated, its end is missing; copy it again or save the detector again"
+    )
+
+
+def _damaged(path: Path) -> FileFormatError:
+    return FileFormatError(
+        f"{path}: damaged, its contents do not match their checksum; copy it again or save the "
+        "detector again"
+    )
+
+
+def _foreign(path: Path) -> FileFormatError:
+    return FileFormatError(
+        f"{path}: not a file saved by jaxad; give the file that a detector's `save` made"
+    )
+
+
+def _libraries() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in ("jaxad", "jax", "numpy"):
+        try:
+            versions[name] = distributions.version(name)
+        except distributions.PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions

@@ -1,0 +1,247 @@
+"""Pictures of a fitted detector: losses, scores, latent space, reconstructions.
+
+Every function returns a ``matplotlib.figure.Figure`` of its own and touches no global state: save
+it with ``figure.savefig(path)``, or leave it as a notebook cell's last value to see it.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart with any colour vision; shapes say the same twice.
+NORMAL, ANOMALOUS, BOUNDARY = "#0072B2", "#D55E00", "#222222"
+_CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("jaxad.plotting needs matplotlib: pip install matplotlib") from error
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _axes(figure: "Figure", title: str, x: str, y: str) -> "Axes":
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _spans_decades(values: np.ndarray) -> bool:
+    return bool(np.all(values > 0) and values.max() > 30 * values.min())
+
+
+def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
+    """The loss of each epoch, with the validation loss where there is one.
+
+    Args:
+      history: an estimator's ``history_`` with ``"loss"`` ``[epochs]`` and perhaps
+        ``"validation_loss"``, or several of them under names.
+      title: above the axes.
+
+    Raises:
+      ValueError: nothing to draw, as after ``epochs=0``.
+
+    Example:
+      >>> figure = loss_curves({"loss": [1.0, 0.5, 0.3], "validation_loss": [1.1, 0.6, 0.5]})
+      >>> len(figure.axes[0].lines)
+      2
+    """
+    several = history if "loss" not in history else {"": history}
+    figure = _figure(6, 4)
+    axes = _axes(figure, title, "epoch", "mean loss")
+    drawn = []
+    for (name, curves), colour in zip(several.items(), _CYCLE * len(several), strict=False):
+        for key, style in (("loss", "-"), ("validation_loss", "--")):
+            values = np.asarray(curves.get(key, ()), float)
+            if not values.size:
+                continue
+            what = "training" if key == "loss" else "validation"
+            label = f"{name}, {what}" if name and "validation_loss" in curves else name or what
+            marker = "o" if values.size < 30 else None
+            epochs = np.arange(1, values.size + 1)
+            axes.plot(epochs, values, style, color=colour, label=label, marker=marker, ms=3)
+            drawn.append(values[np.isfinite(values)])
+    if not drawn:
+        raise ValueError("the history holds no loss: was the detector fitted with epochs=0?")
+    if _spans_decades(np.concatenate(drawn)):
+        axes.set_yscale("log")
+    axes.legend(frameon=False)
+    return figure
+
+
+def score_histogram(
+    scores: ArrayLike,
+    is_anomaly: ArrayLike,
+    threshold: float | None = None,
+    *,
+    title: str = "Anomaly scores",
+) -> "Figure":
+    """Scores of normal and anomalous rows as shares of each, with the threshold.
+
+    Args:
+      scores: ``[N]``, higher = more anomalous. The axis is logarithmic where they span decades.
+      is_anomaly: ``[N]`` bool.
+      threshold: above it a row is flagged.
+      title: above the axes.
+
+    Raises:
+      ValueError: the two differ in length.
+
+    Example:
+      >>> figure = score_histogram([0.1, 0.2, 3.0], [False, False, True], threshold=1.0)
+      >>> figure.axes[0].get_xlabel()
+      'anomaly score'
+    """
+    scores, is_anomaly = _same_length(scores, is_anomaly)
+    figure = _figure(6, 4)
+    axes = _axes(figure, title, "anomaly score", "share of the class's rows")
+    low, high = scores.min(), scores.max()
+    if _spans_decades(scores):
+        axes.set_xscale("log")
+        edges = np.geomspace(low, high, 41)
+    else:
+        edges = np.linspace(low, high if high > low else low + 1, 41)
+    for rows, colour, name in ((~is_anomaly, NORMAL, "normal"), (is_anomaly, ANOMALOUS, "anomaly")):
+        if not rows.any():
+            continue
+        share = np.full(rows.sum(), 1 / rows.sum())
+        style = {"bins": edges, "weights": share, "color": colour}
+        axes.hist(scores[rows], alpha=0.35, **style)
+        axes.hist(
+            scores[rows], histtype="step", linewidth=1.5, label=f"{name} ({rows.sum()})", **style
+        )
+    if threshold is not None:
+        axes.axvline(threshold, color=BOUNDARY, linestyle="--", label="threshold")
+    axes.legend(frameon=False)
+    return figure
+
+
+def latent_scatter(
+    z: ArrayLike,
+    is_anomaly: ArrayLike,
+    centre: ArrayLike | None = None,
+    radius: float | None = None,
+    *,
+    title: str = "Latent space",
+) -> "Figure":
+    """Latent vectors in the plane, with the centre and the boundary around it.
+
+    More than two dimensions are projected on the two principal axes of the rows. The ball then
+    becomes the disc drawn, and a row outside the ball may lie inside the disc.
+
+    Args:
+      z: ``[N, L]``, L at least 2.
+      is_anomaly: ``[N]`` bool.
+      centre: ``[L]``.
+      radius: of the boundary, in the units of ``z``; drawn where the centre is given.
+      title: above the axes.
+
+    Raises:
+      ValueError: ``z`` has one dimension, or the lengths differ.
+
+    Example:
+      >>> figure = latent_scatter([[0.0, 0.1], [3.0, 3.0]], [False, True], [0.0, 0.0], 1.0)
+      >>> figure.axes[0].get_aspect()
+      1.0
+    """
+    z, is_anomaly = _same_length(z, is_anomaly)
+    if z.ndim != 2 or z.shape[1] < 2:
+        raise ValueError(f"z must be [N, L] with L at least 2, not of shape {z.shape}")
+    names = ["first latent dimension", "second latent dimension"]
+    centre = None if centre is None else np.asarray(centre, float)
+    if z.shape[1] > 2:
+        mean = z.mean(axis=0)
+        _, size, axes_ = np.linalg.svd(z - mean, full_matrices=False)
+        share = np.square(size) / max(np.square(size).sum(), 1e-300)
+        names = [f"principal axis {i + 1} ({share[i]:.0%} of the variance)" for i in range(2)]
+        centre = None if centre is None else (centre - mean) @ axes_[:2].T
+        z = (z - mean) @ axes_[:2].T
+    figure = _figure(5.5, 5.5)
+    axes = _axes(figure, title, *names)
+    for rows, colour, marker, name in (
+        (is_anomaly, ANOMALOUS, "x", "anomaly"),
+        (~is_anomaly, NORMAL, "o", "normal"),
+    ):
+        if rows.any():
+            label = f"{name} ({rows.sum()})"
+            axes.scatter(
+                *z[rows].T, s=16, color=colour, marker=marker, alpha=0.6, linewidths=1, label=label
+            )
+    if centre is not None:
+        axes.plot(*centre, "+", color=BOUNDARY, ms=12, mew=2, linestyle="none", label="centre")
+        if radius is not None:
+            angle = np.linspace(0, 2 * np.pi, 200)
+            circle = centre[:, None] + radius * np.stack([np.cos(angle), np.sin(angle)])
+            axes.plot(*circle, "--", color=BOUNDARY, label="boundary")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(frameon=False)
+    return figure
+
+
+def reconstructions(
+    x: ArrayLike, r: ArrayLike, flagged: ArrayLike, *, title: str = "Reconstructions"
+) -> "Figure":
+    """Originals above their reconstructions, flagged ones framed.
+
+    Args:
+      x: ``[N, H, W]`` or ``[N, H, W, C]`` with 1 or 3 channels, on one scale for the whole picture.
+      r: the same shape.
+      flagged: ``[N]`` bool.
+      title: above the pictures.
+
+    Raises:
+      ValueError: the shapes differ or are not those of images.
+
+    Example:
+      >>> pictures = np.zeros((4, 8, 8, 1))
+      >>> len(reconstructions(pictures, pictures, [False, False, True, True]).axes)
+      8
+    """
+    x, flagged = _same_length(x, flagged)
+    r = np.asarray(r, float)
+    if x.shape != r.shape:
+        raise ValueError(f"x has shape {x.shape}, its reconstructions {r.shape}")
+    if x.ndim == 3:
+        x, r = x[..., None], r[..., None]
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        raise ValueError(f"images are [N, H, W] or [N, H, W, 1 or 3], not of shape {x.shape}")
+    count = len(x)
+    per_line = min(count, 8)
+    lines = -(-count // per_line)
+    figure = _figure(1.1 * per_line + 0.6, 2.45 * lines + 0.5)
+    figure.suptitle(title)
+    low, high = x.min(), max(x.max(), x.min() + 1e-12)
+    grid = figure.subplots(2 * lines, per_line, squeeze=False)
+    for axes in grid.flat[:]:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for i in range(count):
+        line, column = divmod(i, per_line)
+        for offset, image, name in ((0, x[i], "original"), (1, r[i], "reconstruction")):
+            axes = grid[2 * line + offset, column]
+            shown = np.clip((image - low) / (high - low), 0, 1)
+            axes.imshow(
+                shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1
+            )
+            if column == 0:
+                axes.set_ylabel(name, fontsize=8)
+            if flagged[i]:
+                axes.spines[:].set(visible=True, color=ANOMALOUS, linewidth=3)
+                if offset == 0:
+                    axes.set_title("flagged", color=ANOMALOUS, fontsize=8)
+    return figure
+
+
+def _same_length(values: ArrayLike, flags: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    values, flags = np.asarray(values, float), np.asarray(flags, bool)
+    if flags.ndim != 1 or len(values) != len(flags):
+        raise ValueError(f"{len(values)} rows but flags of shape {flags.shape}")
+    return values, flags
