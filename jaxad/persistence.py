@@ -101,7 +101,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         version = document["version"]
         writer = document["libraries"]["jaxad"]
         newer = version > VERSION
-    except (ValueError, TypeError, KeyError, IndexError):
+    except (ValueError, TypeError, LookupError):
         raise _damaged(path) from None
     if newer:
         raise FileFormatError(
@@ -174,12 +174,13 @@ def _entries(path: Path, data: bytes) -> dict[str, str]:
     try:
         header = json.loads(text)
         entries = header.pop("__metadata__", {})
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        body = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        size = 8 + length + body
+    except (ValueError, TypeError, LookupError, AttributeError):
         raise (_damaged(path) if FORMAT.encode() in text else _foreign(path)) from None
     if not isinstance(entries, dict) or FORMAT not in entries:
         raise _foreign(path)
-    if len(data) < 8 + length + end:
+    if len(data) < size:
         raise _truncated(path)
     return entries
 

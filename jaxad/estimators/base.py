@@ -6,7 +6,12 @@ from typing import Any, Self
 
 import jax
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from jaxad import training
@@ -33,7 +38,7 @@ class CollapseWarning(UserWarning):
     """All rows have the same score: the network learnt a constant, or never saw a difference."""
 
 
-class Detector(OutlierMixin, BaseEstimator):
+class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator):
     """A deep anomaly detector with scikit-learn's conventions.
 
     ``anomaly_score`` is what everything derives from: higher = more anomalous. ``score_samples``
@@ -100,7 +105,7 @@ class Detector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def transform(self, X: Any) -> np.ndarray:
-        """Latent vectors ``[N, L]``."""
+        """Latent vectors ``[N, L]``, float32."""
         return self._apply("transform", X)
 
     def save(self, path: Any) -> None:
@@ -112,6 +117,16 @@ class Detector(OutlierMixin, BaseEstimator):
     def offset_(self) -> float:
         """``-threshold_``: what ``decision_function`` subtracts."""
         return -self.threshold_
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.transform(np.zeros((1, *self.scaler_.shift.shape))).shape[1]
+
+    def __sklearn_tags__(self) -> Any:
+        """scikit-learn's tags: latent vectors are float32 whatever the input."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
     def _objective(self, shape: tuple[int, ...]) -> Objective:
         """The objective for rows of this shape."""

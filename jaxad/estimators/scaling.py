@@ -106,7 +106,9 @@ def _per_feature(name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     fitted = StandardScaler().fit(x)
     # The mean of equal numbers is not always that number in floating point.
     shift = np.where(x.min(axis=0) == x.max(axis=0), x[0], fitted.mean_)
-    return _float64(shift), 1 / _float64(fitted.scale_)
+    # scikit-learn takes a feature whose variance overflows for a constant one.
+    scale = np.where(np.isfinite(_float64(fitted.var_)), 1 / _float64(fitted.scale_), np.nan)
+    return _float64(shift), scale
 
 
 def _float64(values: object) -> np.ndarray:

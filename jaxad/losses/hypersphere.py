@@ -124,8 +124,8 @@ def weighted_quantile(values: Array, weight: Array, q: Array | float) -> Array:
     def weight_below(key):
         return jnp.sum(jnp.where(keys < key, weight, 0))
 
-    # The largest key with no more than the position below it, bit by bit: a pass over the rows for
-    # each bit of a float costs a tenth of a sort, and a fiftieth under vmap.
+    # The largest key with no more than the position below it, bit by bit. On a CPU these 32 passes
+    # take a fifth of the time of a sort at 128 rows and a twentieth from 1024 on.
     def set_bit(i, found):
         trial = found | (_top_bit(keys) >> i.astype(keys.dtype))
         return jnp.where(weight_below(trial) <= position, trial, found)

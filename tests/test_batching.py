@@ -1,0 +1,74 @@
+"""Padding and the exact shuffle."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxad.training import batching
+
+
+def order(count, seed=0, epoch=0, rounds=24):
+    key, count = jax.random.key(seed), jnp.int32(count)
+    draw = batching.round_keys(key, jnp.int32(epoch), count, rounds)
+    return np.asarray(batching.shuffle(jnp.arange(count, dtype=jnp.uint32), *draw, count))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 128, 1000, 4097])
+def test_shuffle_is_a_permutation(count):
+    assert (np.sort(order(count)) == np.arange(count)).all()
+
+
+def test_shuffle_with_a_traced_count_is_the_same():
+    def traced(count):
+        draw = batching.round_keys(jax.random.key(3), jnp.int32(5), count, 24)
+        return batching.shuffle(jnp.arange(100, dtype=jnp.uint32), *draw, count)
+
+    assert (np.asarray(jax.jit(traced)(jnp.int32(100))) == order(100, seed=3, epoch=5)).all()
+
+
+def test_shuffle_differs_between_epochs_and_seeds():
+    first = order(1000)
+    for other in (order(1000, epoch=1), order(1000, seed=1)):
+        assert (first == other).sum() < 10
+
+
+def test_shuffle_looks_random():
+    """Positions spread evenly, neighbours part, fixed points are as rare as they should be."""
+    count, trials = 500, 200
+    orders = np.stack([order(count, seed=s) for s in range(trials)])
+    cells = np.zeros((10, 10))
+    np.add.at(cells, (np.arange(count)[None] * 10 // count, orders * 10 // count), 1)
+    expected = count * trials / 100
+    assert ((cells - expected) ** 2 / expected).sum() < 130  # 99.9 % point of chi2 with 81 is 126
+    assert abs((orders == np.arange(count)).sum() / trials - 1) < 0.35
+    adjacent = (np.abs(np.diff(orders.astype(int), axis=1)) == 1).sum() / trials
+    assert abs(adjacent - 2) < 0.5
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 384, 385, 4000, 65_536, 65_537, 1_000_000])
+def test_bucket_holds_the_rows_with_little_padding(count):
+    size = batching.bucket(count)
+    assert size >= count
+    assert size % 128 == 0
+    if count > 256:
+        assert size < count * 1.5
+    if count > 65_536:
+        assert size < count * 1.125
+
+
+def test_padding_rows_weigh_nothing():
+    padded = batching.pad_rows(batching.as_rows(np.ones((3, 2))), 256)
+    assert padded.x.shape == (256, 2)
+    assert float(padded.weight.sum()) == 3
+
+
+@pytest.mark.parametrize("x", [np.zeros(3), np.zeros((0, 2))])
+def test_rows_of_no_use_are_an_error(x):
+    with pytest.raises(ValueError, match="rows of shape"):
+        batching.as_rows(x)
+
+
+def test_labels_of_another_length_are_an_error():
+    with pytest.raises(ValueError, match="label has shape"):
+        batching.as_rows(np.zeros((3, 2)), label=[0, 1])

@@ -1,0 +1,68 @@
+"""What compiles, and what must not compile again."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxad
+from jaxad import networks, objectives, training
+
+
+def fit(n=1000, seed=0, **recipe):
+    x = np.random.default_rng(seed).normal(size=(n, 7)).astype(np.float32)
+    objective = objectives.DeepSVDD(networks.MLP((6, 3)), nu=recipe.pop("nu", 0.1))
+    recipe = training.Recipe(**({"epochs": 3, "weight_decay": 1e-6} | recipe))
+    return training.fit(objective, recipe, jax.random.key(seed), x)
+
+
+@pytest.fixture
+def warm():
+    fit()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"n": 900},
+        {"epochs": 70},
+        {"learning_rate": 3e-4},
+        {"weight_decay": 1},
+        {"time_decay": 0.1},
+        {"nu": 0.5},
+    ],
+    ids=lambda o: next(iter(o)),
+)
+@pytest.mark.usefixtures("warm")
+def test_another_number_does_not_compile_again(other):
+    assert fit(**other).compilations == 0
+
+
+@pytest.mark.usefixtures("warm")
+def test_another_structure_does():
+    assert fit(clip_norm=1.0).compilations > 0
+
+
+def test_a_first_run_compiles_a_handful_of_programs():
+    jax.clear_caches()
+    assert 1 <= fit(n=333).compilations <= 8
+
+
+def test_scoring_odd_sizes_does_not_compile_again(rng):
+    x = rng.normal(size=(5000, 6))
+    detector = jaxad.DeepSVDD(hidden=(8,), latent_dim=4, epochs=1, random_state=0).fit(x)
+    detector.anomaly_score(x[:100])
+    with training.Stopwatch() as watch:
+        for size in (1, 2, 99, 256, 1000, 2047):
+            detector.anomaly_score(x[:size])
+    assert watch.compilations == 0
+
+
+def test_an_estimator_refitted_on_other_data_does_not_compile_again(rng):
+    options = {"hidden": (8,), "latent_dim": 4, "epochs": 3}
+    jaxad.DeepSVDD(**options, random_state=0).fit(rng.normal(size=(400, 9)))
+    with training.Stopwatch() as watch:
+        jaxad.DeepSVDD(**options, random_state=1, learning_rate=1e-3).fit(
+            rng.normal(size=(500, 9)) * 7
+        )
+    assert watch.compilations == 0

@@ -1,0 +1,231 @@
+"""Deep SVDD's distances, objectives, centre and radius."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxad.losses import hypersphere
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def repeated_quantile(values, weight, q):
+    return np.quantile(np.repeat(values.astype(np.float64), weight.astype(int)), q)
+
+
+class TestSquaredDistance:
+    def test_hand_computed(self):
+        z, centre = jnp.array([[3.0, 4.0], [1.0, 1.0]]), jnp.array([0.0, 1.0])
+        np.testing.assert_allclose(hypersphere.squared_distance(z, centre), [18, 1])
+
+    def test_against_float64(self):
+        z, centre = normal(50, 7), normal(7, seed=1)
+        expected = ((z.astype(np.float64) - centre) ** 2).sum(axis=1)
+        actual = jax.jit(hypersphere.squared_distance)(z, centre)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+    def test_gradient_and_its_zero_at_the_centre(self):
+        z, centre = jnp.asarray(normal(4, 3)), jnp.asarray(normal(3, seed=1))
+        check_grads(hypersphere.squared_distance, (z, centre), order=2, atol=1e-2, rtol=1e-2)
+        gradient = jax.grad(lambda z: hypersphere.squared_distance(z, centre).sum())(centre[None])
+        np.testing.assert_array_equal(gradient, np.zeros((1, 3)))
+
+    @pytest.mark.parametrize("shapes", [((4, 3), (2,)), ((4, 3), (1, 3)), ((3,), (3,))])
+    def test_mismatch_raises(self, shapes):
+        with pytest.raises(AssertionError):
+            hypersphere.squared_distance(*map(jnp.zeros, shapes))
+
+
+class TestObjectives:
+    distance = jnp.array([0.0, 1.0, 4.0, 9.0])
+
+    def test_one_class_is_the_squared_distance(self):
+        np.testing.assert_array_equal(hypersphere.one_class(self.distance), self.distance)
+
+    def test_soft_boundary_by_hand(self):
+        values = hypersphere.soft_boundary(self.distance, 2.0, nu=0.25)
+        np.testing.assert_allclose(values, [4, 4, 4, 24])
+
+    def test_soft_boundary_with_radius_0_is_the_distance_over_nu(self):
+        values = hypersphere.soft_boundary(self.distance, 0.0, nu=0.1)
+        np.testing.assert_allclose(values, self.distance / 0.1, rtol=1e-6)
+
+    def test_soft_boundary_gradients(self):
+        def values(distance, radius, nu):
+            return hypersphere.soft_boundary(distance, radius, nu=nu)
+
+        arguments = jnp.array([0.2, 1.5, 4.0]), jnp.float32(1.1), jnp.float32(0.3)
+        check_grads(values, arguments, order=1, atol=1e-2, rtol=1e-2)
+
+    def test_soft_boundary_pulls_only_rows_outside(self):
+        slope = jax.grad(lambda d: hypersphere.soft_boundary(d, 2.0, nu=0.25).sum())
+        np.testing.assert_allclose(slope(self.distance), [0, 0, 0, 4])
+
+    def test_nu_and_radius_sweep_under_vmap(self):
+        radius, nu = jnp.array([0.5, 1.0, 3.0]), jnp.array([0.1, 0.5, 1.0])
+        swept = jax.vmap(lambda r, n: hypersphere.soft_boundary(self.distance, r, nu=n))(radius, nu)
+        for row, r, n in zip(swept, radius, nu, strict=True):
+            np.testing.assert_allclose(row, hypersphere.soft_boundary(self.distance, r, nu=n))
+
+    def test_mismatch_raises(self):
+        with pytest.raises(AssertionError):
+            hypersphere.one_class(jnp.zeros((3, 1)))
+        with pytest.raises(AssertionError):
+            hypersphere.soft_boundary(self.distance, jnp.zeros(4), nu=0.1)
+
+
+class TestCentre:
+    def test_weighted_mean(self):
+        z, weight = normal(40, 3), np.random.default_rng(1).random(40).astype(np.float32)
+        expected = np.average(z.astype(np.float64), axis=0, weights=weight)
+        np.testing.assert_allclose(hypersphere.centre(z, weight), expected, atol=1e-6)
+
+    def test_padding_is_inert(self):
+        z, weight = jnp.asarray(normal(6, 2)), jnp.array([1.0, 1, 1, 1, 0, 0])
+        broken = z.at[4].set(jnp.nan).at[5].set(jnp.inf)
+        np.testing.assert_array_equal(
+            hypersphere.centre(broken, weight), hypersphere.centre(z, weight)
+        )
+        gradient = jax.grad(lambda z: hypersphere.centre(z, weight).sum())(broken)
+        np.testing.assert_array_equal(gradient[4:], np.zeros((2, 2)))
+        assert jnp.isfinite(gradient).all()
+
+    def test_without_rows_is_zero(self):
+        np.testing.assert_array_equal(hypersphere.centre(jnp.ones((3, 2)), jnp.zeros(3)), [0, 0])
+
+    def test_gradients(self):
+        z, weight = jnp.asarray(normal(5, 2)), jnp.array([1.0, 2.0, 0.5, 1.0, 3.0])
+        check_grads(hypersphere.centre, (z, weight), order=1, atol=1e-2, rtol=1e-2)
+
+    def test_mismatch_raises(self):
+        with pytest.raises(AssertionError):
+            hypersphere.centre(jnp.zeros((4, 2)), jnp.zeros(3))
+
+    def test_away_from_zero(self):
+        centre = jnp.array([0.0, -0.0, 1e-9, -0.03, 0.0999, 0.1, -0.1, 0.7, -5.0])
+        moved = hypersphere.away_from_zero(centre)
+        expected = np.float32([0.1, 0.1, 0.1, -0.1, 0.1, 0.1, -0.1, 0.7, -5])
+        np.testing.assert_array_equal(moved, expected)
+
+    def test_away_from_zero_sweeps_its_minimum(self):
+        minimum = jnp.array([0.0, 0.5])
+        moved = jax.vmap(lambda m: hypersphere.away_from_zero(jnp.array([-0.2]), minimum=m))
+        np.testing.assert_allclose(moved(minimum), [[-0.2], [-0.5]])
+
+
+class TestWeightedQuantile:
+    quantile = staticmethod(jax.jit(hypersphere.weighted_quantile))
+
+    @pytest.mark.parametrize("q", [0.0, 0.05, 0.5, 0.9, 0.99, 1.0])
+    @pytest.mark.parametrize("largest", [1, 4])
+    def test_repeats_rows_by_weight(self, q, largest):
+        rng = np.random.default_rng(largest)
+        for values in (rng.normal(size=37), rng.integers(-3, 3, 37), np.full(37, -2.5)):
+            weight = rng.integers(0, largest + 1, 37).astype(np.float32)
+            values = values.astype(np.float32)
+            expected = repeated_quantile(values, weight, q)
+            assert float(self.quantile(values, weight, q)) == pytest.approx(expected, abs=1e-5)
+
+    @pytest.mark.parametrize("q", [0.0, 0.3, 1.0])
+    @pytest.mark.parametrize("padding", [np.nan, np.inf, -np.inf, 1e38, -1e38])
+    def test_padding_is_inert(self, q, padding):
+        values, weight = np.float32([3, 1, 2, 0, 0]), np.float32([1, 1, 1, 0, 0])
+        expected = np.quantile(values[:3], q)
+        values[3:] = padding
+        assert float(self.quantile(values, weight, q)) == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("scale", [1e-44, 1e-38, 1.0, 3e38])
+    def test_finds_values_of_any_size_and_sign(self, scale):
+        values = np.float32([1, -1, 0.5, -0.5, 0]) * np.float32(scale)
+        actual = [float(self.quantile(values, jnp.ones(5), q)) for q in (0, 0.25, 0.5, 0.75, 1)]
+        with jax.numpy_dtype_promotion("standard"):
+            np.testing.assert_array_equal(np.float32(actual), np.sort(values))
+
+    def test_infinite_rows_outside_the_quantile_do_not_matter(self):
+        values = jnp.array([1.0, 2.0, 3.0, jnp.inf, -jnp.inf])
+        assert float(self.quantile(values, jnp.ones(5), 0.5)) == 2
+        assert float(self.quantile(values, jnp.ones(5), 1.0)) == np.inf
+
+    def test_fractional_weights(self):
+        values = jnp.array([1.0, 3.0, 7.0])
+        assert float(self.quantile(values, jnp.array([0.2, 0.3, 0.1]), 0.9)) == pytest.approx(2.6)
+        # Half a unit of 1 and a unit and a half of 3: from position 0.5 on all is 3.
+        assert float(self.quantile(values, jnp.array([0.5, 1.5, 0.0]), 0.5)) == 3
+        assert float(self.quantile(values, jnp.array([0.0, 0.01, 0.0]), 0.5)) == 3
+
+    def test_without_rows_is_zero(self):
+        assert float(self.quantile(jnp.array([jnp.nan, 2.0]), jnp.zeros(2), 0.5)) == 0
+
+    def test_under_vmap(self):
+        values = normal(6, 25)
+        weight = np.random.default_rng(3).integers(0, 3, (6, 25)).astype(np.float32)
+        q = np.linspace(0, 1, 6, dtype=np.float32)
+        actual = jax.vmap(self.quantile)(values, weight, q)
+        expected = [repeated_quantile(*each) for each in zip(values, weight, q, strict=True)]
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+    def test_in_float64(self):
+        values = np.random.default_rng(0).normal(size=101)
+        with jax.enable_x64(True):
+            actual = self.quantile(jnp.asarray(values), jnp.ones(101, jnp.float64), 0.337)
+        assert float(actual) == pytest.approx(np.quantile(values, 0.337), abs=1e-14)
+
+    def test_a_million_rows(self):
+        values = normal(1_000_000)
+        expected = np.quantile(values.astype(np.float64), 0.9)
+        actual = self.quantile(values, jnp.ones(1_000_000), 0.9)
+        assert float(actual) == pytest.approx(expected, abs=1e-6)
+
+    def test_mismatch_raises(self):
+        with pytest.raises(AssertionError):
+            hypersphere.weighted_quantile(jnp.zeros(3), jnp.zeros(4), 0.5)
+        with pytest.raises(AssertionError):
+            hypersphere.weighted_quantile(jnp.zeros(3), jnp.zeros(3), jnp.zeros(1))
+
+
+class TestRadius:
+    def test_is_the_quantile_of_the_root(self):
+        distance = np.square(normal(200))
+        weight = np.random.default_rng(1).integers(0, 2, 200).astype(np.float32)
+        actual = jax.jit(hypersphere.radius)(distance, weight, nu=0.1)
+        expected = repeated_quantile(np.sqrt(distance), weight, 0.9)
+        assert float(actual) == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("nu", [0.05, 0.3])
+    def test_minimises_the_soft_boundary_objective(self, nu):
+        distance = jnp.square(normal(1000))
+        candidates = jnp.linspace(0, 4, 401)
+        objective = jax.vmap(lambda r: hypersphere.soft_boundary(distance, r, nu=nu).mean())
+        best = candidates[jnp.argmin(objective(candidates))]
+        assert float(hypersphere.radius(distance, jnp.ones(1000), nu=nu)) == pytest.approx(
+            float(best), abs=0.03
+        )
+
+    def test_has_no_gradient_even_where_rows_are_broken(self):
+        weight = jnp.array([1.0, 1.0, 0.0])
+        gradient = jax.grad(lambda d: hypersphere.radius(d, weight, nu=0.5))
+        for distance in ([0.0, 0.0, jnp.nan], [1.0, 2.0, jnp.inf]):
+            np.testing.assert_array_equal(gradient(jnp.array(distance)), np.zeros(3))
+
+
+class TestSafeSqrt:
+    def test_value_and_gradient(self):
+        x = jnp.array([0.0, 1e-44, 1e-36, 0.25, 1e38])
+        np.testing.assert_allclose(
+            hypersphere.safe_sqrt(x), np.float32([0, 0, 1e-18, 0.5, 1e19]), rtol=1e-6
+        )
+        slope = jax.vmap(jax.grad(hypersphere.safe_sqrt))(x)
+        np.testing.assert_allclose(slope, np.float32([0, 0, 5e17, 1, 5e-20]), rtol=1e-6)
+
+    def test_does_not_hide_nan(self):
+        assert jnp.isnan(hypersphere.safe_sqrt(jnp.float32(jnp.nan)))

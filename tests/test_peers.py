@@ -1,0 +1,103 @@
+"""The PyTorch loops we measure against train what they say."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+
+def test_without_torch_the_error_says_what_to_install():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "try: from benchmarks.peers import pytorch\n"
+        "except ImportError as error: assert 'pip install -e \".[bench]\"' in str(error)\n"
+        "else: raise SystemExit('no error')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def peers():
+    pytest.importorskip("torch")
+    from benchmarks.peers import pytorch
+
+    return pytorch
+
+
+@pytest.fixture
+def rows(peers):
+    x = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    return peers.torch.from_numpy(x)
+
+
+def test_gradients_by_hand_train_like_autograd(peers, rows):
+    options = {"epochs": 3, "batch_size": 128, "learning_rate": 1e-3, "widths": (16, 8, 4)}
+    one, two = (m.train(rows, **options) for m in (peers.deep_svdd, peers.deep_svdd_by_hand))
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-5)
+    for a, b in zip(one[0], two[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_our_engine_trains_like_the_peer(peers, rows):
+    """From the same weights and with the whole set as one batch, the losses agree."""
+    import jax
+
+    from jaxad import networks, objectives, training
+
+    start = peers.deep_svdd.initial(6, (16, 8, 4), seed=0)
+    options = {"epochs": 20, "batch_size": len(rows), "learning_rate": 1e-3}
+    _, expected = peers.deep_svdd.train(rows, weights=start, **options)
+    objective = objectives.DeepSVDD(encoder=networks.MLP(widths=(16, 8, 4)))
+    _, stats = objective.init(jax.random.key(0), rows.numpy())
+    params = {f"Dense_{i}": {"kernel": w.numpy().T} for i, w in enumerate(start)}
+    recipe = training.Recipe(**options)
+    result = training.fit(
+        objective, recipe, jax.random.key(0), rows.numpy(), initial=(params, stats)
+    )
+    np.testing.assert_allclose(result.history["loss"], expected, rtol=1e-4)
+
+
+def test_dagmm_energy_is_the_density_of_a_mixture(peers, rows):
+    gamma = peers.torch.softmax(rows[:, :3], dim=1)
+    z = rows[:, 3:].double()
+    phi, mean, covariance = peers.dagmm.mixture(z, gamma.double())
+    parts = [
+        np.log(p) + multivariate_normal(m, s).logpdf(z)
+        for p, m, s in zip(phi.numpy(), mean.numpy(), covariance.numpy(), strict=True)
+    ]
+    expected = -logsumexp(parts, axis=0)
+    np.testing.assert_allclose(peers.dagmm.energy(z, phi, mean, covariance), expected, rtol=1e-8)
+    weights = gamma[:, 0].numpy()
+    np.testing.assert_allclose(mean[0], np.average(z, axis=0, weights=weights), rtol=1e-5)
+    reference = np.cov(z.numpy().T, aweights=weights, ddof=0)
+    np.testing.assert_allclose(covariance[0], reference, rtol=1e-4, atol=1e-5)
+
+
+def test_goad_distances_and_triplet_equal_the_plain_formulas(peers):
+    z = peers.torch.randn(7, 5, 4, generator=peers.torch.Generator().manual_seed(0))
+    centres = z.mean(0)
+    plain = (z[:, :, None] - centres).square().sum(-1)
+    np.testing.assert_allclose(peers.goad.squared_distances(z, centres), plain, atol=1e-5)
+    values = [
+        max(0.0, float(plain[n, m, m] + 0.5 - min(plain[n, m, k] for k in range(5) if k != m)))
+        for n in range(7)
+        for m in range(5)
+    ]
+    np.testing.assert_allclose(peers.goad.triplet_centre(z, margin=0.5), np.mean(values), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["deep_svdd", "deep_svdd_by_hand", "dagmm", "goad"])
+def test_every_loop_lowers_its_loss_and_follows_its_seed(peers, rows, method):
+    train = getattr(peers, method).train
+    options = {"goad": {"transforms": 8, "mapped": 8, "widths": (8, 8)}}.get(method, {})
+    run = {"epochs": 10, "batch_size": 64, "learning_rate": 1e-3} | options
+    _, losses = train(rows, seed=0, **run)
+    _, again = train(rows, seed=0, **run)
+    _, other = train(rows, seed=1, **run)
+    assert losses[-1] < losses[0]
+    np.testing.assert_array_equal(losses, again)
+    assert not np.array_equal(losses, other)
