@@ -7,7 +7,10 @@ from jaxad import objectives, training
 from jaxad.estimators.base import Detector, key_from
 from jaxad.estimators.checks import check_choice, check_interval
 from jaxad.estimators.pretraining import check_pretraining, pretrain
+from jaxad.losses import hypersphere
 from jaxad.networks import build
+
+LOSSES = {"one-class": hypersphere.one_class, "soft-boundary": hypersphere.soft_boundary}
 
 
 class DeepSVDD(Detector):
@@ -112,7 +115,7 @@ class DeepSVDD(Detector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_choice("objective", self.objective, ("one-class", "soft-boundary"))
+        check_choice("objective", self.objective, tuple(LOSSES))
         check_interval("nu", self.nu, 0, 1, closed="right")
         check_pretraining(self)
         if self.warm_up_epochs != "auto":
@@ -129,8 +132,7 @@ class DeepSVDD(Detector):
         )
 
     def _objective(self, shape: tuple[int, ...]) -> objectives.DeepSVDD:
-        soft = self.objective == "soft-boundary"
-        return objectives.DeepSVDD(self._encoder(shape), soft_boundary=soft, nu=self.nu)
+        return objectives.DeepSVDD(self._encoder(shape), loss=LOSSES[self.objective], nu=self.nu)
 
     def _train(self, objective, seed, rows, held_out) -> training.Result:
         recipe = self._recipe(len(rows.x))
@@ -139,7 +141,9 @@ class DeepSVDD(Detector):
         if self.pretrain_epochs:
             initial, self.pretrain_history_ = pretrain(self, objective, seed, rows)
         return training.fit(
-            objective.replace(warm_up=min(10, recipe.epochs // 3) if warm_up == "auto" else warm_up),
+            objective.replace(
+                warm_up=min(10, recipe.epochs // 3) if warm_up == "auto" else warm_up
+            ),
             recipe,
             key_from(seed),
             rows,

@@ -42,7 +42,9 @@ def pretrain(
         weight_decay=detector.pretrain_weight_decay or None,
         clip_norm=detector.clip_norm,
     )
-    autoencoder = objectives.AutoEncoder(objective.encoder, decoder, reduction="sum")
+    autoencoder = objectives.AutoEncoder(
+        objective.encoder, decoder, loss=objectives.sum_squared_error
+    )
     result = training.fit(
         autoencoder, recipe, key_from(seed, stream=1), rows, progress=bool(detector.verbose)
     )

@@ -67,8 +67,8 @@ def cosine(x: Array, reconstruction: Array) -> Array:
       [1.0, 0.0]
     """
     chex.assert_equal_shape([x, reconstruction])
-    # Divided one after the other: the product of two small lengths may round to 0.
-    return _sum(x * reconstruction) / _divisor(x) / _divisor(reconstruction)
+    # Unit vectors first: the product of two small lengths leaves float32's range, its slope sooner.
+    return _sum(_unit(x) * _unit(reconstruction))
 
 
 def features(x: Array, reconstruction: Array) -> Array:
@@ -87,3 +87,7 @@ def _length(x: Array) -> Array:
 def _divisor(x: Array) -> Array:
     length = _length(x)
     return jnp.where(length > 0, length, 1)
+
+
+def _unit(x: Array) -> Array:
+    return x / jnp.expand_dims(_divisor(x), range(1, x.ndim))

@@ -1,5 +1,7 @@
 """Networks: Flax Linen modules and the pure functions that run them."""
 
+from jaxad.networks.build import IMAGES as IMAGES
+from jaxad.networks.build import TABULAR as TABULAR
 from jaxad.networks.dense import ACTIVATIONS as ACTIVATIONS
 from jaxad.networks.dense import MLP as MLP
 from jaxad.networks.dense import Dense as Dense
@@ -9,5 +11,3 @@ from jaxad.networks.modules import count_parameters as count_parameters
 from jaxad.networks.modules import init as init
 from jaxad.networks.normalization import BatchNorm as BatchNorm
 from jaxad.networks.pair import EncoderDecoder as EncoderDecoder
-from jaxad.networks.build import IMAGES as IMAGES
-from jaxad.networks.build import TABULAR as TABULAR

@@ -1,5 +1,8 @@
 """Autoencoders: reconstruct normal rows, score by the reconstruction error."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -7,28 +10,62 @@ import jax
 from flax import struct
 
 from jaxad import networks
-from jaxad.losses import reconstruction
+from jaxad.losses import reconstruction as losses
+from jaxad.objectives.variants import call_loss, check_loss
 from jaxad.typing import Array, Batch, Key, Params, Stats
+
+AVAILABLE = ("x", "reconstruction", "z")
+
+
+def mean_squared_error(x: Array, reconstruction: Array) -> Array:
+    """The squared error of each row, averaged over its entries: ``[B]``."""
+    return losses.squared_error(x, reconstruction, reduction="mean")
+
+
+def sum_squared_error(x: Array, reconstruction: Array) -> Array:
+    """The squared error of each row, summed over its entries: ``[B]``."""
+    return losses.squared_error(x, reconstruction, reduction="sum")
+
+
+def AutoEncoder(  # noqa: N802
+    encoder: nn.Module,
+    decoder: nn.Module,
+    *,
+    loss: Callable[..., Array] = mean_squared_error,
+    noise: Any = None,
+    chunk: int = 1024,
+    **numbers: Any,
+) -> Reconstruction:
+    """An autoencoder: a loss of the row and its reconstruction is minimised, and is the score.
+
+    Args:
+      encoder: ``[B, ...] -> [B, L]``.
+      decoder: ``[B, L] -> [B, ...]``, the shape of the input.
+      loss: ``[B]`` values of those it names of ``x``, ``reconstruction`` and ``z``. Deep SVDD's
+        pretraining sums over pixels (`sum_squared_error`), Deep SAD's averages: the same weight
+        decay then bites differently.
+      noise: the standard deviation of Gaussian noise added to the input in training (a denoising
+        autoencoder, Vincent et al. 2008), or None. The target stays clean.
+      chunk: rows at a time in exact passes and scoring.
+      **numbers: the loss's own numbers.
+
+    Raises:
+      TypeError: the loss needs an argument that is neither available nor given.
+    """
+    check_loss(loss, AVAILABLE, numbers)
+    return Reconstruction(encoder, decoder, loss, numbers, noise, chunk)
 
 
 @struct.dataclass
-class AutoEncoder:
-    """Squared reconstruction error, trained and scored.
-
-    Attributes:
-      encoder: ``[B, ...] -> [B, L]``.
-      decoder: ``[B, L] -> [B, ...]``, the shape of the input.
-      reduction: ``"mean"`` over a row's entries, or ``"sum"`` (Deep SVDD's pretraining sums over
-        pixels; the same weight decay then bites less).
-      noise: leaf or None; the standard deviation of Gaussian noise added to the input in training
-        (a denoising autoencoder, Vincent et al. 2008). The target stays clean.
-    """
+class Reconstruction:
+    """An encoder, a decoder and a loss of what comes out of them. `AutoEncoder` makes it."""
 
     encoder: nn.Module = struct.field(pytree_node=False)
     decoder: nn.Module = struct.field(pytree_node=False)
-    reduction: str = struct.field(pytree_node=False, default="mean")
-    noise: Any = None
-    chunk: int = struct.field(pytree_node=False, default=1024)
+    function: Callable[..., Array] = struct.field(pytree_node=False)
+    numbers: dict[str, Any]
+    noise: Any
+    chunk: int = struct.field(pytree_node=False)
 
     @property
     def network(self) -> nn.Module:
@@ -43,16 +80,15 @@ class AutoEncoder:
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
-        """The squared error of each row."""
+        """The loss of each row."""
         x = batch.x
         if key is not None and self.noise is not None:
             noise_key, key = jax.random.split(key)
             x = x + self.noise * jax.random.normal(noise_key, x.shape, x.dtype)
-        output, batch_stats = networks.apply(
+        (output, z), batch_stats = networks.apply(
             self.network, params, stats["batch_stats"], x, weight=batch.weight, key=key
         )
-        values = reconstruction.squared_error(batch.x, output, reduction=self.reduction)
-        return values, stats | {"batch_stats": batch_stats}
+        return self._values(batch.x, output, z), stats | {"batch_stats": batch_stats}
 
     def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
         """Calibrate batch norm."""
@@ -63,17 +99,20 @@ class AutoEncoder:
         return stats | {"batch_stats": batch_stats}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
-        """The squared error of each row, reduced as in training."""
-        output = self.reconstruct(params, stats, x)
-        return reconstruction.squared_error(x, output, reduction=self.reduction)
+        """The loss of each row."""
+        (output, z), _ = networks.apply(self.network, params, stats["batch_stats"], x)
+        return self._values(x, output, z)
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """Reconstructions, the shape of ``x``."""
-        return networks.apply(self.network, params, stats["batch_stats"], x)[0]
+        return networks.apply(self.network, params, stats["batch_stats"], x)[0][0]
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """Latent vectors ``[B, L]``."""
-        return networks.apply(self.encoder, *encoder_of(params, stats), x)[0]
+        return networks.apply(self.network, params, stats["batch_stats"], x)[0][1]
+
+    def _values(self, x: Array, output: Array, z: Array) -> Array:
+        return call_loss(self.function, {"x": x, "reconstruction": output, "z": z}, self.numbers)
 
 
 def encoder_of(params: Params, stats: Stats) -> tuple[Params, Any]:

@@ -157,7 +157,9 @@ def _epoch(
         take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
         batch_weight = jnp.where(real, take(rows.weight), 0)
         batch = Batch(take(rows.x), take(rows.label), batch_weight, epoch)
-        state, loss, finite = _step(objective, how, state, batch, jax.random.fold_in(state.key, state.step))
+        state, loss, finite = _step(
+            objective, how, state, batch, jax.random.fold_in(state.key, state.step)
+        )
         counted = jnp.where(finite, jnp.sum(batch_weight), 0)
         return state, total + jnp.where(finite, loss, 0) * counted, weight + counted
 

@@ -1,0 +1,95 @@
+"""Several losses over one network, as one objective."""
+
+from typing import Any
+
+import jax
+from flax import struct
+
+from jaxad.typing import Array, Batch, Key, Objective, Params, Stats
+
+
+@struct.dataclass
+class Compound:
+    """A weighted sum of objectives that share what they name alike.
+
+    Objectives keep their parameters by role (``encoder``, ``decoder``, ...). Parts with a role in
+    common share that network: it is made once and gets the gradients of all. What they compute in
+    common is computed once, since the whole step is one compiled program. A further loss over a
+    network is a further part, with no change to the engine.
+
+    Attributes:
+      parts: the objectives.
+      weights: leaves, how much each counts in the loss.
+      score_weights: leaves, how much each counts in the score; None is ``weights``.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> encoder, decoder = networks.MLP((16, 8)), networks.MLP((16, 4))
+      >>> parts = objectives.DeepSVDD(encoder), objectives.AutoEncoder(encoder, decoder)
+      >>> objective = objectives.Compound(parts, weights=(1.0, 0.1))
+    """
+
+    parts: tuple[Objective, ...]
+    weights: tuple[Any, ...]
+    score_weights: tuple[Any, ...] | None = None
+
+    def __post_init__(self):
+        """Check that there is a weight for every part."""
+        for name in ("weights", "score_weights"):
+            given = getattr(self, name)
+            if isinstance(given, tuple) and len(given) != len(self.parts):
+                raise ValueError(f"{name}={given!r}: {len(self.parts)} parts need as many weights")
+
+    @property
+    def chunk(self) -> int:
+        """The smallest chunk of the parts."""
+        return min(part.chunk for part in self.parts)
+
+    def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
+        """Make each part's networks; what a part shares comes from the first that has it."""
+        params: Params = {}
+        stats: Stats = {"batch_stats": {}}
+        for i, part in enumerate(self.parts):
+            new, new_stats = part.init(jax.random.fold_in(key, i), x)
+            params = new | params
+            running = new_stats.get("batch_stats", {}) | stats["batch_stats"]
+            stats = new_stats | stats | {"batch_stats": running}
+        return params, stats
+
+    def loss(
+        self, params: Params, stats: Stats, batch: Batch, key: Key | None
+    ) -> tuple[Array, Stats]:
+        """The weighted sum of the parts' values. All parts see the same key."""
+        total, merged = 0.0, stats
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            values, new = part.loss(params, stats, batch, key)
+            total = total + weight * values
+            merged = _merge(stats, merged, new)
+        return total, merged
+
+    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
+        """Each part's exact pass."""
+        for part in self.parts:
+            stats = part.refresh(params, stats, rows, first=first)
+        return stats
+
+    def score(self, params: Params, stats: Stats, x: Array) -> Array:
+        """The weighted sum of the parts' scores."""
+        weights = self.weights if self.score_weights is None else self.score_weights
+        scores = [part.score(params, stats, x) for part in self.parts]
+        return sum(weight * score for weight, score in zip(weights, scores, strict=True))
+
+    def transform(self, params: Params, stats: Stats, x: Array) -> Array:
+        """The first part's latent vectors."""
+        return self.parts[0].transform(params, stats, x)
+
+
+def _merge(old: Stats, merged: Stats, new: Stats) -> Stats:
+    """``merged`` with what ``new`` changed of ``old``; of two changes the first stays."""
+    result = dict(merged)
+    for name, value in new.items():
+        if name == "batch_stats":
+            result[name] = _merge(old[name], merged[name], value)
+        elif value is not old[name] and merged[name] is old[name]:
+            result[name] = value
+    return result
