@@ -2,6 +2,7 @@
 
 from jaxad.estimators import AutoEncoder as AutoEncoder
 from jaxad.estimators import CollapseWarning as CollapseWarning
+from jaxad.estimators import DeepSAD as DeepSAD
 from jaxad.estimators import DeepSVDD as DeepSVDD
 from jaxad.estimators import labels_from_anomalies as labels_from_anomalies
 from jaxad.estimators import load as load

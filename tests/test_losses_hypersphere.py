@@ -19,6 +19,10 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+def check_gradients(function, *arguments):
+    check_grads(jax.jit(function), arguments, order=1, modes=("rev",), atol=1e-2, rtol=1e-2)
+
+
 def repeated_quantile(values, weight, q):
     return np.quantile(np.repeat(values.astype(np.float64), weight.astype(int)), q)
 
@@ -36,7 +40,7 @@ class TestSquaredDistance:
 
     def test_gradient_and_its_zero_at_the_centre(self):
         z, centre = jnp.asarray(normal(4, 3)), jnp.asarray(normal(3, seed=1))
-        check_grads(hypersphere.squared_distance, (z, centre), order=2, atol=1e-2, rtol=1e-2)
+        check_gradients(hypersphere.squared_distance, z, centre)
         gradient = jax.grad(lambda z: hypersphere.squared_distance(z, centre).sum())(centre[None])
         np.testing.assert_array_equal(gradient, np.zeros((1, 3)))
 
@@ -64,8 +68,7 @@ class TestObjectives:
         def values(distance, radius, nu):
             return hypersphere.soft_boundary(distance, radius, nu=nu)
 
-        arguments = jnp.array([0.2, 1.5, 4.0]), jnp.float32(1.1), jnp.float32(0.3)
-        check_grads(values, arguments, order=1, atol=1e-2, rtol=1e-2)
+        check_gradients(values, jnp.array([0.2, 1.5, 4.0]), jnp.float32(1.1), jnp.float32(0.3))
 
     def test_soft_boundary_pulls_only_rows_outside(self):
         slope = jax.grad(lambda d: hypersphere.soft_boundary(d, 2.0, nu=0.25).sum())
@@ -105,7 +108,7 @@ class TestCentre:
 
     def test_gradients(self):
         z, weight = jnp.asarray(normal(5, 2)), jnp.array([1.0, 2.0, 0.5, 1.0, 3.0])
-        check_grads(hypersphere.centre, (z, weight), order=1, atol=1e-2, rtol=1e-2)
+        check_gradients(hypersphere.centre, z, weight)
 
     def test_mismatch_raises(self):
         with pytest.raises(AssertionError):
@@ -144,7 +147,7 @@ class TestWeightedQuantile:
         values[3:] = padding
         assert float(self.quantile(values, weight, q)) == pytest.approx(expected, abs=1e-6)
 
-    @pytest.mark.parametrize("scale", [1e-44, 1e-38, 1.0, 3e38])
+    @pytest.mark.parametrize("scale", [1e-37, 1.0, 3e38])
     def test_finds_values_of_any_size_and_sign(self, scale):
         values = np.float32([1, -1, 0.5, -0.5, 0]) * np.float32(scale)
         actual = [float(self.quantile(values, jnp.ones(5), q)) for q in (0, 0.25, 0.5, 0.75, 1)]
@@ -154,7 +157,13 @@ class TestWeightedQuantile:
     def test_infinite_rows_outside_the_quantile_do_not_matter(self):
         values = jnp.array([1.0, 2.0, 3.0, jnp.inf, -jnp.inf])
         assert float(self.quantile(values, jnp.ones(5), 0.5)) == 2
+        assert float(self.quantile(values, jnp.ones(5), 0.75)) == 3
         assert float(self.quantile(values, jnp.ones(5), 1.0)) == np.inf
+
+    def test_has_no_gradient(self):
+        arguments = jnp.array([1.0, 4.0, 2.0]), jnp.array([1.0, 1.0, 2.0]), jnp.float32(0.4)
+        for gradient in jax.grad(hypersphere.weighted_quantile, argnums=(0, 1, 2))(*arguments):
+            np.testing.assert_array_equal(gradient, np.zeros(gradient.shape))
 
     def test_fractional_weights(self):
         values = jnp.array([1.0, 3.0, 7.0])
@@ -204,12 +213,11 @@ class TestRadius:
     @pytest.mark.parametrize("nu", [0.05, 0.3])
     def test_minimises_the_soft_boundary_objective(self, nu):
         distance = jnp.square(normal(1000))
-        candidates = jnp.linspace(0, 4, 401)
+        candidates = np.linspace(0, 4, 401, dtype=np.float32)
         objective = jax.vmap(lambda r: hypersphere.soft_boundary(distance, r, nu=nu).mean())
-        best = candidates[jnp.argmin(objective(candidates))]
-        assert float(hypersphere.radius(distance, jnp.ones(1000), nu=nu)) == pytest.approx(
-            float(best), abs=0.03
-        )
+        best = candidates[np.argmin(jax.jit(objective)(candidates))]
+        actual = jax.jit(hypersphere.radius)(distance, jnp.ones(1000), nu=nu)
+        assert float(actual) == pytest.approx(best, abs=0.03)
 
     def test_has_no_gradient_even_where_rows_are_broken(self):
         weight = jnp.array([1.0, 1.0, 0.0])

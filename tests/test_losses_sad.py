@@ -43,9 +43,8 @@ def test_gradients(exponent):
     def values(distance, eta):
         return labelled_exponent(distance, LABEL, eta=eta, exponent=exponent)
 
-    check_grads(
-        values, (jnp.array([0.7, 1.3, 2.1]), jnp.float32(1.5)), order=2, atol=1e-2, rtol=1e-2
-    )
+    arguments = jnp.array([0.7, 1.3, 2.1]), jnp.float32(1.5)
+    check_grads(jax.jit(values), arguments, order=1, modes=("rev",), atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("exponent", [1, 2, 5, 0.5])
@@ -57,6 +56,14 @@ def test_finite_at_the_centre(exponent):
     (slope,) = pull_back(jnp.ones(3))
     np.testing.assert_allclose(value, [0, 1e-6, 1e6**exponent], rtol=1e-5)
     np.testing.assert_allclose(slope, [1, 1, -exponent * 1e6 ** (exponent + 1)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("numbers", [{"epsilon": 0.0}, {"exponent": 8}])
+def test_the_anomaly_term_never_reaches_other_rows(numbers):
+    def loss(distance):
+        return labelled_exponent(distance, jnp.array([0, 1]), **numbers).sum()
+
+    np.testing.assert_array_equal(jax.grad(loss)(jnp.zeros(2)), [1, 1])
 
 
 @pytest.mark.parametrize("distance", [1e-30, 1e-6, 1e30])

@@ -47,7 +47,7 @@ def classes(n=101, share=0.3):
 def test_equals_sklearn(ours, theirs, kind, weighted):
     score, is_anomaly = scores(kind), classes()
     weight = np.random.default_rng(2).random(101).astype(np.float32) if weighted else None
-    expected = theirs(is_anomaly, score, sample_weight=weight)
+    expected = theirs(is_anomaly, score.astype(np.float64), sample_weight=weight)
     assert float(ours(score, is_anomaly, weight)) == pytest.approx(expected, abs=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_by_hand():
 
 
 @EACH
-@pytest.mark.parametrize("decimals", [1, 4, 9])
+@pytest.mark.parametrize("decimals", [1, 9])
 def test_a_million_rows(ours, theirs, decimals):
     rng = np.random.default_rng(decimals)
     is_anomaly = classes(1_000_000, share=0.05)

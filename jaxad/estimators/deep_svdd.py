@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from jaxad import objectives, training
-from jaxad.estimators.base import Detector, key_from
+from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_choice, check_interval
-from jaxad.estimators.pretraining import check_pretraining, pretrain
+from jaxad.estimators.pretraining import check_pretraining, fit_pretrained
 from jaxad.losses import hypersphere
 from jaxad.networks import build
 
@@ -135,19 +137,9 @@ class DeepSVDD(Detector):
         return objectives.DeepSVDD(self._encoder(shape), loss=LOSSES[self.objective], nu=self.nu)
 
     def _train(self, objective, seed, rows, held_out) -> training.Result:
-        recipe = self._recipe(len(rows.x))
         warm_up = self.warm_up_epochs
-        initial = None
-        if self.pretrain_epochs:
-            initial, self.pretrain_history_ = pretrain(self, objective, seed, rows)
-        return training.fit(
-            objective.replace(
-                warm_up=min(10, recipe.epochs // 3) if warm_up == "auto" else warm_up
-            ),
-            recipe,
-            key_from(seed),
-            rows,
-            validation=held_out,
-            initial=initial,
-            progress=bool(self.verbose),
-        )
+        if warm_up == "auto":
+            warm_up = min(10, self._epochs(len(rows.x)) // 3)
+        objective = objective.replace(warm_up=warm_up)
+        everything = np.ones(len(rows.x), bool)
+        return fit_pretrained(self, objective, seed, rows, held_out, on=everything)

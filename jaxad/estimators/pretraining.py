@@ -3,29 +3,47 @@
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxad import objectives, training
 from jaxad.estimators.base import Detector, key_from
 from jaxad.estimators.checks import check_interval
 from jaxad.networks import build
-from jaxad.typing import Batch, Params, Stats
+from jaxad.typing import Batch
 
 
-def pretrain(
-    detector: Any, objective: Any, seed: int, rows: Batch
-) -> tuple[tuple[Params, Stats], dict[str, np.ndarray]]:
-    """Train an autoencoder around the objective's encoder.
+def fit_pretrained(
+    detector: Any, objective: Any, seed: int, rows: Batch, held_out: Batch | None, on: np.ndarray
+) -> training.Result:
+    """Train ``objective``, from a pretrained encoder if the detector asks for one.
 
     Args:
-      detector: an estimator with ``pretrain_*`` arguments.
+      detector: an estimator with ``pretrain_*`` arguments; gets ``pretrain_history_``.
       objective: has an ``encoder`` and ``from_encoder``.
       seed: the run's seed.
       rows: what to train on.
-
-    Returns:
-      The parameters and statistics to start from, and the autoencoder's history.
+      held_out: validation rows or None.
+      on: ``[N]`` booleans, the rows to pretrain on.
     """
+    initial = None
+    if detector.pretrain_epochs:
+        pretrained = _pretrain(detector, objective, seed, jax.tree.map(lambda a: a[on], rows))
+        detector.pretrain_history_ = pretrained.history
+        encoder = objectives.encoder_of(pretrained.params, pretrained.stats)
+        initial = objective.from_encoder(*encoder, rows.x[:1])
+    return training.fit(
+        objective,
+        detector._recipe(len(rows.x)),
+        key_from(seed),
+        rows,
+        validation=held_out,
+        initial=initial,
+        progress=bool(detector.verbose),
+    )
+
+
+def _pretrain(detector: Any, objective: Any, seed: int, rows: Batch) -> training.Result:
     decoder = build.decoder(
         detector.network,
         rows.x.shape[1:],
@@ -45,16 +63,19 @@ def pretrain(
     autoencoder = objectives.AutoEncoder(
         objective.encoder, decoder, loss=objectives.sum_squared_error
     )
-    result = training.fit(
+    return training.fit(
         autoencoder, recipe, key_from(seed, stream=1), rows, progress=bool(detector.verbose)
     )
-    encoder = objectives.encoder_of(result.params, result.stats)
-    return objective.from_encoder(*encoder, rows.x[:1]), result.history
 
 
 def check_pretraining(detector: Detector) -> None:
     """Raise a ValueError that names the first ``pretrain_*`` argument out of range."""
     given = detector.get_params(deep=False)
+    if given["pretrain_epochs"] and not isinstance(given["network"], str):
+        raise ValueError(
+            f"pretrain_epochs={given['pretrain_epochs']} needs a decoder, which a network given as "
+            "a Flax module does not name: use a network by name, or pretrain_epochs=0"
+        )
     for name in ("pretrain_epochs", "pretrain_weight_decay"):
         check_interval(name, given[name], 0, math.inf, closed="left")
     if given["pretrain_learning_rate"] is not None:

@@ -25,6 +25,8 @@ def encoder(
     Raises:
       ValueError: for a name that is not known, or sizes below 1.
     """
+    if isinstance(network, nn.Module):
+        return network
     hidden, latent_dim = _sizes(network, hidden, latent_dim)
     return MLP((*hidden, latent_dim), activation, batch_norm, use_bias)
 

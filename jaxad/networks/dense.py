@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
+from jaxad.hashing import bernoulli
 from jaxad.networks.normalization import BatchNorm
 from jaxad.typing import Array
 
@@ -17,7 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "leaky_relu": jax.nn.leaky_relu,
     "relu": jax.nn.relu,
     "elu": jax.nn.elu,
-    "tanh": jax.numpy.tanh,
+    "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
     "linear": lambda x: x,
 }
@@ -48,6 +50,24 @@ class Dense(nn.Module):
         return y
 
 
+class Dropout(nn.Module):
+    """Set a share ``rate`` of the entries to 0 in training, and scale the others up to make up.
+
+    Attributes:
+      rate: in [0, 1). (The DAGMM paper's Drop(p) keeps with probability p.)
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Return an array shaped like ``x``."""
+        if not train or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        return jnp.where(bernoulli(self.make_rng("dropout"), keep, x.shape), x / keep, 0)
+
+
 class MLP(nn.Module):
     """Linear layers with an activation between them, and none after the last.
 
@@ -57,6 +77,8 @@ class MLP(nn.Module):
       batch_norm: normalise before each activation, without scale and offset.
       use_bias: biases. Off by default: with them Deep SVDD can map everything to the centre.
       output_activation: applied to the last layer.
+      dropout: share of hidden units dropped in training.
+      input_dropout: share of inputs dropped in training.
     """
 
     widths: tuple[int, ...]
@@ -64,6 +86,8 @@ class MLP(nn.Module):
     batch_norm: bool = False
     use_bias: bool = False
     output_activation: str = "linear"
+    dropout: float = 0.0
+    input_dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
@@ -77,12 +101,13 @@ class MLP(nn.Module):
         features_first = train and x.shape[0] >= FEATURES_FIRST_ROWS
         if features_first:
             x = x.T
+        x = Dropout(self.input_dropout)(x, train=train)
         for width in self.widths[:-1]:
             x = Dense(width, self.use_bias)(x, features_first=features_first)
             if self.batch_norm:
                 axis = 0 if features_first else -1
                 x = BatchNorm()(x, train=train, weight=weight, feature_axis=axis)
-            x = activation(x)
+            x = Dropout(self.dropout)(activation(x), train=train)
         x = Dense(self.widths[-1], self.use_bias)(x, features_first=features_first)
         x = ACTIVATIONS[self.output_activation](x)
         return x.T if features_first else x

@@ -5,5 +5,6 @@ from jaxad.objectives.autoencoder import encoder_of as encoder_of
 from jaxad.objectives.autoencoder import mean_squared_error as mean_squared_error
 from jaxad.objectives.autoencoder import sum_squared_error as sum_squared_error
 from jaxad.objectives.compound import Compound as Compound
+from jaxad.objectives.dagmm import DAGMM as DAGMM
 from jaxad.objectives.deep_sad import DeepSAD as DeepSAD
 from jaxad.objectives.deep_svdd import DeepSVDD as DeepSVDD

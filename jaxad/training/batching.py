@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxad.hashing import words
 from jaxad.typing import Array, Batch, Key
 
 
@@ -55,23 +56,10 @@ def rounds_for(size: int) -> int:
     return max(24, math.ceil(1.7 * math.log2(size)))
 
 
-def _mix(word: Array) -> Array:
-    """A bijection of 32-bit words that scatters them (the finaliser of MurmurHash3)."""
-    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
-    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
-    return word ^ (word >> 16)
-
-
 def round_keys(key: Key, epoch: Array, count: Array, rounds: int) -> tuple[Array, Array]:
-    """What one epoch's `shuffle` draws: a pivot below ``count`` and a salt for each round.
-
-    Hashed from the key's words: `jax.random` would double the time it takes to compile a run.
-    """
-    words = jnp.arange(2 * rounds, dtype=jnp.uint32)
-    for salt in (*jax.random.key_data(key).ravel(), epoch):
-        words = _mix(words ^ salt.astype(jnp.uint32)) + jnp.uint32(0x9E3779B9)
-    bits = _mix(words).reshape(2, rounds)
-    return bits[0] % count.astype(jnp.uint32), bits[1]
+    """What one epoch's `shuffle` draws: a pivot below ``count`` and a salt for each round."""
+    drawn = words(key, (2, rounds), epoch)
+    return drawn[0] % count.astype(jnp.uint32), drawn[1]
 
 
 def shuffle(position: Array, pivots: Array, salts: Array, count: Array) -> Array:

@@ -1,0 +1,161 @@
+"""Deep SAD as a scikit-learn estimator."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxad import objectives, training
+from jaxad.estimators.base import Detector
+from jaxad.estimators.checks import check_choice, check_interval, check_labels
+from jaxad.estimators.pretraining import check_pretraining, fit_pretrained
+from jaxad.networks import build
+
+
+class DeepSAD(Detector):
+    """Deep Semi-supervised Anomaly Detection (Ruff et al., ICLR 2020).
+
+    Deep SVDD that also learns from labels: known normals are drawn to the centre like unlabelled
+    rows, known anomalies pushed away. ``fit(X, y)`` takes ``y`` ``[N]``: +1 known normal, -1 known
+    anomaly, 0 unlabelled; `jaxad.labels_from_anomalies` makes it from a 0/1 column. Without labels
+    it is Deep SVDD.
+
+    Args:
+      eta: how much labelled rows count, > 0.
+      epsilon: added to the distance of labelled rows, > 0.
+      anomalies_in_centre: let known anomalies count for the centre, as the paper's code does.
+      pretrain_on: ``"unlabelled"`` rows or ``"all"``.
+      network: ``"mlp"``, ``"lenet"``, ``"conv"``, one of the papers' ``"mnist_lenet"``,
+        ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
+      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
+      latent_dim: L; None is the network's own.
+      batch_norm: batch normalisation (without scale and offset) before each activation.
+      pretrain_epochs: epochs of an autoencoder whose encoder starts the run.
+      pretrain_learning_rate: its rate; None is ``learning_rate``.
+      pretrain_weight_decay: its weight decay.
+      epochs: a number, or ``"auto"``: about 1,000 steps, at least one epoch. 0 leaves the network
+        untrained (a control).
+      batch_size: rows per step.
+      learning_rate: of Adam.
+      weight_decay: coupled L2 as in the papers' code.
+      milestones: epochs from which on the rate is a tenth.
+      clip_norm: largest gradient norm, or None.
+      validation_fraction: share of the rows held out for ``history_["validation_loss"]``.
+      patience: epochs without improvement before stopping and restoring the best, or None.
+      scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
+        ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
+      contamination: share of the training rows above the threshold, in [0, 0.5].
+      random_state: an int for the same result again, a numpy generator, or None.
+      verbose: show a progress bar.
+
+    Attributes:
+      threshold_: scores above it are anomalies. May be assigned.
+      history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
+      params_: the network's parameters.
+      stats_: ``centre`` ``[L]``, ``radius``, ``batch_stats``.
+      n_features_in_: number of features.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxad import DeepSAD
+      >>> rng = np.random.default_rng(0)
+      >>> X = np.concatenate([rng.normal(size=(190, 4)), rng.normal(size=(10, 4)) + 4])
+      >>> y = np.zeros(200, int)
+      >>> y[195:] = -1
+      >>> detector = DeepSAD(epochs=20, random_state=0).fit(X, y)
+      >>> detector.anomaly_score(X).shape
+      (200,)
+    """
+
+    def __init__(
+        self,
+        *,
+        eta: float = 1.0,
+        epsilon: float = 1e-6,
+        anomalies_in_centre: bool = False,
+        pretrain_on: str = "unlabelled",
+        network: Any = "mlp",
+        hidden: tuple[int, ...] | None = None,
+        latent_dim: int | None = None,
+        batch_norm: bool = True,
+        pretrain_epochs: int = 0,
+        pretrain_learning_rate: float | None = None,
+        pretrain_weight_decay: float = 0.0,
+        epochs: int | str = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 5e-7,
+        milestones: tuple[int, ...] = (),
+        clip_norm: float | None = None,
+        validation_fraction: float = 0.0,
+        patience: int | None = None,
+        scaler: str = "auto",
+        contamination: float = 0.1,
+        random_state: Any = None,
+        verbose: bool = False,
+    ):
+        self.eta = eta
+        self.epsilon = epsilon
+        self.anomalies_in_centre = anomalies_in_centre
+        self.pretrain_on = pretrain_on
+        self.network = network
+        self.hidden = hidden
+        self.latent_dim = latent_dim
+        self.batch_norm = batch_norm
+        self.pretrain_epochs = pretrain_epochs
+        self.pretrain_learning_rate = pretrain_learning_rate
+        self.pretrain_weight_decay = pretrain_weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.milestones = milestones
+        self.clip_norm = clip_norm
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.scaler = scaler
+        self.contamination = contamination
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_interval("eta", self.eta, 0, math.inf, closed="neither")
+        check_interval("epsilon", self.epsilon, 0, math.inf, closed="neither")
+        check_choice("pretrain_on", self.pretrain_on, ("unlabelled", "all"))
+        check_pretraining(self)
+
+    def _encoder(self, shape: tuple[int, ...]):
+        return build.encoder(
+            self.network,
+            shape,
+            hidden=self.hidden,
+            latent_dim=self.latent_dim,
+            batch_norm=self.batch_norm,
+            use_bias=False,
+        )
+
+    def _objective(self, shape: tuple[int, ...]):
+        return objectives.DeepSAD(
+            self._encoder(shape),
+            eta=self.eta,
+            epsilon=self.epsilon,
+            anomalies_in_centre=self.anomalies_in_centre,
+        )
+
+    def _labels(self, y: Any, count: int) -> np.ndarray:
+        if y is None:
+            return np.zeros(count, np.int32)
+        label = check_labels(y, count)
+        if (label < 0).all():
+            raise ValueError(
+                f"y marks all {count} rows as known anomalies (-1): at least one row must be "
+                "unlabelled (0) or known normal (+1)"
+            )
+        return label
+
+    def _train(self, objective, seed, rows, held_out) -> training.Result:
+        on = rows.label == 0 if self.pretrain_on == "unlabelled" else np.ones(len(rows.x), bool)
+        # Without an unlabelled row what is not a known anomaly stands in.
+        on = on if on.any() else rows.label >= 0
+        return fit_pretrained(self, objective, seed, rows, held_out, on=on)

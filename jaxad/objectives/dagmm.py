@@ -1,0 +1,134 @@
+"""DAGMM (Zong et al., "Deep Autoencoding Gaussian Mixture Model", ICLR 2018)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxad import networks
+from jaxad.chunking import fold
+from jaxad.losses import mixture, reconstruction
+from jaxad.typing import Array, Batch, Key, Params, Stats
+
+
+@struct.dataclass
+class DAGMM:
+    """An autoencoder whose latents and errors follow a Gaussian mixture; score by its energy.
+
+    A row's ``z`` is its latent vector, its relative Euclidean error and the cosine between it and
+    its reconstruction. The estimation network gives responsibilities, their moments over the batch
+    the mixture, and the loss is reconstruction + ``lambda_energy`` * energy +
+    ``lambda_covariance`` * sum of inverse variances (equation 7). Scores use the mixture of all
+    training rows with the final weights, in one exact pass.
+
+    Attributes:
+      encoder: ``[B, D] -> [B, L]``.
+      decoder: ``[B, L] -> [B, D]``.
+      estimator: ``[B, L + 2] -> [B, K]`` logits.
+      lambda_energy: leaf, 0.1 in the paper.
+      lambda_covariance: leaf, 0.005 in the paper.
+      jitter: leaf, added to the variances relative to their mean.
+      reduction: ``"sum"`` of squared errors over features as in the paper, or ``"mean"`` as in
+        several implementations: 1/D of the weight against the lambdas.
+    """
+
+    encoder: nn.Module = struct.field(pytree_node=False)
+    decoder: nn.Module = struct.field(pytree_node=False)
+    estimator: nn.Module = struct.field(pytree_node=False)
+    lambda_energy: Any = 0.1
+    lambda_covariance: Any = 0.005
+    jitter: Any = 1e-3
+    reduction: str = struct.field(pytree_node=False, default="sum")
+    chunk: int = struct.field(pytree_node=False, default=512)
+
+    @property
+    def autoencoder(self) -> nn.Module:
+        """Encoder and decoder as one network."""
+        return networks.EncoderDecoder(self.encoder, self.decoder)
+
+    def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
+        """Make the three networks; the mixture is empty until `refresh`."""
+        first, second = jax.random.split(key)
+        params, running = networks.init(self.autoencoder, first, x)
+        (output, latent), _ = networks.apply(self.autoencoder, params, running, x[:1])
+        z = _features(x[:1], output, latent)
+        estimator, estimator_running = networks.init(self.estimator, second, z)
+        logits, _ = networks.apply(self.estimator, estimator, estimator_running, z)
+        empty = mixture.fit(mixture.empty_moments(logits.shape[1], z.shape[1]))
+        return params | {"estimator": estimator}, {
+            "batch_stats": running | {"estimator": estimator_running},
+            "mixture": empty._asdict(),
+        }
+
+    def loss(
+        self, params: Params, stats: Stats, batch: Batch, key: Key | None
+    ) -> tuple[Array, Stats]:
+        """Reconstruction, energy under the batch's own mixture, and covariance penalty."""
+        output, z, gamma, batch_stats = self._forward(params, stats, batch.x, batch.weight, key)
+        own = mixture.fit(mixture.moments(z, gamma, batch.weight), jitter=self.jitter)
+        values = (
+            reconstruction.squared_error(batch.x, output, reduction=self.reduction)
+            + self.lambda_energy * mixture.energy(z, own)
+            + self.lambda_covariance * mixture.covariance_penalty(own)
+        )
+        return values, stats | {"batch_stats": batch_stats}
+
+    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
+        """Calibrate batch norm where there is any, and fit the mixture of all rows."""
+        del first
+        running = stats["batch_stats"]
+        pair = {k: v for k, v in running.items() if k != "estimator"}
+        pair = networks.calibrate(
+            self.autoencoder, _without_estimator(params), pair, rows, chunk=self.chunk
+        )
+        stats = stats | {"batch_stats": running | pair}
+
+        def add(moments, batch):
+            _, z, gamma, _ = self._forward(params, stats, batch.x, None, None)
+            return mixture.merge_moments(moments, mixture.moments(z, gamma, batch.weight))
+
+        components, latent = stats["mixture"]["mean"].shape
+        empty = mixture.empty_moments(components, latent)
+        moments = fold(add, empty, rows, chunk=self.chunk)
+        return stats | {"mixture": mixture.fit(moments, jitter=self.jitter)._asdict()}
+
+    def score(self, params: Params, stats: Stats, x: Array) -> Array:
+        """Energy under the training set's mixture (equation 6)."""
+        _, z, _, _ = self._forward(params, stats, x, None, None)
+        return mixture.energy(z, mixture.Mixture(**stats["mixture"]))
+
+    def transform(self, params: Params, stats: Stats, x: Array) -> Array:
+        """``[B, L + 2]``: latent vector, relative error, cosine."""
+        return self._forward(params, stats, x, None, None)[1]
+
+    def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
+        """Reconstructions, the shape of ``x``."""
+        return self._forward(params, stats, x, None, None)[0]
+
+    def _forward(self, params, stats, x, weight, key):
+        first, second = (None, None) if key is None else jax.random.split(key)
+        running = stats["batch_stats"]
+        pair = {k: v for k, v in running.items() if k != "estimator"}
+        (output, latent), pair = networks.apply(
+            self.autoencoder, _without_estimator(params), pair, x, weight=weight, key=first
+        )
+        z = _features(x, output, latent)
+        logits, estimator = networks.apply(
+            self.estimator,
+            params["estimator"],
+            running["estimator"],
+            z,
+            weight=weight,
+            key=second,
+        )
+        return output, z, jax.nn.softmax(logits), pair | {"estimator": estimator}
+
+
+def _features(x: Array, output: Array, latent: Array) -> Array:
+    return jnp.concatenate([latent, reconstruction.features(x, output)], 1)
+
+
+def _without_estimator(params: Params) -> Params:
+    return {k: v for k, v in params.items() if k != "estimator"}

@@ -1,0 +1,123 @@
+"""Dense networks, batch norm under weights, and the pure functions around modules."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxad import networks
+from jaxad.typing import Batch
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    ("widths", "inputs", "count"),
+    [((128, 64, 32), 274, 45_312), ((32, 16, 8), 21, 1_312), ((32, 16, 4), 6, 768)],
+)
+def test_deep_sad_parameter_counts(widths, inputs, count):
+    params, _ = networks.init(networks.MLP(widths, batch_norm=True), KEY, jnp.ones((1, inputs)))
+    assert networks.count_parameters(params) == count
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_features_first_is_the_same_network(batch_norm, use_bias, monkeypatch, rows):
+    module = networks.MLP((16, 8, 3), batch_norm=batch_norm, use_bias=use_bias)
+    params, running = networks.init(module, KEY, rows)
+    weight = jnp.asarray(np.arange(300) % 3, jnp.float32)
+
+    def run():
+        def loss(params):
+            z, new = networks.apply(module, params, running, rows, weight=weight, key=KEY)
+            return jnp.sum(z**2), new
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    features_first = run()
+    monkeypatch.setattr(networks.dense, "FEATURES_FIRST_ROWS", 10**6)
+    rows_first = run()
+    assert jax.tree.structure(features_first) == jax.tree.structure(rows_first)
+    for a, b in zip(*map(jax.tree.leaves, (features_first, rows_first)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+def test_an_mlp_on_images_says_what_it_needs():
+    with pytest.raises(ValueError, match=r"\[B, D\]"):
+        networks.init(networks.MLP((4, 2)), KEY, jnp.ones((1, 8, 8, 1)))
+
+
+def normalise(x, weight, axis=-1):
+    module = networks.BatchNorm()
+    variables = module.init(KEY, x, feature_axis=axis)
+    return module.apply(
+        variables, x, train=True, weight=weight, feature_axis=axis, mutable=["batch_stats"]
+    )
+
+
+def test_batch_norm_by_hand(rows):
+    y, updated = normalise(rows, None)
+    mean, variance = rows.mean(0), rows.var(0)
+    np.testing.assert_allclose(y, (rows - mean) / np.sqrt(variance + 1e-4), atol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * mean, atol=1e-6)
+    np.testing.assert_allclose(updated["batch_stats"]["variance"], 0.9 + 0.1 * variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(60, 4), (60, 3, 3, 4)])
+def test_padding_rows_leave_batch_norm_alone(shape, rng):
+    x = rng.normal(size=shape).astype(np.float32)
+    x[40:] = 1e3
+    weight = np.r_[np.ones(40), np.zeros(20)].astype(np.float32)
+    padded, padded_stats = normalise(x, weight)
+    alone, alone_stats = normalise(x[:40], None)
+    np.testing.assert_allclose(padded[:40], alone, atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), padded_stats, alone_stats
+    )
+
+    def loss(x):
+        return jnp.sum(normalise(x, weight)[0][:40] ** 3)
+
+    gradient = jax.grad(loss)(jnp.asarray(x))
+    assert float(jnp.abs(gradient[40:]).max()) == 0
+    assert float(jnp.abs(gradient[:40]).max()) > 0
+
+
+def test_batch_norm_features_first_is_the_transpose(rows):
+    weight = jnp.asarray(np.arange(300) % 2, jnp.float32)
+    np.testing.assert_allclose(
+        normalise(rows.T, weight, axis=0)[0].T, normalise(rows, weight)[0], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("chunk", [64, 77, 300, 1000])
+def test_calibration_is_exact_over_chunks_and_padding(chunk, rows):
+    """One layer's statistics are those of all its inputs, whatever the chunks."""
+    padded = np.concatenate([rows + 3, np.full((84, 5), 1e4, np.float32)])
+    weight = np.r_[np.ones(300), np.zeros(84)].astype(np.float32)
+    batch = Batch(jnp.asarray(padded), jnp.zeros(384), jnp.asarray(weight))
+
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False, weight=None):
+            return networks.BatchNorm()(x, train=train, weight=weight)
+
+    module = Plain()
+    params, running = networks.init(module, KEY, padded)
+    running = networks.calibrate(module, params, running, batch, chunk=chunk)
+    layer = running["BatchNorm_0"]
+    np.testing.assert_allclose(layer["mean"], (rows + 3).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(layer["variance"], rows.var(0), rtol=1e-4)
+
+
+def test_a_users_module_with_fewer_arguments(rows):
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3)(x)
+
+    params, running = networks.init(Plain(), KEY, rows)
+    trained, _ = networks.apply(Plain(), params, running, rows, weight=jnp.ones(300), key=KEY)
+    evaluated, _ = networks.apply(Plain(), params, running, rows)
+    np.testing.assert_array_equal(trained, evaluated)
