@@ -1,5 +1,7 @@
 """Deep anomaly detection in JAX: whole training runs compiled, alone or by the hundred."""
 
+from jaxad.estimators import DAGMM as DAGMM
+from jaxad.estimators import GOAD as GOAD
 from jaxad.estimators import AutoEncoder as AutoEncoder
 from jaxad.estimators import CollapseWarning as CollapseWarning
 from jaxad.estimators import DeepSAD as DeepSAD

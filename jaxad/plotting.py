@@ -57,6 +57,7 @@ def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
     several = history if "loss" not in history else {"": history}
     figure = _figure(6, 4)
     axes = _axes(figure, title, "epoch", "mean loss")
+    axes.locator_params(axis="x", integer=True)
     drawn = []
     for (name, curves), colour in zip(several.items(), _CYCLE * len(several), strict=False):
         for key, style in (("loss", "-"), ("validation_loss", "--")):
@@ -155,15 +156,11 @@ def latent_scatter(
     z, is_anomaly = _same_length(z, is_anomaly)
     if z.ndim != 2 or z.shape[1] < 2:
         raise ValueError(f"z must be [N, L] with L at least 2, not of shape {z.shape}")
-    names = ["first latent dimension", "second latent dimension"]
-    centre = None if centre is None else np.asarray(centre, float)
+    middle = None if centre is None else np.asarray(centre, float)
+    names = "first latent dimension", "second latent dimension"
     if z.shape[1] > 2:
-        mean = z.mean(axis=0)
-        _, size, axes_ = np.linalg.svd(z - mean, full_matrices=False)
-        share = np.square(size) / max(np.square(size).sum(), 1e-300)
-        names = [f"principal axis {i + 1} ({share[i]:.0%} of the variance)" for i in range(2)]
-        centre = None if centre is None else (centre - mean) @ axes_[:2].T
-        z = (z - mean) @ axes_[:2].T
+        z, middle, shares = _principal_plane(z, middle)
+        names = [f"principal axis {i + 1} ({shares[i]:.0%} of the variance)" for i in range(2)]
     figure = _figure(5.5, 5.5)
     axes = _axes(figure, title, *names)
     for rows, colour, marker, name in (
@@ -172,18 +169,28 @@ def latent_scatter(
     ):
         if rows.any():
             label = f"{name} ({rows.sum()})"
-            axes.scatter(
-                *z[rows].T, s=16, color=colour, marker=marker, alpha=0.6, linewidths=1, label=label
-            )
-    if centre is not None:
-        axes.plot(*centre, "+", color=BOUNDARY, ms=12, mew=2, linestyle="none", label="centre")
-        if radius is not None:
-            angle = np.linspace(0, 2 * np.pi, 200)
-            circle = centre[:, None] + radius * np.stack([np.cos(angle), np.sin(angle)])
-            axes.plot(*circle, "--", color=BOUNDARY, label="boundary")
+            style: dict[str, Any] = {"color": colour, "marker": marker, "linewidths": 1}
+            axes.scatter(z[rows, 0], z[rows, 1], s=16, alpha=0.6, label=label, **style)
+    if middle is not None:
+        axes.plot(*middle, "+", color=BOUNDARY, ms=12, mew=2, linestyle="none", label="centre")
+    if middle is not None and radius is not None:
+        angle = np.linspace(0, 2 * np.pi, 200)
+        x, y = middle[0] + radius * np.cos(angle), middle[1] + radius * np.sin(angle)
+        axes.plot(x, y, "--", color=BOUNDARY, label="boundary")
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(frameon=False)
     return figure
+
+
+def _principal_plane(
+    z: np.ndarray, centre: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Rows ``[N, 2]`` and centre ``[2]`` on the two principal axes, and the axes' shares."""
+    mean = z.mean(axis=0)
+    variance, directions = np.linalg.eigh((z - mean).T @ (z - mean))
+    share = variance[::-1] / max(variance.sum(), np.finfo(float).tiny)
+    plane = directions[:, ::-1][:, :2]
+    return (z - mean) @ plane, None if centre is None else (centre - mean) @ plane, share
 
 
 def reconstructions(
@@ -220,7 +227,7 @@ def reconstructions(
     figure.suptitle(title)
     low, high = x.min(), max(x.max(), x.min() + 1e-12)
     grid = figure.subplots(2 * lines, per_line, squeeze=False)
-    for axes in grid.flat[:]:
+    for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     for i in range(count):

@@ -89,7 +89,9 @@ def test_the_same_key_gives_the_same_bits(objective, trained):
 
 def test_another_key_gives_another_model(objective, trained):
     other = training.fit(objective, RECIPE, jax.random.key(1), TRAIN)
-    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (trained[0], other[0]))))
+    assert any(
+        (a != b).any() for a, b in zip(*map(jax.tree.leaves, (trained[0], other[0])), strict=True)
+    )
 
 
 def test_a_score_does_not_depend_on_other_rows(objective, trained, scores):
@@ -120,7 +122,7 @@ def test_padding_rows_change_neither_loss_nor_gradient_nor_statistics(objective,
             values, new = quiet.loss(params, stats, batch, KEY)
             return jnp.sum(values * batch.weight) / jnp.sum(batch.weight), new
 
-        return jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
     for a, b in zip(*map(jax.tree.leaves, (evaluate(alone), evaluate(padded))), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)

@@ -148,7 +148,9 @@ def test_shared_running_statistics_are_updated_once(rows):
     batch = Batch(jnp.asarray(rows), jnp.zeros(300), jnp.ones(300))
     _, after = compound.loss(params, stats, batch, KEY)
     _, alone = parts[0].loss(params, stats, batch, KEY)
-    for a, b in zip(*(jax.tree.leaves(s["batch_stats"]["encoder"]) for s in (after, alone))):
+    for a, b in zip(
+        *(jax.tree.leaves(s["batch_stats"]["encoder"]) for s in (after, alone)), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 

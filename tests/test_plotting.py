@@ -54,6 +54,10 @@ def test_latent_scatter_projects_rows_and_centre_alike():
     np.testing.assert_allclose(np.linalg.norm(lines["boundary"] - lines["centre"], axis=0), 1)
 
 
+def test_latent_scatter_of_a_single_row():
+    assert plotting.latent_scatter(np.ones((1, 5)), [False], np.zeros(5), 1.0).axes
+
+
 def test_latent_scatter_refuses_one_dimension():
     with pytest.raises(ValueError, match="L at least 2"):
         plotting.latent_scatter(np.zeros((4, 1)), np.zeros(4, bool))

@@ -64,6 +64,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         label = self._labels(y, len(rows))
         scaler = fit_scaler(self.scaler, rows)
         x = scaler(rows)
+        self._check_rows(x)
         objective = self._objective(x.shape[1:])
         train, held_out = self._validation_split(len(x), seed)
         with training.Stopwatch() as watch:
@@ -85,7 +86,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.compile_seconds_ = watch.compile_seconds
         self.fit_seconds_ = watch.run_seconds
         self.threshold_ = float(np.quantile(score, 1 - self.contamination))
-        self._warn_if_collapsed(x, score)
+        collapse = self._collapse(x, score)
+        if collapse:
+            warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=2)
         return self
 
     def anomaly_score(self, X: Any) -> np.ndarray:
@@ -201,13 +204,15 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             if getattr(self, name) is not None:
                 check_interval(name, getattr(self, name), 0, math.inf, closed="neither")
 
-    def _warn_if_collapsed(self, x: np.ndarray, score: np.ndarray) -> None:
-        spread = np.ptp(score)
-        if spread <= 1e-6 * np.abs(score).max() and np.ptp(x, axis=0).any():
-            warnings.warn(
-                f"{type(self).__name__} gives every training row the score {score[0]:.6g}: the "
-                "network has collapsed to a constant. Train fewer epochs, lower learning_rate, "
-                "or use a network without biases and with an unbounded activation",
-                CollapseWarning,
-                stacklevel=3,
-            )
+    def _check_rows(self, x: np.ndarray) -> None:
+        """Raise a ValueError if the rows and the arguments do not fit together."""
+
+    def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
+        """Why the fitted detector is of no use, or None."""
+        if np.ptp(score) > 1e-6 * np.abs(score).max() or not np.ptp(x, axis=0).any():
+            return None
+        return (
+            f"every training row has the score {score[0]:.6g}: the network has collapsed to a "
+            "constant. Train fewer epochs, lower learning_rate, or use a network without biases "
+            "and with an unbounded activation"
+        )

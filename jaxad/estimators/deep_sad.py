@@ -25,35 +25,7 @@ class DeepSAD(Detector):
       epsilon: added to the distance of labelled rows, > 0.
       anomalies_in_centre: let known anomalies count for the centre, as the paper's code does.
       pretrain_on: ``"unlabelled"`` rows or ``"all"``.
-      network: ``"mlp"``, ``"lenet"``, ``"conv"``, one of the papers' ``"mnist_lenet"``,
-        ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
-      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
-      latent_dim: L; None is the network's own.
-      batch_norm: batch normalisation (without scale and offset) before each activation.
-      pretrain_epochs: epochs of an autoencoder whose encoder starts the run.
-      pretrain_learning_rate: its rate; None is ``learning_rate``.
-      pretrain_weight_decay: its weight decay.
-      epochs: a number, or ``"auto"``: about 1,000 steps, at least one epoch. 0 leaves the network
-        untrained (a control).
-      batch_size: rows per step.
-      learning_rate: of Adam.
-      weight_decay: coupled L2 as in the papers' code.
-      milestones: epochs from which on the rate is a tenth.
-      clip_norm: largest gradient norm, or None.
-      validation_fraction: share of the rows held out for ``history_["validation_loss"]``.
-      patience: epochs without improvement before stopping and restoring the best, or None.
-      scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
-        ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
-      contamination: share of the training rows above the threshold, in [0, 0.5].
-      random_state: an int for the same result again, a numpy generator, or None.
-      verbose: show a progress bar.
-
-    Attributes:
-      threshold_: scores above it are anomalies. May be assigned.
-      history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
-      params_: the network's parameters.
-      stats_: ``centre`` ``[L]``, ``radius``, ``batch_stats``.
-      n_features_in_: number of features.
+      **others: the other arguments, and the fitted attributes, are those of `DeepSVDD`.
 
     Example:
       >>> import numpy as np

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxad import objectives, training
@@ -28,7 +27,7 @@ def fit_pretrained(
     """
     initial = None
     if detector.pretrain_epochs:
-        pretrained = _pretrain(detector, objective, seed, jax.tree.map(lambda a: a[on], rows))
+        pretrained = _pretrain(detector, objective, seed, training.as_rows(rows.x[on]))
         detector.pretrain_history_ = pretrained.history
         encoder = objectives.encoder_of(pretrained.params, pretrained.stats)
         initial = objective.from_encoder(*encoder, rows.x[:1])

@@ -69,7 +69,7 @@ def triplet_centre(distances: Array, *, margin: Array | float) -> Array:
       >>> triplet_centre(jnp.array([[[0.0, 0.5], [4.0, 2.0]]]), margin=1.0).tolist()
       [0.25]
     """
-    own, others = _own_and_others(distances, jnp.inf)
+    own, others = _own_and_others(distances)
     return jnp.mean(jnp.maximum(own + margin - jnp.min(others, -1), 0), -1)
 
 
@@ -95,7 +95,7 @@ def score(distances: Array, *, epsilon: Array | float) -> Array:
       epsilon: keeps a vector that lies on a centre from being certain.
     """
     distances = jnp.clip(distances, epsilon, jnp.finfo(distances.dtype).max)
-    own, others = _own_and_others(distances, jnp.inf)
+    own, others = _own_and_others(distances)
     return jnp.sum(jax.nn.softplus(own + jax.nn.logsumexp(-others, -1)), -1)
 
 
@@ -173,12 +173,12 @@ def _map(function, rows, chunk):
     return lax.map(function, rows, batch_size=chunk if chunk > 1 else None)
 
 
-def _own_and_others(distances: Array, fill: float) -> tuple[Array, Array]:
-    """The diagonal ``[B, M]``, and the matrices ``[B, M, M]`` with ``fill`` in its place."""
+def _own_and_others(distances: Array) -> tuple[Array, Array]:
+    """The diagonal ``[B, M]``, and the matrices ``[B, M, M]`` with infinity in its place."""
     _assert_square(distances)
     own = jnp.diagonal(distances, axis1=-2, axis2=-1)
     diagonal = jnp.eye(distances.shape[-1], dtype=bool)[None]
-    return own, jnp.where(diagonal, fill, distances)
+    return own, jnp.where(diagonal, jnp.inf, distances)
 
 
 def _assert_square(matrices: Array) -> None:

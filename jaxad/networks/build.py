@@ -19,6 +19,7 @@ def encoder(
     batch_norm: bool = False,
     use_bias: bool = False,
     activation: str = "leaky_relu",
+    **options: Any,
 ) -> nn.Module:
     """The encoder ``[B, *shape] -> [B, L]`` called ``network``.
 
@@ -28,7 +29,7 @@ def encoder(
     if isinstance(network, nn.Module):
         return network
     hidden, latent_dim = _sizes(network, hidden, latent_dim)
-    return MLP((*hidden, latent_dim), activation, batch_norm, use_bias)
+    return MLP((*hidden, latent_dim), activation, batch_norm, use_bias, **options)
 
 
 def decoder(
@@ -40,10 +41,11 @@ def decoder(
     batch_norm: bool = False,
     use_bias: bool = False,
     activation: str = "leaky_relu",
+    **options: Any,
 ) -> nn.Module:
     """The decoder ``[B, L] -> [B, *shape]`` that mirrors `encoder`."""
     hidden, latent_dim = _sizes(network, hidden, latent_dim)
-    return MLP((*reversed(hidden), *shape), activation, batch_norm, use_bias)
+    return MLP((*reversed(hidden), *shape), activation, batch_norm, use_bias, **options)
 
 
 DEFAULT_SIZES = {

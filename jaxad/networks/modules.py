@@ -6,6 +6,7 @@ only some of these options (a user's own) is called with those it takes.
 
 import functools
 import inspect
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -63,7 +64,13 @@ def apply(
 
 
 def calibrate(
-    module: nn.Module, params: Params, batch_stats: PyTree, rows: Batch, *, chunk: int
+    module: nn.Module,
+    params: Params,
+    batch_stats: PyTree,
+    rows: Batch,
+    *,
+    chunk: int,
+    views: Callable[[Array], Array] | None = None,
 ) -> PyTree:
     """Set the running statistics to those of all rows, in one pass over chunks.
 
@@ -76,15 +83,20 @@ def calibrate(
       batch_stats: its running statistics, returned as they are if there is nothing to calibrate.
       rows: ``[N, ...]``; padding rows weigh 0.
       chunk: rows per chunk.
+      views: where the network sees every row several times, ``[B, ...] -> [B, M, ...]``.
     """
     if not jax.tree.leaves(batch_stats):
         return batch_stats
 
     def moments(batch: Batch) -> PyTree:
+        x, weight = batch.x, batch.weight
+        if views is not None:
+            seen = views(x)
+            x, weight = seen.reshape(-1, *seen.shape[2:]), jnp.repeat(weight, seen.shape[1])
         _, updated = module.apply(
             {"params": params, "batch_stats": batch_stats},
-            batch.x,
-            method=functools.partial(call, train=True, weight=batch.weight),
+            x,
+            method=functools.partial(call, train=True, weight=weight),
             rngs={"dropout": jax.random.key(0)},
             mutable=["moments"],
         )

@@ -8,3 +8,5 @@ from jaxad.objectives.compound import Compound as Compound
 from jaxad.objectives.dagmm import DAGMM as DAGMM
 from jaxad.objectives.deep_sad import DeepSAD as DeepSAD
 from jaxad.objectives.deep_svdd import DeepSVDD as DeepSVDD
+from jaxad.objectives.goad import GOAD as GOAD
+from jaxad.objectives.goad import MapReconstruction as MapReconstruction

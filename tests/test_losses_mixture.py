@@ -1,0 +1,306 @@
+"""DAGMM's moments, mixture and energies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+from jaxad.losses import mixture
+
+JITTER, FLOOR = 1e-6, 1e-10
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+def problem(rows=200, components=3, latent=4, seed=0, offset=2.0):
+    """Correlated rows around several means, soft responsibilities, uneven weights."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(rows, latent)) @ rng.normal(size=(latent, latent)) + offset
+    z[: rows // 2] += 3
+    gamma = rng.dirichlet(np.full(components, 0.5), rows)
+    return z, gamma, rng.uniform(0.5, 2, rows)
+
+
+def cast(arrays, dtype):
+    return tuple(jnp.asarray(a, dtype) for a in arrays)
+
+
+def reference(points, z, gamma, weight, jitter=JITTER, floor=FLOOR):
+    densities = []
+    for share in (gamma * weight[:, None]).T:
+        covariance = np.atleast_2d(np.cov(z.T, aweights=share, ddof=0))
+        covariance += (jitter * np.trace(covariance) / len(covariance) + floor) * np.eye(z.shape[1])
+        density = multivariate_normal(np.average(z, axis=0, weights=share), covariance)
+        densities.append(np.log(share.sum() / weight.sum()) + density.logpdf(points))
+    return -logsumexp(densities, axis=0)
+
+
+@jax.jit
+def fit(z, gamma, weight, jitter=JITTER):
+    return mixture.fit(mixture.moments(z, gamma, weight), jitter=jitter)
+
+
+@jax.jit
+def energies(z, gamma, weight, jitter=JITTER):
+    return mixture.energy(z, fit(z, gamma, weight, jitter))
+
+
+@jax.jit
+def objective(z, gamma, weight):
+    """Everything the loss takes from a batch, reduced."""
+    fitted = fit(z, gamma, weight)
+    energy = mixture.energy(z, fitted)
+    return jnp.sum(energy * weight) + 0.005 * mixture.covariance_penalty(fitted)
+
+
+VALUE_AND_GRADIENT = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
+
+
+class TestEnergy:
+    @pytest.mark.parametrize(("components", "latent"), [(1, 1), (4, 3), (2, 8)])
+    def test_against_scipy(self, components, latent):
+        data = problem(components=components, latent=latent)
+        expected = reference(data[0], *data)
+        actual = energies(*cast(data, jnp.float32))
+        assert actual.dtype == jnp.float32
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+        with jax.enable_x64(True):
+            actual = energies(*cast(data, jnp.float64))
+            assert actual.dtype == jnp.float64
+            np.testing.assert_allclose(actual, expected, rtol=1e-10)
+
+    def test_without_jitter_the_density_is_the_data_s_own(self):
+        data = problem()
+        expected = reference(data[0], *data, jitter=0, floor=0)
+        with jax.enable_x64(True):
+            actual = energies(*cast(data, jnp.float64), jitter=0)
+        np.testing.assert_allclose(actual, expected, rtol=1e-7)
+
+    def test_gradients_through_the_batch_s_own_mixture(self):
+        with jax.enable_x64(True):
+            data = cast(problem(rows=12, components=2, latent=3), jnp.float64)
+            check_grads(objective, data, order=1, modes=("rev",), atol=1e-6, rtol=1e-6)
+
+    def test_float32_gradients_are_those_of_float64(self):
+        data = problem()
+        _, single = VALUE_AND_GRADIENT(*cast(data, jnp.float32))
+        with jax.enable_x64(True):
+            _, double = VALUE_AND_GRADIENT(*cast(data, jnp.float64))
+        for actual, expected in zip(single, double, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+    def test_far_anomalies_are_ranked_by_distance(self):
+        z, gamma, weight = cast(problem(components=4, latent=3), jnp.float32)
+        fitted = fit(z, gamma, weight)
+        direction = np.array([1.0, -2.0, 0.5], np.float32)
+        distance = np.geomspace(50, 1e6, 50).astype(np.float32)
+        energy = np.asarray(mixture.energy(jnp.asarray(distance[:, None] * direction), fitted))
+        assert len(np.unique(energy)) == 50
+        assert (np.diff(energy) > 0).all()
+        # -log(1e-12), where implementations with an epsilon inside the logarithm stop.
+        assert (energy > 27.64).all()
+
+    def test_grows_as_half_the_squared_distance(self):
+        unit = mixture.Mixture(
+            jnp.zeros(1), jnp.zeros((1, 2)), jnp.eye(2)[None], jnp.zeros(1), jnp.ones((1, 2))
+        )
+        energy = mixture.energy(jnp.array([[0.0, 0.0], [300.0, 400.0], [3e6, 4e6]]), unit)
+        np.testing.assert_allclose(energy, np.log(2 * np.pi) + [0, 125_000, 1.25e13], rtol=1e-6)
+
+    def test_scoring_uses_no_linear_algebra(self):
+        fitted = mixture.fit(mixture.empty_moments(2, 3))
+        program = jax.make_jaxpr(mixture.energy)(jnp.zeros((5, 3)), fitted)
+        names = {equation.primitive.name for equation in program.jaxpr.eqns}
+        assert "dot_general" in names
+        assert not names & {"cholesky", "triangular_solve", "lu", "qr", "eigh"}
+
+    def test_rows_do_not_interact(self):
+        z, gamma, weight = cast(problem(), jnp.float32)
+        fitted = fit(z, gamma, weight)
+        energy = jax.jit(mixture.energy)
+        together = energy(z, fitted)
+        for i in range(3):
+            np.testing.assert_allclose(energy(z[i : i + 1], fitted), together[i : i + 1], rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        "shapes", [((4, 2), (3, 2), (4,)), ((4, 2), (4, 2), (4, 1)), ((4,), (4, 2), (4,))]
+    )
+    def test_mismatch_raises(self, shapes):
+        with pytest.raises(AssertionError):
+            mixture.moments(*map(jnp.zeros, shapes))
+
+    def test_wrong_width_raises(self):
+        with pytest.raises(AssertionError):
+            mixture.energy(jnp.zeros((4, 1)), mixture.fit(mixture.empty_moments(2, 3)))
+
+
+class TestMoments:
+    @pytest.mark.parametrize("chunk", [1, 7, 64])
+    def test_a_stream_equals_one_pass(self, chunk):
+        data = problem(offset=100.0)
+        order = np.argsort(data[0][:, 0])  # sorted, so that the chunks' means differ
+        arrays = cast((a[order] for a in data), jnp.float32)
+        merge = jax.jit(mixture.merge_moments)
+        streamed = mixture.empty_moments(3, 4)
+        for start in range(0, len(order), chunk):
+            piece = mixture.moments(*(a[start : start + chunk] for a in arrays))
+            streamed = merge(streamed, piece)
+        with jax.enable_x64(True):
+            whole = mixture.moments(*cast((a[order] for a in data), jnp.float64))
+        for actual, expected in zip(streamed, whole, strict=True):
+            np.testing.assert_allclose(
+                actual, expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max()
+            )
+
+    def test_the_order_of_merging_does_not_matter(self):
+        pieces = [mixture.moments(*cast(problem(40, seed=s), jnp.float32)) for s in range(3)]
+        a, b, c = pieces
+        left = mixture.merge_moments(mixture.merge_moments(a, b), c)
+        right = mixture.merge_moments(c, mixture.merge_moments(b, a))
+        for x, y in zip(left, right, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4)
+
+    def test_nothing_added_changes_nothing(self):
+        own = mixture.moments(*cast(problem(), jnp.float32))
+        for merged in (
+            mixture.merge_moments(own, mixture.empty_moments(3, 4)),
+            mixture.merge_moments(mixture.empty_moments(3, 4), own),
+        ):
+            for actual, expected in zip(merged, own, strict=True):
+                np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+    def test_mismatch_raises(self):
+        with pytest.raises(AssertionError):
+            mixture.merge_moments(mixture.empty_moments(2, 3), mixture.empty_moments(3, 3))
+
+    def test_rows_of_weight_0_are_inert(self):
+        z, gamma, weight = cast(problem(), jnp.float32)
+        padded = (
+            jnp.concatenate([z, jnp.full((5, 4), 1e4)]),
+            jnp.concatenate([gamma, jnp.full((5, 3), 0.9)]),
+            jnp.concatenate([weight, jnp.zeros(5)]),
+        )
+        value, gradient = VALUE_AND_GRADIENT(z, gamma, weight)
+        padded_value, padded_gradient = VALUE_AND_GRADIENT(*padded)
+        np.testing.assert_allclose(padded_value, value, rtol=1e-6)
+        for actual, expected in zip(padded_gradient, gradient, strict=True):
+            np.testing.assert_array_equal(actual[200:], 0)
+            np.testing.assert_allclose(actual[:200], expected, rtol=1e-3, atol=1e-4)
+
+
+class TestPenalty:
+    def test_hand_computed(self):
+        z = jnp.array([[0.0, 0.0], [2.0, 4.0]])
+        fitted = mixture.fit(mixture.moments(z, jnp.ones((2, 1)), jnp.ones(2)), jitter=0.0)
+        np.testing.assert_allclose(mixture.covariance_penalty(fitted), 1 + 1 / 4, rtol=1e-6)
+
+
+@jax.jit
+@jax.value_and_grad
+def value_and_gradient_of_logits(arguments, weight):
+    z, logits = arguments
+    return objective(z, jax.nn.softmax(logits), weight)
+
+
+class TestDegenerate:
+    def finite(self, z, gamma, weight=None):
+        with np.errstate(divide="ignore"):
+            logits = np.maximum(np.log(gamma), -1e4)
+        weight = jnp.ones(len(z)) if weight is None else weight
+        value, gradient = value_and_gradient_of_logits(cast((z, logits), jnp.float32), weight)
+        assert jnp.isfinite(value)
+        for part in gradient:
+            assert jnp.isfinite(part).all()
+            # The training engine squares gradients to clip them.
+            assert jnp.isfinite(jnp.sum(jnp.square(part)))
+
+    @pytest.mark.parametrize("mass", [0.0, 1e-38, 1e-30, 1e-18, 1e-13, 1e-10])
+    def test_dead_component(self, mass):
+        z, gamma, _ = problem()
+        gamma[:, 0] = mass
+        self.finite(z, gamma)
+
+    def test_a_dead_component_has_no_mass(self):
+        z, gamma, weight = cast(problem(components=2), jnp.float32)
+        dead = jnp.pad(gamma, ((0, 0), (0, 1)))
+        np.testing.assert_allclose(energies(z, dead, weight), energies(z, gamma, weight), rtol=1e-6)
+        value, (_, slope) = VALUE_AND_GRADIENT(z, dead, weight)
+        np.testing.assert_allclose(value, objective(z, gamma, weight), rtol=1e-6)
+        np.testing.assert_array_equal(slope[:, 2], 0)
+        assert jnp.any(slope[:, :2] != 0)
+
+    @pytest.mark.parametrize("row", [0.0, 1.0, 1e4])
+    def test_duplicates(self, row):
+        self.finite(np.full((200, 4), row), problem()[1])
+
+    def test_single_row(self):
+        z, gamma, _ = problem()
+        self.finite(z, gamma, jnp.zeros(200).at[0].set(1))
+
+    def test_fewer_rows_than_components(self):
+        z, gamma, _ = problem()
+        self.finite(z, gamma, jnp.zeros(200).at[:2].set(1))
+
+    def test_hard_responsibilities_of_single_rows(self):
+        z, gamma, _ = problem()
+        gamma = np.eye(3)[np.minimum(np.arange(200), 2)]
+        self.finite(z, gamma)
+
+    def test_constant_columns(self):
+        z, gamma, _ = problem()
+        z[:, 1:3] = 7
+        self.finite(z, gamma)
+
+    def test_no_rows_at_all(self):
+        z, gamma, _ = problem()
+        self.finite(z, gamma, jnp.zeros(200))
+
+    @pytest.mark.parametrize("condition", [1e2, 1e4, 1e6, 1e8])
+    def test_ill_conditioned(self, condition):
+        rng = np.random.default_rng(0)
+        rotation = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+        scale = np.sqrt(np.geomspace(1, 1 / condition, 4))
+        self.finite(rng.normal(size=(200, 4)) * scale @ rotation, problem()[1])
+
+    def test_jitter_lost_in_rounding_is_raised(self):
+        # One direction: in float32 the covariance is indefinite by more than the jitter.
+        rng = np.random.default_rng(0)
+
+        @jax.jit
+        def naive_factor(z, gamma):
+            covariance = mixture.moments(z, gamma, jnp.ones(200)).scatter[0] / gamma[:, 0].sum()
+            return jnp.linalg.cholesky(covariance + JITTER * jnp.trace(covariance) / 4 * jnp.eye(4))
+
+        unsound, gamma = 0, np.full((200, 3), 1 / 3)
+        for _ in range(20):
+            far = 100 * (rng.random((200, 1)) < 0.05)
+            z = rng.normal(size=(1, 4)) + far * rng.normal(size=(1, 4))
+            unsound += not jnp.isfinite(naive_factor(*cast((z, gamma), jnp.float32))).all()
+            self.finite(z, gamma)
+        assert unsound > 0
+
+
+def test_a_population_equals_its_members():
+    members = [cast(problem(seed=seed), jnp.float32) for seed in range(3)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *members)
+    value, gradient = jax.jit(jax.vmap(VALUE_AND_GRADIENT))(*stacked)
+    for i, member in enumerate(members):
+        alone, alone_gradient = VALUE_AND_GRADIENT(*member)
+        np.testing.assert_allclose(value[i], alone, rtol=1e-5)
+        np.testing.assert_allclose(gradient[0][i], alone_gradient[0], rtol=1e-3, atol=1e-4)
+
+
+def test_jitter_sweeps_under_vmap():
+    data = cast(problem(), jnp.float32)
+    jitter = jnp.array([1e-6, 1e-2])
+    swept = jax.vmap(lambda j: energies(*data, jitter=j))(jitter)
+    for i in range(2):
+        np.testing.assert_allclose(swept[i], energies(*data, jitter=jitter[i]), rtol=1e-5)
+    assert jnp.abs(swept[0] - swept[1]).max() > 1e-3
