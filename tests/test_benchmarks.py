@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -245,3 +246,22 @@ def test_quick_suite_end_to_end(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "95% quantile of the training rows' scores" in printed
     assert printed.splitlines()[-1] == f"results: {out}"
+
+
+@pytest.mark.slow
+def test_speed_suite_says_what_it_could_not_measure(tmp_path, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith("benchmarks.peers.pytorch")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("benchmarks.peers.pytorch", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    path, out = tmp_path / "config.toml", tmp_path / "out"
+    path.write_text(
+        "suite = 'speed'\nparts = ['training', 'scoring']\n"
+        "rows = 300\nepochs = 1\nrepeats = 1\nscored_rows = 5000\n"
+    )
+    assert run.main(["--config", str(path), "--out", str(out)]) == 0
+    rows = {(row.dataset, row.detector): row for row in schema.read(out / "rows.json").rows}
+    assert 'pip install -e ".[bench]"' in rows["training", "pytorch"].missing
+    assert rows["training", "jaxad"].metrics["microseconds_per_unit"][0] > 0
+    assert rows["scoring", "all at once"].metrics["ratio"][0] > 0
+    assert "missing: the PyTorch peers need torch" in capsys.readouterr().out

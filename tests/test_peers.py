@@ -52,8 +52,9 @@ def test_our_engine_trains_like_the_peer(peers, rows):
     options = {"epochs": 20, "batch_size": len(rows), "learning_rate": 1e-3}
     _, expected = peers.deep_svdd.train(rows, weights=start, **options)
     objective = objectives.DeepSVDD(encoder=networks.MLP(widths=(16, 8, 4)))
-    _, stats = objective.init(jax.random.key(0), rows.numpy())
-    params = {f"Dense_{i}": {"kernel": w.numpy().T} for i, w in enumerate(start)}
+    params, stats = objective.init(jax.random.key(0), rows.numpy())
+    kernels = [w.numpy().T for w in start]
+    params = jax.tree.unflatten(jax.tree.structure(params), kernels)
     recipe = training.Recipe(**options)
     result = training.fit(
         objective, recipe, jax.random.key(0), rows.numpy(), initial=(params, stats)

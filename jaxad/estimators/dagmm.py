@@ -23,7 +23,8 @@ class DAGMM(Detector):
     training.
 
     Args:
-      latent_dim: L of the compression network.
+      latent_dim: L of the compression network, at most the number of features; None is 8, or
+        that number if it is less.
       n_components: K of the mixture.
       hidden: hidden widths of the encoder; the decoder mirrors them.
       estimation_hidden: hidden widths of the estimation network.
@@ -52,7 +53,7 @@ class DAGMM(Detector):
     def __init__(
         self,
         *,
-        latent_dim: int = 8,
+        latent_dim: int | None = None,
         n_components: int = 4,
         hidden: tuple[int, ...] = (60, 30),
         estimation_hidden: tuple[int, ...] = (10,),
@@ -140,6 +141,11 @@ class DAGMM(Detector):
         check_choice("reduction", self.reduction, ("sum", "mean"))
 
     def _check_rows(self, x: np.ndarray) -> None:
+        if self.latent_dim is not None and self.latent_dim > x.shape[1]:
+            raise ValueError(
+                f"latent_dim={self.latent_dim} is more than the {x.shape[1]} features: a latent "
+                "space larger than the input compresses nothing"
+            )
         if self.n_components > len(x):
             raise ValueError(
                 f"n_components={self.n_components} is more than the {len(x)} rows: lower it"
@@ -149,7 +155,8 @@ class DAGMM(Detector):
         return 2000
 
     def _objective(self, shape: tuple[int, ...]) -> objectives.DAGMM:
-        sizes = {"hidden": self.hidden, "latent_dim": self.latent_dim}
+        latent_dim = min(8, shape[0]) if self.latent_dim is None else self.latent_dim
+        sizes = {"hidden": self.hidden, "latent_dim": latent_dim}
         options = {
             "use_bias": True,
             "activation": "tanh",

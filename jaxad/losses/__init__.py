@@ -1,5 +1,7 @@
-"""Formulas from papers: arrays in, one value per row out; no network, no state, no reduction."""
+"""Losses: formulas from papers. Arrays in, one value per row out; no network and no state."""
 
 from jaxad.losses import hypersphere as hypersphere
+from jaxad.losses import mixture as mixture
 from jaxad.losses import reconstruction as reconstruction
 from jaxad.losses import sad as sad
+from jaxad.losses import transformation as transformation

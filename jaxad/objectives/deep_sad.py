@@ -20,7 +20,7 @@ def DeepSAD(  # noqa: N802
     chunk: int = 2048,
     **numbers: Any,
 ) -> Hypersphere:
-    """Deep SAD: known normals near the centre, known anomalies far from it (equation 7).
+    """Deep SAD: known normals near the centre, known anomalies far from it.
 
     Unlabelled rows cost their squared distance ``d``, labelled ones ``eta * (d + epsilon) **
     label``. Without labels it is Deep SVDD. The score is ``d``. Any loss that takes ``label`` is a
