@@ -111,6 +111,26 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """Latent vectors ``[N, L]``, float32."""
         return self._apply("transform", X)
 
+    def explain(self, X: Any, method: str = "auto") -> np.ndarray:
+        """How much each entry of ``X`` adds to its row's score, the shape of ``X``.
+
+        Args:
+          X: rows.
+          method: ``"gradient"``: the score's slope in every scaled entry times the entry, for all
+            detectors. ``"reconstruction"``: every entry's squared reconstruction error in scaled
+            units, for detectors that reconstruct. ``"auto"``: the latter where there is one.
+        """
+        x = self._scaled(X)
+        reconstructs = hasattr(self.objective_, "reconstruct")
+        if method == "auto":
+            method = "reconstruction" if reconstructs else "gradient"
+        choices = ("gradient", "reconstruction") if reconstructs else ("gradient",)
+        check_choice("method", method, choices)
+        model = self.objective_, self.params_, self.stats_
+        if method == "reconstruction":
+            return np.square(training.apply_rows("reconstruct", *model, x) - x)
+        return training.explain(*model, x)
+
     def save(self, path: Any) -> None:
         """Write the fitted detector to one file, which `jaxad.load` reads. Written atomically."""
         check_is_fitted(self)
@@ -185,10 +205,12 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         order = np.random.default_rng(seed).permutation(count) if held_out else np.arange(count)
         return np.sort(order[held_out:]), np.sort(order[:held_out])
 
-    def _apply(self, method: str, X: Any) -> np.ndarray:
+    def _scaled(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        rows = check_rows(X, images=self._takes_images(), estimator=self, reset=False)
-        x = self.scaler_(rows)
+        return self.scaler_(check_rows(X, images=self._takes_images(), estimator=self, reset=False))
+
+    def _apply(self, method: str, X: Any) -> np.ndarray:
+        x = self._scaled(X)
         return training.apply_rows(method, self.objective_, self.params_, self.stats_, x)
 
     def _check_parameters(self) -> None:

@@ -87,7 +87,7 @@ def cross_entropy(logits: Array) -> Array:
 def score(distances: Array, *, epsilon: Array | float) -> Array:
     """Anomaly score ``[B]``: sum over m of ``-log softmax_k(-max(D, epsilon))[m]``.
 
-    It equals ``softplus(D[m, m] + logsumexp_{k != m}(-D[m, k]))``, which, unlike a difference of
+    It equals ``softplus(logsumexp_{k != m}(D[m, m] - D[m, k]))``, which, unlike a difference of
     large logarithms, still ranks rows whose probabilities all round to 1.
 
     Args:
@@ -96,7 +96,7 @@ def score(distances: Array, *, epsilon: Array | float) -> Array:
     """
     distances = jnp.clip(distances, epsilon, jnp.finfo(distances.dtype).max)
     own, others = _own_and_others(distances)
-    return jnp.sum(jax.nn.softplus(own + jax.nn.logsumexp(-others, -1)), -1)
+    return jnp.sum(jax.nn.softplus(jax.nn.logsumexp(own[..., None] - others, -1)), -1)
 
 
 def fused_loss(

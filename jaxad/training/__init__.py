@@ -8,4 +8,5 @@ from jaxad.training.run import NonFiniteError as NonFiniteError
 from jaxad.training.run import Result as Result
 from jaxad.training.run import fit as fit
 from jaxad.training.scoring import apply_rows as apply_rows
+from jaxad.training.scoring import explain as explain
 from jaxad.training.scoring import score as score

@@ -4,7 +4,8 @@ The chunk is of one size whatever the number of rows, so a row's value is the sa
 any company, and no row count compiles again.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -24,17 +25,37 @@ def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
 
 def apply_rows(method: str, objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
     """``objective.method(params, stats, x)`` for all rows: ``score``, ``transform``, ..."""
+    return _in_chunks(_caller(method), objective, params, stats, x)
+
+
+def explain(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
+    """Gradient x input ``[N, ...]``: the score's slope in every entry, times the entry."""
+    return _in_chunks(_gradient_times_input, objective, params, stats, x)
+
+
+@cache  # one function for each name: what is compiled is remembered by it
+def _caller(method: str) -> Callable:
+    return lambda objective, params, stats, x: getattr(objective, method)(params, stats, x)
+
+
+def _gradient_times_input(objective: Any, params: Params, stats: Stats, x: Array) -> Array:
+    # Rows do not interact, so the gradient of the sum holds the gradient of every row.
+    return x * jax.grad(lambda x: jnp.sum(objective.score(params, stats, x)))(x)
+
+
+def _in_chunks(function: Callable, objective: Any, params: Params, stats: Stats, x: Any):
     x = np.asarray(x, np.float32)
     size = -(-bucket(len(x)) // objective.chunk) * objective.chunk
     padded = np.zeros((size, *x.shape[1:]), np.float32)
     padded[: len(x)] = x
-    values = _map(as_leaves(objective), params, stats, padded, jnp.int32(len(x)), method=method)
+    count = np.int32(len(x))
+    values = _map(as_leaves(objective), params, stats, padded, count, function=function)
     return np.asarray(values)[: len(x)]
 
 
-@partial(jax.jit, static_argnames="method")
+@partial(jax.jit, static_argnames="function")
 def _map(
-    objective: Any, params: Params, stats: Stats, x: Array, count: Array, *, method: str
+    objective: Any, params: Params, stats: Stats, x: Array, count: Array, *, function: Callable
 ) -> Array:
-    function = partial(getattr(objective, method), params, stats)
-    return map_rows(function, x, chunk=objective.chunk, count=count)
+    row_wise = partial(function, objective, params, stats)
+    return map_rows(row_wise, x, chunk=objective.chunk, count=count)
