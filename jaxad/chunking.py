@@ -33,6 +33,27 @@ def fold(step: Callable[[Carry, Batch], Carry], carry: Carry, rows: Batch, *, ch
     return lax.fori_loop(0, -(-total // chunk), body, carry)
 
 
+def mean(function: Callable[[Array], Array], rows: Batch, *, chunk: int) -> Array:
+    """Weighted mean over all rows of a function ``[chunk, ...] -> [chunk, ...]`` of their inputs.
+
+    Chunk means are merged, so rounding does not grow with the number of rows.
+    """
+
+    def add(carry, batch):
+        total, average = carry
+        added = jnp.sum(batch.weight)
+        values = function(batch.x)
+        own = jnp.tensordot(
+            batch.weight / jnp.maximum(added, 1e-12), values, 1, precision="highest"
+        )
+        share = added / jnp.maximum(total + added, 1e-12)
+        return total + added, average + share * (own - average)
+
+    output = jax.eval_shape(function, rows.x[:1])
+    start = jnp.zeros((), rows.weight.dtype), jnp.zeros(output.shape[1:], output.dtype)
+    return fold(add, start, rows, chunk=chunk)[1]
+
+
 def map_rows(
     function: Callable[[Array], Array], x: Array, *, chunk: int, count: Array | None = None
 ) -> Array:

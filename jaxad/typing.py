@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     x: Array
     label: Array
     weight: Array
-    epoch: Array | float = 0.0
+    epoch: Any = 0.0
 
 
 class Objective(Protocol):

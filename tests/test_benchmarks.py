@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -216,6 +217,13 @@ def test_interleaved_runs_every_variant_in_turn():
     assert order[3:] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert all(len(first[name].seconds) == 1 for name in variants)
     assert all(len(later[name].seconds) == 3 for name in variants)
+
+
+def test_interleaved_does_not_repeat_the_hopeless():
+    variants = {"quick": lambda: time.sleep(0.001), "slow": lambda: time.sleep(0.2)}
+    _, later = timing.interleaved(variants, repeats=3, give_up=10)
+    assert [len(later[name].seconds) for name in variants] == [3, 1]
+    assert timing.ratio(later["slow"], later["quick"]).median > 10
 
 
 def test_ratio_is_taken_round_by_round():

@@ -67,7 +67,7 @@ VALUE_AND_GRADIENT = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
 
 
 class TestEnergy:
-    @pytest.mark.parametrize(("components", "latent"), [(1, 1), (4, 3), (2, 8)])
+    @pytest.mark.parametrize(("components", "latent"), [(1, 1), (3, 4)])
     def test_against_scipy(self, components, latent):
         data = problem(components=components, latent=latent)
         expected = reference(data[0], *data)
@@ -88,14 +88,15 @@ class TestEnergy:
 
     def test_gradients_through_the_batch_s_own_mixture(self):
         with jax.enable_x64(True):
-            data = cast(problem(rows=12, components=2, latent=3), jnp.float64)
+            data = cast(problem(), jnp.float64)
             check_grads(objective, data, order=1, modes=("rev",), atol=1e-6, rtol=1e-6)
 
     def test_float32_gradients_are_those_of_float64(self):
         data = problem()
-        _, single = VALUE_AND_GRADIENT(*cast(data, jnp.float32))
+        gradient = jax.grad(objective, argnums=(0, 1, 2))
+        single = gradient(*cast(data, jnp.float32))
         with jax.enable_x64(True):
-            _, double = VALUE_AND_GRADIENT(*cast(data, jnp.float64))
+            double = gradient(*cast(data, jnp.float64))
         for actual, expected in zip(single, double, strict=True):
             np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
@@ -183,17 +184,17 @@ class TestMoments:
 
     def test_rows_of_weight_0_are_inert(self):
         z, gamma, weight = cast(problem(), jnp.float32)
-        padded = (
-            jnp.concatenate([z, jnp.full((5, 4), 1e4)]),
-            jnp.concatenate([gamma, jnp.full((5, 3), 0.9)]),
-            jnp.concatenate([weight, jnp.zeros(5)]),
-        )
-        value, gradient = VALUE_AND_GRADIENT(z, gamma, weight)
-        padded_value, padded_gradient = VALUE_AND_GRADIENT(*padded)
-        np.testing.assert_allclose(padded_value, value, rtol=1e-6)
-        for actual, expected in zip(padded_gradient, gradient, strict=True):
-            np.testing.assert_array_equal(actual[200:], 0)
-            np.testing.assert_allclose(actual[:200], expected, rtol=1e-3, atol=1e-4)
+        real, weight = slice(0, 180), weight.at[180:].set(0)
+        for actual, expected in zip(
+            MOMENTS(z, gamma, weight), MOMENTS(z[real], gamma[real], weight[real]), strict=True
+        ):
+            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-3)
+        value, slopes = VALUE_AND_GRADIENT(z, gamma, weight)
+        changed = VALUE_AND_GRADIENT(z.at[180:].set(1e4), gamma.at[180:].set(0.9), weight)
+        np.testing.assert_allclose(changed[0], value, rtol=1e-6)
+        for actual, expected in zip(changed[1], slopes, strict=True):
+            np.testing.assert_array_equal(actual[180:], 0)
+            np.testing.assert_allclose(actual[real], expected[real], rtol=1e-5)
 
 
 class TestPenalty:

@@ -47,6 +47,20 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     fitting by assigning ``threshold_``. A detector that takes no labels ignores ``y``.
     """
 
+    network: Any
+    epochs: Any
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    milestones: tuple[int, ...]
+    clip_norm: float | None
+    validation_fraction: float
+    patience: int | None
+    scaler: str
+    contamination: float
+    random_state: Any
+    verbose: bool
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on ``X``.
 

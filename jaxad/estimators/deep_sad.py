@@ -8,7 +8,11 @@ import numpy as np
 from jaxad import objectives, training
 from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_choice, check_interval, check_labels
-from jaxad.estimators.pretraining import check_pretraining, fit_pretrained
+from jaxad.estimators.hypersphere import (
+    check_pretraining,
+    collapsed_onto_centre,
+    fit_pretrained,
+)
 from jaxad.networks import build
 
 
@@ -127,7 +131,11 @@ class DeepSAD(Detector):
         return label
 
     def _train(self, objective, seed, rows, held_out) -> training.Result:
-        on = rows.label == 0 if self.pretrain_on == "unlabelled" else np.ones(len(rows.x), bool)
+        label = np.asarray(rows.label)
+        on = label == 0 if self.pretrain_on == "unlabelled" else np.ones(len(label), bool)
         # Without an unlabelled row what is not a known anomaly stands in.
-        on = on if on.any() else rows.label >= 0
+        on = on if on.any() else label >= 0
         return fit_pretrained(self, objective, seed, rows, held_out, on=on)
+
+    def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
+        return collapsed_onto_centre(score, self.stats_["centre"]) or super()._collapse(x, score)

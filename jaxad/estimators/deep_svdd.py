@@ -8,9 +8,14 @@ import numpy as np
 from jaxad import objectives, training
 from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_choice, check_interval
-from jaxad.estimators.pretraining import check_pretraining, fit_pretrained
+from jaxad.estimators.hypersphere import (
+    check_pretraining,
+    collapsed_onto_centre,
+    fit_pretrained,
+)
 from jaxad.losses import hypersphere
 from jaxad.networks import build
+from jaxad.typing import Objective
 
 LOSSES = {"one-class": hypersphere.one_class, "soft-boundary": hypersphere.soft_boundary}
 
@@ -133,7 +138,7 @@ class DeepSVDD(Detector):
             use_bias=False,
         )
 
-    def _objective(self, shape: tuple[int, ...]) -> objectives.DeepSVDD:
+    def _objective(self, shape: tuple[int, ...]) -> Objective:
         return objectives.DeepSVDD(self._encoder(shape), loss=LOSSES[self.objective], nu=self.nu)
 
     def _train(self, objective, seed, rows, held_out) -> training.Result:
@@ -143,3 +148,8 @@ class DeepSVDD(Detector):
         objective = objective.replace(warm_up=warm_up)
         everything = np.ones(len(rows.x), bool)
         return fit_pretrained(self, objective, seed, rows, held_out, on=everything)
+
+    def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
+        soft = self.objective == "soft-boundary"
+        distance = score + np.square(self.stats_["radius"]) if soft else score
+        return collapsed_onto_centre(distance, self.stats_["centre"]) or super()._collapse(x, score)

@@ -7,6 +7,7 @@ only some of these options (a user's own) is called with those it takes.
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -44,7 +45,7 @@ def apply(
     *,
     weight: Array | None = None,
     key: Key | None = None,
-) -> tuple[Array, PyTree]:
+) -> tuple[Any, PyTree]:
     """Apply a module; with a ``key`` it trains (batch statistics, dropout), without it evaluates.
 
     Returns:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from jaxad.typing import Array, Batch, Key, Objective, Params, Stats
@@ -60,7 +61,7 @@ class Compound:
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """The weighted sum of the parts' values. All parts see the same key."""
-        total, merged = 0.0, stats
+        total, merged = jnp.zeros_like(batch.weight), stats
         for part, weight in zip(self.parts, self.weights, strict=True):
             values, new = part.loss(params, stats, batch, key)
             total = total + weight * values
@@ -76,12 +77,15 @@ class Compound:
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """The weighted sum of the parts' scores."""
         weights = self.weights if self.score_weights is None else self.score_weights
-        scores = [part.score(params, stats, x) for part in self.parts]
-        return sum(weight * score for weight, score in zip(weights, scores, strict=True))
+        total = jnp.zeros(len(x))
+        for part, weight in zip(self.parts, weights, strict=True):
+            total = total + weight * part.score(params, stats, x)
+        return total
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """The first part's latent vectors."""
-        return self.parts[0].transform(params, stats, x)
+        first: Any = self.parts[0]
+        return first.transform(params, stats, x)
 
 
 def _merge(old: Stats, merged: Stats, new: Stats) -> Stats:

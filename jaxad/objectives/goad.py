@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxad import networks
-from jaxad.chunking import fold
+from jaxad import chunking, networks
 from jaxad.losses import reconstruction, transformation
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
@@ -77,16 +76,10 @@ class GOAD:
         del first
         stats = _calibrate(self.trunk, params, stats, rows, self.chunk)
 
-        def add(carry, batch):
-            total, centres = carry
-            z, _ = _encode(self.trunk, params, stats, batch.x, None, None)
-            added = jnp.sum(batch.weight)
-            share = added / jnp.maximum(total + added, 1e-12)
-            own = transformation.class_centres(z, batch.weight)
-            return total + added, centres + share * (own - centres)
+        def encode(x):
+            return _encode(self.trunk, params, stats, x, None, None)[0]
 
-        start = jnp.float32(0), jnp.zeros_like(stats["centres"])
-        return stats | {"centres": fold(add, start, rows, chunk=self.chunk)[1]}
+        return stats | {"centres": chunking.mean(encode, rows, chunk=self.chunk)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log softmax(-max(squared distance, epsilon))`` of the own class."""

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxad import networks
-from jaxad.chunking import map_rows
+from jaxad import chunking, networks
 from jaxad.losses import hypersphere
 from jaxad.objectives.variants import call_loss, wants
 from jaxad.typing import Array, Batch, Key, Params, Stats
@@ -104,17 +103,24 @@ class Hypersphere:
             chunk=self.chunk,
         )
         stats = stats | {"batch_stats": {"encoder": batch_stats}}
-        z = map_rows(lambda x: self.transform(params, stats, x), rows.x, chunk=self.chunk)
-        weight = rows.weight
         if not self.anomalies_in_centre:
-            weight = jnp.where(rows.label < 0, 0, weight)
+            rows = rows._replace(weight=jnp.where(rows.label < 0, 0, rows.weight))
+
+        def transform(x):
+            return self.transform(params, stats, x)
+
         centre = hypersphere.away_from_zero(
-            hypersphere.centre(z, weight), minimum=self.minimum_centre
+            chunking.mean(transform, rows, chunk=self.chunk), minimum=self.minimum_centre
         )
         centre = jnp.where(first, centre, stats["centre"])
-        distance = hypersphere.squared_distance(z, centre)
-        radius = hypersphere.radius(distance, weight, nu=self.nu)
-        return stats | {"centre": centre, "radius": jnp.where(first, 0, radius)}
+        stats = stats | {"centre": centre}
+
+        def distance_of(x):
+            return hypersphere.squared_distance(self.transform(params, stats, x), centre)
+
+        distance = chunking.map_rows(distance_of, rows.x, chunk=self.chunk)
+        radius = hypersphere.radius(distance, rows.weight, nu=self.nu)
+        return stats | {"radius": jnp.where(first, 0, radius)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Squared distance ``d``; where the loss has a radius, ``d - R^2``."""

@@ -48,7 +48,7 @@ def pad_rows(rows: Batch, size: int) -> Batch:
         padded[: len(values)] = values
         return jax.device_put(padded)
 
-    return Batch(pad(rows.x), pad(rows.label), pad(rows.weight), np.float32(0))
+    return Batch(pad(rows.x), pad(rows.label), pad(rows.weight), 0.0)
 
 
 def rounds_for(size: int) -> int:

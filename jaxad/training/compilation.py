@@ -60,6 +60,7 @@ def _listen() -> None:
         _listening = True
 
 
-def _on_event(event: str, seconds: float, **_) -> None:
+def _on_event(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    del kwargs
     for stopwatch in _running:
-        stopwatch._record(event, seconds)
+        stopwatch._record(event, duration_secs)

@@ -7,12 +7,11 @@ run that no longer gets anywhere.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax import lax
 
 from jaxad import chunking
@@ -23,8 +22,7 @@ from jaxad.typing import Array, Batch, Key, Objective, Params, PyTree, Stats
 HISTORY = 64  # epochs per call at most: the size of the record that comes back
 
 
-@struct.dataclass
-class Best:
+class Best(NamedTuple):
     """The best epoch so far, kept where a recipe has patience."""
 
     params: Params
@@ -33,8 +31,7 @@ class Best:
     epoch: Array
 
 
-@struct.dataclass
-class State:
+class State(NamedTuple):
     """All that a run carries from step to step.
 
     Attributes:
@@ -180,10 +177,10 @@ def _epoch(
     if state.best is not None:
         better = watched < state.best.loss - how.min_delta
         best = Best(state.params, state.stats, watched, state.epoch)
-        state = state.replace(
+        state = state._replace(
             best=_choose(better, best, state.best), waited=jnp.where(better, 0, state.waited + 1)
         )
-    return state.replace(epoch=state.epoch + 1), record
+    return state._replace(epoch=state.epoch + 1), record
 
 
 def _step(
@@ -203,7 +200,7 @@ def _step(
     params, stats, opt_state = _choose(
         finite, (params, stats, opt_state), (state.params, state.stats, state.opt_state)
     )
-    state = state.replace(
+    state = state._replace(
         params=params,
         stats=stats,
         opt_state=opt_state,

@@ -86,8 +86,9 @@ def _check_number(
 ) -> None:
     if value is None and optional:
         return
+    number = math.nan
     try:
-        number = float(value)
+        number = float(value)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
         raise ValueError(f"{name}={value!r} is not a number") from None
     if not math.isfinite(number) or number < low or (strict and number == low):

@@ -1,4 +1,4 @@
-"""Pretraining: an autoencoder whose encoder starts the run of Deep SVDD or Deep SAD."""
+"""What Deep SVDD and Deep SAD share: pretraining, and collapse onto the centre."""
 
 import math
 from typing import Any
@@ -80,3 +80,14 @@ def check_pretraining(detector: Detector) -> None:
     if given["pretrain_learning_rate"] is not None:
         rate = given["pretrain_learning_rate"]
         check_interval("pretrain_learning_rate", rate, 0, math.inf, closed="neither")
+
+
+def collapsed_onto_centre(distance: np.ndarray, centre: Any) -> str | None:
+    """Why squared ``distance`` ``[N]`` of all training rows show a collapse, or None."""
+    if distance.mean() > 1e-4 * np.sum(np.square(centre)):
+        return None
+    return (
+        f"every training row is mapped to the centre (mean squared distance {distance.mean():.2g})"
+        ", as a network with biases or bounded activations can learn to do for any input. Use a "
+        "network without them, or train fewer epochs"
+    )
