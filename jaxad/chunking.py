@@ -75,5 +75,5 @@ def map_rows(
         values = function(lax.dynamic_slice_in_dim(x, begin, chunk))
         return lax.dynamic_update_slice_in_dim(done, values, begin, 0)
 
-    count = total if count is None else count
-    return lax.fori_loop(0, (count + chunk - 1) // chunk, body, start)
+    wanted = total if count is None else count
+    return lax.fori_loop(0, (wanted + chunk - 1) // chunk, body, start)

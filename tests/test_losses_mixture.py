@@ -63,7 +63,7 @@ def objective(z, gamma, weight):
     return jnp.sum(energy * weight) + 0.005 * mixture.covariance_penalty(fitted)
 
 
-VALUE_AND_GRADIENT = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
+VALUE_AND_GRADIENT = jax.jit(jax.value_and_grad(objective, argnums=(0, 1, 2)))
 
 
 class TestEnergy:
@@ -93,10 +93,9 @@ class TestEnergy:
 
     def test_float32_gradients_are_those_of_float64(self):
         data = problem()
-        gradient = jax.grad(objective, argnums=(0, 1, 2))
-        single = gradient(*cast(data, jnp.float32))
+        _, single = VALUE_AND_GRADIENT(*cast(data, jnp.float32))
         with jax.enable_x64(True):
-            double = gradient(*cast(data, jnp.float64))
+            double = jax.grad(objective, argnums=(0, 1, 2))(*cast(data, jnp.float64))
         for actual, expected in zip(single, double, strict=True):
             np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
@@ -192,7 +191,7 @@ class TestMoments:
         value, slopes = VALUE_AND_GRADIENT(z, gamma, weight)
         changed = VALUE_AND_GRADIENT(z.at[180:].set(1e4), gamma.at[180:].set(0.9), weight)
         np.testing.assert_allclose(changed[0], value, rtol=1e-6)
-        for actual, expected in zip(changed[1], slopes, strict=True):
+        for actual, expected in zip(changed[1][:2], slopes[:2], strict=True):
             np.testing.assert_array_equal(actual[180:], 0)
             np.testing.assert_allclose(actual[real], expected[real], rtol=1e-5)
 
@@ -204,36 +203,31 @@ class TestPenalty:
         np.testing.assert_allclose(mixture.covariance_penalty(fitted), 1 + 1 / 4, rtol=1e-6)
 
 
-@jax.jit
-@jax.value_and_grad
-def value_and_gradient_of_logits(arguments, weight):
-    z, logits = arguments
-    return objective(z, jax.nn.softmax(logits), weight)
-
-
 class TestDegenerate:
     def finite(self, z, gamma, weight=None):
-        with np.errstate(divide="ignore"):
-            logits = np.maximum(np.log(gamma), -1e4)
+        z, gamma = cast((z, gamma), jnp.float32)
         weight = jnp.ones(len(z)) if weight is None else weight
-        value, gradient = value_and_gradient_of_logits(cast((z, logits), jnp.float32), weight)
+        value, (of_z, of_gamma, _) = VALUE_AND_GRADIENT(z, gamma, weight)
         assert jnp.isfinite(value)
-        for part in gradient:
-            assert jnp.isfinite(part).all()
-            # The training engine squares gradients to clip them.
-            assert jnp.isfinite(jnp.sum(jnp.square(part)))
+        of_logits = gamma * (of_gamma - jnp.sum(gamma * of_gamma, 1, keepdims=True))
+        for slope in (of_z, of_gamma, of_logits):
+            assert jnp.isfinite(slope).all()
+        # The training engine squares gradients to clip them.
+        for slope in (of_z, of_logits):
+            assert jnp.isfinite(jnp.sum(jnp.square(slope)))
 
     @pytest.mark.parametrize("mass", [0.0, 1e-38, 1e-30, 1e-18, 1e-13, 1e-10])
     def test_dead_component(self, mass):
         z, gamma, _ = problem()
         gamma[:, 0] = mass
+        gamma /= gamma.sum(1, keepdims=True)
         self.finite(z, gamma)
 
     def test_a_dead_component_has_no_mass(self):
         z, gamma, weight = cast(problem(components=2), jnp.float32)
         dead = jnp.pad(gamma, ((0, 0), (0, 1)))
         np.testing.assert_allclose(energies(z, dead, weight), energies(z, gamma, weight), rtol=1e-6)
-        value, (_, slope) = VALUE_AND_GRADIENT(z, dead, weight)
+        value, (_, slope, _) = VALUE_AND_GRADIENT(z, dead, weight)
         np.testing.assert_allclose(value, objective(z, gamma, weight), rtol=1e-6)
         assert jnp.isfinite(slope).all()
 

@@ -1,5 +1,6 @@
 """Autoencoders as a scikit-learn estimator."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from jaxad import objectives
 from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_interval
-from jaxad.networks import build
+from jaxad.networks import IMAGES, build
+from jaxad.typing import Objective
 
 
 class AutoEncoder(Detector):
@@ -108,7 +110,7 @@ class AutoEncoder(Detector):
         return 8000 if rows > 12_000 else 2000
 
     def _recipe(self, rows: int):
-        return super()._recipe(rows).replace(time_decay=self.time_decay)
+        return dataclasses.replace(super()._recipe(rows), time_decay=self.time_decay)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -120,14 +122,22 @@ class AutoEncoder(Detector):
                 "latent vectors back to rows"
             )
 
-    def _objective(self, shape: tuple[int, ...]) -> objectives.AutoEncoder:
+    def _objective(self, shape: tuple[int, ...]) -> Objective:
         options = {
             "hidden": self.hidden,
             "latent_dim": self.latent_dim,
-            "batch_norm": self.batch_norm,
             "use_bias": True,
-            "activation": "relu",
+            "batch_norm": self.batch_norm,
         }
-        decoder = self.decoder or build.decoder(self.network, shape, **options)
-        encoder = build.encoder(self.network, shape, **options)
+        output = "linear"
+        if self.network in IMAGES:
+            options["batch_norm"] = True
+            # Pixels scaled to [0, 1], by the whole set or one by one.
+            output = "sigmoid" if self.scaler in ("auto", "minmax") else "linear"
+        else:
+            options["activation"] = "relu"
+        encoder = build.encoder(self.network, **options)
+        decoder = self.decoder or build.decoder(
+            self.network, shape, output_activation=output, **options
+        )
         return objectives.AutoEncoder(encoder, decoder, noise=self.noise or None)

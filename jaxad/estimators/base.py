@@ -5,6 +5,7 @@ import warnings
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
@@ -24,14 +25,14 @@ from jaxad.estimators.checks import (
     seed_from,
 )
 from jaxad.estimators.scaling import SCALERS, fit_scaler
-from jaxad.networks import TABULAR
+from jaxad.networks import IMAGES, TABULAR
 from jaxad.typing import Batch, Key, Objective
 
 
 def key_from(seed: int, stream: int = 0) -> Key:
     """A typed key for one purpose (``stream``) of a seed; nothing is compiled for it."""
     words = np.random.SeedSequence([seed, stream]).generate_state(2)
-    return jax.random.wrap_key_data(words)
+    return jax.random.wrap_key_data(jnp.asarray(words))
 
 
 class CollapseWarning(UserWarning):
@@ -47,6 +48,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     fitting by assigning ``threshold_``. A detector that takes no labels ignores ``y``.
     """
 
+    _networks: tuple[str, ...] = (*TABULAR, *IMAGES)
     network: Any
     epochs: Any
     batch_size: int
@@ -74,7 +76,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """
         self._check_parameters()
         seed = seed_from(self.random_state)
-        rows = check_rows(X, images=self._takes_images(), estimator=self, reset=True)
+        rows = check_rows(X, images=self._takes_images(X), estimator=self, reset=True)
         label = self._labels(y, len(rows))
         scaler = fit_scaler(self.scaler, rows)
         x = scaler(rows)
@@ -206,8 +208,10 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         del y
         return np.zeros(count, np.int32)
 
-    def _takes_images(self) -> bool:
-        return self.network not in TABULAR if isinstance(self.network, str) else False
+    def _takes_images(self, X: Any) -> bool:
+        if isinstance(self.network, str):
+            return self.network in IMAGES
+        return np.ndim(X) > 2  # a user's module takes what it is given
 
     def _validation_split(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         held_out = int(round(count * self.validation_fraction))
@@ -221,7 +225,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     def _scaled(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return self.scaler_(check_rows(X, images=self._takes_images(), estimator=self, reset=False))
+        return self.scaler_(
+            check_rows(X, images=self._takes_images(X), estimator=self, reset=False)
+        )
 
     def _apply(self, method: str, X: Any) -> np.ndarray:
         x = self._scaled(X)
@@ -236,6 +242,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         check_interval("contamination", self.contamination, 0, 0.5, closed="both")
         check_interval("validation_fraction", self.validation_fraction, 0, 1, closed="left")
         check_choice("scaler", self.scaler, SCALERS)
+        if isinstance(self.network, str):
+            check_choice("network", self.network, self._networks)
         for name in ("clip_norm", "patience"):
             if getattr(self, name) is not None:
                 check_interval(name, getattr(self, name), 0, math.inf, closed="neither")

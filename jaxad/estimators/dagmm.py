@@ -170,7 +170,7 @@ class DAGMM(Detector):
             dropout=self.dropout,
         )
         return objectives.DAGMM(
-            build.encoder(self.network, shape, **sizes, **options),
+            build.encoder(self.network, **sizes, **options),
             build.decoder(self.network, shape, **sizes, **options),
             estimator,
             lambda_energy=self.lambda_energy,

@@ -101,10 +101,9 @@ class DeepSAD(Detector):
         check_choice("pretrain_on", self.pretrain_on, ("unlabelled", "all"))
         check_pretraining(self)
 
-    def _encoder(self, shape: tuple[int, ...]):
+    def _encoder(self):
         return build.encoder(
             self.network,
-            shape,
             hidden=self.hidden,
             latent_dim=self.latent_dim,
             batch_norm=self.batch_norm,
@@ -113,7 +112,7 @@ class DeepSAD(Detector):
 
     def _objective(self, shape: tuple[int, ...]):
         return objectives.DeepSAD(
-            self._encoder(shape),
+            self._encoder(),
             eta=self.eta,
             epsilon=self.epsilon,
             anomalies_in_centre=self.anomalies_in_centre,

@@ -128,10 +128,9 @@ class DeepSVDD(Detector):
         if self.warm_up_epochs != "auto":
             check_interval("warm_up_epochs", self.warm_up_epochs, 0, math.inf, closed="left")
 
-    def _encoder(self, shape: tuple[int, ...]):
+    def _encoder(self):
         return build.encoder(
             self.network,
-            shape,
             hidden=self.hidden,
             latent_dim=self.latent_dim,
             batch_norm=self.batch_norm,
@@ -139,7 +138,7 @@ class DeepSVDD(Detector):
         )
 
     def _objective(self, shape: tuple[int, ...]) -> Objective:
-        return objectives.DeepSVDD(self._encoder(shape), loss=LOSSES[self.objective], nu=self.nu)
+        return objectives.DeepSVDD(self._encoder(), loss=LOSSES[self.objective], nu=self.nu)
 
     def _train(self, objective, seed, rows, held_out) -> training.Result:
         warm_up = self.warm_up_epochs

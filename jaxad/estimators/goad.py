@@ -107,7 +107,7 @@ class GOAD(Detector):
         return 300
 
     def _objective(self, shape: tuple[int, ...]):
-        trunk = build.encoder(self.network, shape, hidden=self.hidden, latent_dim=self.latent_dim)
+        trunk = build.encoder(self.network, hidden=self.hidden, latent_dim=self.latent_dim)
         maps = {
             "n_transforms": self.n_transforms,
             "transform_dim": self.transform_dim,

@@ -8,8 +8,10 @@ import numpy as np
 from jaxad import objectives, training
 from jaxad.estimators.base import Detector, key_from
 from jaxad.estimators.checks import check_interval
-from jaxad.networks import build
+from jaxad.networks import IMAGES, build
 from jaxad.typing import Batch
+
+_UNIT = ("auto", "minmax")  # scalers that bring pixels to [0, 1]
 
 
 def fit_pretrained(
@@ -43,6 +45,7 @@ def fit_pretrained(
 
 
 def _pretrain(detector: Any, objective: Any, seed: int, rows: Batch) -> training.Result:
+    images = detector.network in IMAGES
     decoder = build.decoder(
         detector.network,
         rows.x.shape[1:],
@@ -50,6 +53,7 @@ def _pretrain(detector: Any, objective: Any, seed: int, rows: Batch) -> training
         latent_dim=detector.latent_dim,
         batch_norm=detector.batch_norm,
         use_bias=False,
+        output_activation="sigmoid" if images and detector.scaler in _UNIT else "linear",
     )
     rate = detector.pretrain_learning_rate
     recipe = training.Recipe(

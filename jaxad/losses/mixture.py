@@ -144,8 +144,8 @@ def energy(z: Array, mixture: Mixture) -> Array:
       >>> import jax.numpy as jnp
       >>> z = jnp.array([[0.0], [2.0]])
       >>> mixture = fit(moments(z, jnp.ones((2, 1)), jnp.ones(2)))
-      >>> print(energy(jnp.array([[1.0], [3.0], [101.0]]), mixture).round(1))
-      [   0.9    2.9 5000.9]
+      >>> [round(e, 2) for e in energy(jnp.array([[1.0], [3.0]]), mixture).tolist()]
+      [0.92, 2.92]
     """
     chex.assert_rank(z, 2)
     chex.assert_axis_dimension(z, 1, mixture.mean.shape[-1])

@@ -2,9 +2,15 @@
 
 from jaxad.networks.build import IMAGES as IMAGES
 from jaxad.networks.build import TABULAR as TABULAR
+from jaxad.networks.convolution import conv2d as conv2d
+from jaxad.networks.convolution import conv2d_transpose as conv2d_transpose
 from jaxad.networks.dense import ACTIVATIONS as ACTIVATIONS
 from jaxad.networks.dense import MLP as MLP
 from jaxad.networks.dense import Dense as Dense
+from jaxad.networks.images import ConvDecoder as ConvDecoder
+from jaxad.networks.images import ConvEncoder as ConvEncoder
+from jaxad.networks.lenet import LeNetDecoder as LeNetDecoder
+from jaxad.networks.lenet import LeNetEncoder as LeNetEncoder
 from jaxad.networks.modules import apply as apply
 from jaxad.networks.modules import calibrate as calibrate
 from jaxad.networks.modules import count_parameters as count_parameters

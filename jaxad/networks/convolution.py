@@ -49,11 +49,13 @@ def conv2d(x: Array, kernel: Array, *, stride: int = 1, padding: int | str = "sa
       (2, 4, 4, 4)
     """
     _check(x, kernel)
-    if padding == "same":
-        pads = [_same(n, k, stride) for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
-    else:
-        pads = [(int(padding),) * 2] * 2
-    return _convolve(x, kernel, _Window(stride, 1, 1, (pads[0], pads[1])))
+
+    def pads(axis: int) -> tuple[int, int]:
+        if padding == "same":
+            return _same(x.shape[1 + axis], kernel.shape[axis], stride)
+        return int(padding), int(padding)
+
+    return _convolve(x, kernel, _Window(stride, 1, 1, (pads(0), pads(1))))
 
 
 def conv2d_transpose(
@@ -78,13 +80,16 @@ def conv2d_transpose(
       (2, 8, 8, 4)
     """
     _check(x, kernel)
-    pads = []
-    for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True):
-        low, high = _same(stride * n, k, stride) if padding == "same" else (int(padding),) * 2
-        # Where the stride exceeds the kernel the last input must still reach the last output.
-        short = stride * n - (stride * (n - 1) + k - low - high) if padding == "same" else 0
-        pads.append((k - 1 - low, k - 1 - high + short))
-    return _convolve(x, kernel, _Window(1, stride, 1, (pads[0], pads[1])))
+
+    def pads(axis: int) -> tuple[int, int]:
+        reach = kernel.shape[axis] - 1
+        if padding != "same":
+            return reach - int(padding), reach - int(padding)
+        low, high = _same(stride * x.shape[1 + axis], reach + 1, stride)
+        # A stride larger than the kernel leaves zeros after the last input.
+        return reach - low, max(reach, stride - 1) - high
+
+    return _convolve(x, kernel, _Window(1, stride, 1, (pads(0), pads(1))))
 
 
 def max_pool(x: Array) -> Array:
@@ -97,10 +102,12 @@ def max_pool(x: Array) -> Array:
       [[5.0, 7.0], [13.0, 15.0]]
     """
     chex.assert_rank(x, 4)
-    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = x[:, :height, :width]
-    # Which of the two is faster hangs on the CPU's vectors: a run of 16 channels fills one.
-    return _pool_by_index(x) if x.shape[3] >= 16 else _pool_by_choice(x)
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2 * c)
+    # Choosing instead of `jnp.max`: its gradient compares values with a maximum that a fused
+    # recomputation may round otherwise, so that no value or two may win.
+    x = jnp.where(x[:, :, 0] < x[:, :, 1], x[:, :, 1], x[:, :, 0])
+    return jnp.where(x[..., :c] < x[..., c:], x[..., c:], x[..., :c])
 
 
 def upsample(x: Array) -> Array:
@@ -146,12 +153,14 @@ def _native(window: _Window, x: Array, kernel: Array) -> Array:
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _in_loop(window: _Window, x: Array, kernel: Array) -> Array:
+def _value(window: _Window, x: Array, kernel: Array) -> Array:
     return _mapped(window)(x, kernel)
 
 
-def _in_loop_forward(window: _Window, x: Array, kernel: Array):
+_in_loop = jax.custom_vjp(_value, nondiff_argnums=(0,))
+
+
+def _keep(window: _Window, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return _in_loop(window, x, kernel), (x, kernel)
 
 
@@ -177,7 +186,7 @@ def _gradients(window: _Window, residuals: tuple[Array, Array], g: Array) -> tup
     return dx, jnp.transpose(dk, (1, 2, 0, 3))
 
 
-_in_loop.defvjp(_in_loop_forward, _gradients)
+_in_loop.defvjp(_keep, _gradients)
 
 
 @functools.cache
@@ -230,44 +239,3 @@ def _folded(window: _Window, x: Array, kernel: Array) -> Array:
     x = x.reshape(*x.shape[:2], total // m, m * channels)
     y = _native(window._replace(padding=(window.padding[0], (0, 0))), x, wide)
     return y.reshape(*y.shape[:2], width, filters)
-
-
-def _quarters(x: Array) -> tuple[Array, Array, Array, Array]:
-    """The four corners of every 2 by 2 block."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // 2, 2, w // 2, 2 * c)
-    return x[:, :, 0, :, :c], x[:, :, 0, :, c:], x[:, :, 1, :, :c], x[:, :, 1, :, c:]
-
-
-def _pool_by_choice(x: Array) -> Array:
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // 2, 2, w // 2, 2 * c)
-    top, bottom = x[:, :, 0], x[:, :, 1]
-    x = jnp.where(top < bottom, bottom, top)
-    left, right = x[..., :c], x[..., c:]
-    return jnp.where(left < right, right, left)
-
-
-@jax.custom_vjp
-def _pool_by_index(x: Array) -> Array:
-    return _largest(x)[0]
-
-
-def _largest(x: Array) -> tuple[Array, Array]:
-    """The largest of every block and its place 0..3."""
-    a, b, c, d = _quarters(x)
-    lower = jnp.maximum(a, b) < jnp.maximum(c, d)
-    place = jnp.where(lower, 2 + (c < d).astype(jnp.int8), (a < b).astype(jnp.int8))
-    top, bottom = jnp.where(a < b, b, a), jnp.where(c < d, d, c)
-    return jnp.where(lower, bottom, top), place
-
-
-def _spread(place: Array, g: Array) -> tuple[Array]:
-    b, h, w, c = g.shape
-    # Comparing places, not values: a fused recomputation may round the values otherwise.
-    places = np.arange(4, dtype=np.int8).reshape(1, 1, 2, 1, 2, 1)
-    chosen = place[:, :, None, :, None] == places
-    return (jnp.where(chosen, g[:, :, None, :, None], 0).reshape(b, 2 * h, 2 * w, c),)
-
-
-_pool_by_index.defvjp(_largest, _spread)

@@ -1,0 +1,125 @@
+"""The semi-supervised set-up of Deep SAD: few known rows, polluted unlabelled ones.
+
+Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, section 4.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxad.data.protocols import as_marks
+
+
+class Ratios(NamedTuple):
+    """The shares that describe a semi-supervised training set.
+
+    Attributes:
+      known: known anomalies among all rows, the paper's gamma_l.
+      pollution: anomalies among the unlabelled rows, gamma_p.
+      known_normal: known normals among all rows.
+    """
+
+    known: float
+    pollution: float
+    known_normal: float
+
+
+class SemiSupervised(NamedTuple):
+    """A drawn training set; ``x[index]`` and ``label`` are what a detector is fitted on.
+
+    Attributes:
+      index: ``[n]`` the chosen rows, ascending, none twice.
+      label: ``[n]`` int32, +1 known normal, -1 known anomaly, 0 unlabelled.
+      requested: the ratios asked for.
+      achieved: the ratios reached: fewer anomalies than asked for lower them.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    requested: Ratios
+    achieved: Ratios
+
+
+def semi_supervised(
+    is_anomaly: Any, *, known: float, pollution: float = 0.0, known_normal: float = 0.0, seed: Any
+) -> SemiSupervised:
+    """Draw known anomalies, known normals and polluting anomalies from a training part.
+
+    All normal rows are used, a share of them as known normals. No row is drawn twice: known
+    anomalies come first, and what remains bounds the pollution. (The paper's code draws the two
+    independently, so that an anomaly can be both, and fails where a set has too few.)
+
+    Args:
+      is_anomaly: ``[N]`` booleans, or 0 and 1, of the training part.
+      known: share of known anomalies in the whole drawn set, in [0, 1).
+      pollution: share of anomalies among its unlabelled rows, in [0, 1).
+      known_normal: share of known normals in the whole drawn set.
+      seed: an int, or a numpy Generator, which advances.
+
+    Raises:
+      ValueError: a share out of range, shares that leave no room for each other, or anomalies
+        asked for where ``is_anomaly`` marks none.
+
+    Example:
+      >>> drawn = semi_supervised([0] * 90 + [1] * 30, known=0.1, seed=0)
+      >>> len(drawn.index), drawn.label.tolist().count(-1), drawn.achieved.known
+      (100, 10, 0.1)
+    """
+    anomaly = as_marks(is_anomaly)
+    requested = Ratios(known, pollution, known_normal)
+    _check(requested, anomaly)
+    generator = np.random.default_rng(seed)
+    normal = generator.permutation(np.flatnonzero(~anomaly))
+    anomalous = generator.permutation(np.flatnonzero(anomaly))
+    n_known, n_polluting, n_normal = _counts(requested, len(normal))
+    # Slices end where the anomalies do: what is not there is not drawn.
+    index = np.sort(np.concatenate([anomalous[: n_known + n_polluting], normal]))
+    label_of = np.zeros(len(anomaly), np.int32)
+    label_of[anomalous[:n_known]] = -1
+    label_of[normal[:n_normal]] = 1
+    label = label_of[index]
+    unlabelled = index[label == 0]
+    achieved = Ratios(
+        known=float(np.mean(label == -1)),
+        pollution=float(np.mean(anomaly[unlabelled])) if len(unlabelled) else 0.0,
+        known_normal=float(np.mean(label == 1)),
+    )
+    return SemiSupervised(index, label, requested, achieved)
+
+
+def _counts(ratios: Ratios, normals: int) -> tuple[int, int, int]:
+    """Known anomalies, polluting anomalies and known normals that meet the ratios exactly.
+
+    All normals are used, so their number fixes the size of the set: with n known and u unlabelled
+    normals out of T rows, n = known_normal T, u = (1 - pollution) (1 - known - known_normal) T,
+    and n + u is given.
+    """
+    known, pollution, known_normal = ratios
+    unlabelled = 1 - known - known_normal
+    total = normals / (known_normal + (1 - pollution) * unlabelled)
+    wanted = known * total, pollution * unlabelled * total, known_normal * total
+    # The papers' code truncates; a count that is whole but for rounding must not lose a row.
+    first, second, third = (int(count + 1e-6) for count in wanted)
+    return first, second, third
+
+
+def _check(ratios: Ratios, anomaly: np.ndarray) -> None:
+    for name, value in ratios._asdict().items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}={value!r} is outside [0, 1): it is a share of rows")
+    if ratios.known + ratios.known_normal >= 1:
+        raise ValueError(
+            f"known={ratios.known} and known_normal={ratios.known_normal} leave no unlabelled row: "
+            "lower one of them so that they add up to less than 1"
+        )
+    if anomaly.all():
+        raise ValueError(
+            f"is_anomaly marks all {len(anomaly)} rows: pass normal rows too, or check that 1 "
+            "stands for an anomaly"
+        )
+    if not anomaly.any() and (ratios.known or ratios.pollution):
+        name = "known" if ratios.known else "pollution"
+        raise ValueError(
+            f"{name}={getattr(ratios, name)} asks for anomalies, but is_anomaly marks none of "
+            f"{len(anomaly)} rows: pass rows with anomalies, or {name}=0"
+        )

@@ -1,0 +1,155 @@
+"""Networks for images: what they share, and the strided convolutional autoencoder."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.nn import initializers
+
+from jaxad.networks.convolution import conv2d, conv2d_transpose
+from jaxad.networks.dense import ACTIVATIONS, fan_in_uniform
+from jaxad.networks.normalization import BatchNorm
+from jaxad.typing import Array
+
+_glorot = initializers.glorot_uniform()
+
+
+class Conv(nn.Module):
+    """`jaxad.networks.conv2d`, or with ``transpose`` `conv2d_transpose`, with its parameters.
+
+    Attributes:
+      features: output channels.
+      kernel: height and width of the kernel.
+      stride: its step, or with ``transpose`` how far apart inputs come to lie.
+      padding: zeros on every side (``transpose``: rows and columns cut), or ``"same"``.
+      use_bias: add one number per channel.
+      transpose: enlarge instead of reduce.
+      kernel_init: draws the kernel.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int | str = "same"
+    use_bias: bool = False
+    transpose: bool = False
+    kernel_init: Callable[..., Any] = fan_in_uniform
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[B, H, W, C]`` to ``[B, H', W', features]``."""
+        shape = (self.kernel, self.kernel, x.shape[3], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        convolve = conv2d_transpose if self.transpose else conv2d
+        y = convolve(x, kernel, stride=self.stride, padding=self.padding)
+        if self.use_bias:
+            bias = self.param("bias", initializers.zeros, (self.features,))
+            y = y + bias[None, None, None, :]
+        return y
+
+
+class ConvEncoder(nn.Module):
+    """Strided 3 by 3 convolutions, each followed by leaky ReLU and batch norm, and a linear layer.
+
+    The encoder of a widely copied tutorial autoencoder for digits. For Deep SVDD set ``use_bias``
+    and ``affine`` to False: with offsets the network can map everything to the centre.
+
+    Attributes:
+      filters: channels of each convolution; each halves height and width, rounded up.
+      latent_dim: L.
+      use_bias: biases in every layer.
+      batch_norm: normalise after each activation.
+      affine: learn the scale and the offset of the normalisation.
+
+    Example:
+      >>> x = jax.numpy.ones((2, 28, 28, 1))
+      >>> ConvEncoder().init_with_output(jax.random.key(0), x)[0].shape
+      (2, 16)
+    """
+
+    filters: tuple[int, ...] = (32, 64)
+    latent_dim: int = 16
+    use_bias: bool = True
+    batch_norm: bool = True
+    affine: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
+        """Map ``[B, H, W, C]`` to ``[B, L]``."""
+        check_images(self, x)
+        for features in self.filters:
+            x = Conv(features, stride=2, use_bias=self.use_bias, kernel_init=_glorot)(x)
+            x = _activate(self, x, train, weight)
+        x = x.reshape(x.shape[0], -1)
+        return nn.Dense(self.latent_dim, self.use_bias, kernel_init=_glorot)(x)
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of `ConvEncoder`: a linear layer, and transposed convolutions up to the image.
+
+    Attributes:
+      shape: height, width and channels of the images, of any size: what doubling makes too large
+        is cut at the lower and right edge.
+      filters: those of the encoder; used from the last to the first.
+      use_bias: biases in every layer.
+      batch_norm: normalise after each activation.
+      affine: learn the scale and the offset of the normalisation.
+      output_activation: a name in `ACTIVATIONS`.
+
+    Example:
+      >>> z = jax.numpy.ones((2, 16))
+      >>> ConvDecoder(shape=(28, 28, 1)).init_with_output(jax.random.key(0), z)[0].shape
+      (2, 28, 28, 1)
+    """
+
+    shape: tuple[int, int, int]
+    filters: tuple[int, ...] = (32, 64)
+    use_bias: bool = True
+    batch_norm: bool = True
+    affine: bool = True
+    output_activation: str = "sigmoid"
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool = False, weight: Array | None = None) -> Array:
+        """Map ``[B, L]`` to ``[B, *shape]``."""
+        height, width, channels = check_code(self, z, self.shape)
+        factor = 2 ** len(self.filters)
+        start = (-(-height // factor), -(-width // factor), self.filters[-1] if self.filters else 1)
+        x = nn.Dense(start[0] * start[1] * start[2], self.use_bias, kernel_init=_glorot)(z)
+        x = x.reshape(-1, *start)
+        grow = functools.partial(Conv, use_bias=self.use_bias, transpose=True, kernel_init=_glorot)
+        for features in reversed(self.filters):
+            x = _activate(self, grow(features, stride=2)(x), train, weight)
+        x = grow(channels)(x)[:, :height, :width]
+        return ACTIVATIONS[self.output_activation](x)
+
+
+def _activate(net: ConvEncoder | ConvDecoder, x: Array, train: bool, weight: Array | None) -> Array:
+    x = jax.nn.leaky_relu(x, 0.2)
+    if net.batch_norm:
+        norm = BatchNorm(affine=net.affine, epsilon=1e-3, momentum=0.99)
+        x = norm(x, train=train, weight=weight)
+    return x
+
+
+def check_images(net: nn.Module, x: Array) -> None:
+    """Raise ValueError unless ``x`` is a batch of images."""
+    if x.ndim != 4:
+        raise ValueError(
+            f"{type(net).__name__} takes images [B, H, W, C], not an array of shape {x.shape}: "
+            "reshape the rows to images, or use a network for tables such as MLP"
+        )
+
+
+def check_code(net: nn.Module, z: Array, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The height, width and channels a decoder makes; ValueError if ``z`` or ``shape`` is wrong."""
+    name = type(net).__name__
+    if z.ndim != 2:
+        raise ValueError(f"{name} takes codes [B, L], not an array of shape {z.shape}")
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(
+            f"{name} makes images of a shape (H, W, C), each at least 1, not shape={shape}"
+        )
+    return shape[0], shape[1], shape[2]

@@ -1,0 +1,162 @@
+"""The LeNet-type networks of Deep SVDD and Deep SAD: 5 by 5 convolutions, max-pooling, no biases.
+
+Ruff et al., Deep One-Class Classification, ICML 2018, and Deep Semi-Supervised Anomaly Detection,
+ICLR 2020, with the details of their published code:
+
+=============  ===============================  ==========================
+images         ``LeNetEncoder``                 ``LeNetDecoder``
+=============  ===============================  ==========================
+MNIST          ``(8, 4), (), 32``               ``(28, 28, 1), (8, 4)``
+Fashion-MNIST  ``(16, 32), (128,), 64``         ``(28, 28, 1), (16, 32), (128,)``
+CIFAR-10       ``(32, 64, 128), (), 128``       ``(32, 32, 3), (32, 64, 128), code_norm=True``
+=============  ===============================  ==========================
+"""
+
+import flax.linen as nn
+import jax
+from jax.nn import initializers
+
+from jaxad.networks.convolution import max_pool, upsample
+from jaxad.networks.dense import ACTIVATIONS, Dense
+from jaxad.networks.images import Conv, check_code, check_images
+from jaxad.networks.normalization import BatchNorm
+from jaxad.typing import Array
+
+# PyTorch takes the fan of a transposed convolution over the channels it puts out.
+_fan_out_uniform = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+
+
+class LeNetEncoder(nn.Module):
+    """Convolution, batch norm, leaky ReLU and 2 by 2 max-pooling per filter, then linear layers.
+
+    Attributes:
+      filters: channels of each convolution.
+      hidden: units of linear layers (with batch norm and leaky ReLU) before the last one.
+      latent_dim: L.
+      kernel: height and width of the convolutions.
+      batch_norm: normalise, without scale and offset, before each activation.
+
+    Example:
+      >>> x = jax.numpy.ones((2, 28, 28, 1))
+      >>> LeNetEncoder().init_with_output(jax.random.key(0), x)[0].shape
+      (2, 32)
+    """
+
+    filters: tuple[int, ...] = (8, 4)
+    hidden: tuple[int, ...] = ()
+    latent_dim: int = 32
+    kernel: int = 5
+    batch_norm: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
+        """Map ``[B, H, W, C]`` to ``[B, L]``.
+
+        Raises:
+          ValueError: ``x`` is no batch of images, or they are too small to be halved once per
+            filter.
+        """
+        check_images(self, x)
+        smallest = 2 ** len(self.filters)
+        if min(x.shape[1:3]) < smallest:
+            raise ValueError(
+                f"images of {x.shape[1]} x {x.shape[2]} pixels cannot be halved "
+                f"{len(self.filters)} times, once for each of filters={self.filters}: "
+                f"use fewer filters or images of at least {smallest} x {smallest}"
+            )
+        for features in self.filters:
+            x = Conv(features, self.kernel)(x)
+            x = max_pool(_activate(self, x, train, weight))
+        x = x.reshape(x.shape[0], -1)
+        for width in self.hidden:
+            x = _activate(self, Dense(width)(x), train, weight)
+        return Dense(self.latent_dim)(x)
+
+
+class LeNetDecoder(nn.Module):
+    """The published decoders: nearest-neighbour upsampling and transposed convolutions.
+
+    The code becomes a small image. Each filter, from the last to the first, convolves and then
+    doubles it; a last convolution makes the channels. A small image for which the doublings
+    would have to start above 4 by 4 starts at half that size and is doubled once before.
+
+    Attributes:
+      shape: height, width and channels of the images.
+      filters: those of the encoder.
+      hidden: those of the encoder; used from the last to the first.
+      kernel: height and width of the convolutions.
+      batch_norm: normalise, without scale and offset, before each activation.
+      code_norm: normalise the code too, as the CIFAR-10 autoencoder of Deep SVDD does.
+      output_activation: a name in `ACTIVATIONS`.
+
+    Example:
+      >>> z = jax.numpy.ones((2, 32))
+      >>> LeNetDecoder(shape=(28, 28, 1)).init_with_output(jax.random.key(0), z)[0].shape
+      (2, 28, 28, 1)
+    """
+
+    shape: tuple[int, int, int]
+    filters: tuple[int, ...] = (8, 4)
+    hidden: tuple[int, ...] = ()
+    kernel: int = 5
+    batch_norm: bool = True
+    code_norm: bool = False
+    output_activation: str = "sigmoid"
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool = False, weight: Array | None = None) -> Array:
+        """Map ``[B, L]`` to ``[B, *shape]``.
+
+        Raises:
+          ValueError: ``z`` is no batch of codes, or its length does not fit the shape.
+        """
+        height, width, channels = check_code(self, z, self.shape)
+        sizes = [_halved(self.shape, n) for n in range(len(self.filters), -1, -1)]
+        double_first = max(sizes[0]) > 4
+        start = _halved(sizes[0], 1) if double_first else sizes[0]
+
+        x = z
+        if self.code_norm and self.batch_norm:
+            x = BatchNorm()(x, train=train, weight=weight)
+        for units in reversed(self.hidden):
+            x = _activate(self, Dense(units)(x), train, weight)
+        if not self.hidden:
+            x = jax.nn.leaky_relu(x)
+        if x.shape[1] % (start[0] * start[1]):
+            raise ValueError(
+                f"a code of {x.shape[1]} numbers cannot be laid out on the {start[0]} x {start[1]} "
+                f"pixels from which {height} x {width} images grow with filters={self.filters}: "
+                f"its length (or hidden[0]) must be a multiple of {start[0] * start[1]}"
+            )
+        x = x.reshape(x.shape[0], *start, -1)
+        if double_first:
+            x = upsample(x)
+        for features, size in zip((*reversed(self.filters), channels), sizes, strict=True):
+            x = Conv(features, self.kernel, transpose=True, kernel_init=_fan_out_uniform)(x)
+            x = _trim(x, size)
+            if size is not sizes[-1]:
+                x = upsample(_activate(self, x, train, weight))
+        return ACTIVATIONS[self.output_activation](x[:, :height, :width])
+
+
+def _trim(x: Array, size: tuple[int, int]) -> Array:
+    """Cut the same number of rows, and of columns, from both sides to come down to ``size``.
+
+    Doubling a half that was rounded up ends too large, in the published MNIST decoder at 16 for
+    14. There the convolution's padding does the cutting, with the same result.
+    """
+    cut = [(now - wanted) // 2 for now, wanted in zip(x.shape[1:3], size, strict=True)]
+    return x[:, cut[0] : x.shape[1] - cut[0], cut[1] : x.shape[2] - cut[1]]
+
+
+def _halved(size: tuple[int, ...], times: int) -> tuple[int, int]:
+    """Height and width halved, rounded up."""
+    return -(-size[0] // 2**times), -(-size[1] // 2**times)
+
+
+def _activate(
+    net: LeNetEncoder | LeNetDecoder, x: Array, train: bool, weight: Array | None
+) -> Array:
+    if net.batch_norm:
+        x = BatchNorm()(x, train=train, weight=weight)
+    return jax.nn.leaky_relu(x)
