@@ -8,10 +8,9 @@ import pytest
 from jaxad.training import batching
 
 
-def order(count, seed=0, epoch=0, rounds=24):
-    key, count = jax.random.key(seed), jnp.int32(count)
-    draw = batching.round_keys(key, jnp.int32(epoch), count, rounds)
-    return np.asarray(batching.shuffle(jnp.arange(count, dtype=jnp.uint32), *draw, count))
+def order(count, seed=0, epoch=0, length=None):
+    key, length = jax.random.key(seed), length or count
+    return np.asarray(batching.epoch_order(key, jnp.int32(epoch), jnp.int32(count), length))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 128, 1000, 4097])
@@ -21,10 +20,16 @@ def test_shuffle_is_a_permutation(count):
 
 def test_shuffle_with_a_traced_count_is_the_same():
     def traced(count):
-        draw = batching.round_keys(jax.random.key(3), jnp.int32(5), count, 24)
-        return batching.shuffle(jnp.arange(100, dtype=jnp.uint32), *draw, count)
+        return batching.epoch_order(jax.random.key(3), jnp.int32(5), count, 128)
 
-    assert (np.asarray(jax.jit(traced)(jnp.int32(100))) == order(100, seed=3, epoch=5)).all()
+    expected = order(100, seed=3, epoch=5, length=128)
+    assert (np.asarray(jax.jit(traced)(jnp.int32(100))) == expected).all()
+
+
+def test_rows_come_first_and_the_rest_is_in_range():
+    padded = order(100, length=384)
+    assert (np.sort(padded[:100]) == np.arange(100)).all()
+    assert ((padded[100:] >= 0) & (padded[100:] < 100)).all()
 
 
 def test_shuffle_differs_between_epochs_and_seeds():

@@ -16,7 +16,7 @@ from jaxad.typing import Array, Batch, Key, Params, Stats
 class GOAD:
     """Tell M random linear maps of a row apart; a row whose maps are confused is anomalous.
 
-    The maps ``[M, D, r]`` are drawn once from the key and kept in ``stats``. A shared network takes
+    The maps ``[D, M, r]`` are drawn once from the key and kept in ``stats``. A shared network takes
     every mapped row to ``z_m``; the loss is the cross-entropy of a linear head that names m, plus
     ``triplet_weight`` times the triplet-centre loss. The class centres of scoring are the exact
     means of ``z_m`` over the training rows with the final weights. Nothing of size N x M, and
@@ -166,12 +166,12 @@ def _chunk(transforms: int, width: int) -> int:
 
 
 def _draw_maps(key: Key, transforms: int, inputs: int, outputs: int) -> Array:
-    return jax.random.normal(key, (transforms, inputs, outputs))
+    return jax.random.normal(key, (inputs, transforms, outputs))
 
 
 def _mapped(x: Array, maps: Array) -> Array:
-    """``[B, M, r]``."""
-    return jnp.einsum("bd,mdr->bmr", x, maps)
+    """``[B, M, r]``, one product: the maps lie side by side."""
+    return jnp.einsum("bd,dmr->bmr", x, maps)
 
 
 def _encode(

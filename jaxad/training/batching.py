@@ -1,4 +1,4 @@
-"""Rows on the device: padding to few sizes, and exact shuffling inside the compiled step."""
+"""Rows on the device: padding to few sizes, and exact shuffling inside the compiled run."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxad.hashing import words
 from jaxad.typing import Array, Batch, Key
@@ -52,41 +53,40 @@ def pad_rows(rows: Batch, size: int) -> Batch:
 
 
 def rounds_for(size: int) -> int:
-    """Rounds of `shuffle`: 24 cannot be told from a true shuffle at 20,000 rows; grows with log."""
+    """Rounds of `epoch_order`: 24 look like a true shuffle at 20,000 rows; more with the log."""
     return max(24, math.ceil(1.7 * math.log2(size)))
 
 
-def round_keys(key: Key, epoch: Array, count: Array, rounds: int) -> tuple[Array, Array]:
-    """What one epoch's `shuffle` draws: a pivot below ``count`` and a salt for each round."""
-    drawn = words(key, (2, rounds), epoch)
-    return drawn[0] % count.astype(jnp.uint32), drawn[1]
-
-
-def shuffle(position: Array, pivots: Array, salts: Array, count: Array) -> Array:
-    """Where each position goes under a pseudo-random permutation of ``0 .. count-1``.
+def epoch_order(key: Key, epoch: Array, count: Array, length: int) -> Array:
+    """A pseudo-random order of rows ``0 .. count - 1``, a new one for every epoch.
 
     The swap-or-not shuffle (Hoang, Morris & Rogaway, "An Enciphering Scheme Based on a Card
     Shuffle", CRYPTO 2012): in each round a row and its partner ``pivot - row`` change places or
-    not, as a hash of the pair says. An exact bijection for every count, computed for a batch's
-    positions alone: no sort and no index array, so an epoch without replacement costs little more
-    than drawing at random.
+    not, as a hash of the pair says. It is an exact bijection for every count, also a traced one,
+    and needs no sort: an epoch without replacement costs little more than drawing at random.
 
     Args:
-      position: unsigned ``[B]``, each below ``count``.
-      pivots: ``[rounds]`` from `round_keys`.
-      salts: ``[rounds]`` from `round_keys`.
+      key: typed key of the run.
+      epoch: number of the epoch, scalar.
       count: rows, scalar; may be traced.
+      length: static length of the result, at least ``count``.
 
     Returns:
-      ``[B]`` int32 row numbers.
+      ``[length]`` int32; entries from ``count`` on repeat one of the rows.
     """
+    rounds = rounds_for(length)
+    drawn = words(key, (2, rounds), epoch)
     count = count.astype(jnp.uint32)
-    row = position.astype(jnp.uint32)
-    # Half a finaliser is enough for one bit, and this is what a step pays for its shuffle.
-    for pivot, salt in zip(pivots, salts, strict=True):
-        partner = pivot + count - row
+    pivots, salts = drawn[0] % count, drawn[1]
+
+    def swap_or_not(i: Array, row: Array) -> Array:
+        partner = pivots[i] + count - row
         partner = jnp.where(partner >= count, partner - count, partner)
-        mixed = (jnp.maximum(row, partner) ^ salt) * jnp.uint32(0x85EBCA6B)
+        # Half of `jaxad.hashing.mix` is enough for one bit.
+        mixed = (jnp.maximum(row, partner) ^ salts[i]) * jnp.uint32(0x85EBCA6B)
         mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
-        row = jnp.where((mixed >> 16) & 1, partner, row)
-    return row.astype(jnp.int32)
+        return jnp.where((mixed >> 16) & 1, partner, row)
+
+    position = jnp.arange(length, dtype=jnp.uint32)
+    row = jnp.where(position < count, position, 0)
+    return lax.fori_loop(0, rounds, swap_or_not, row).astype(jnp.int32)

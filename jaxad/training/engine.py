@@ -142,15 +142,14 @@ def _epoch(
     validation: Batch | None,
 ) -> tuple[State, dict[str, Array]]:
     size = how.batch_size
-    rounds = batching.rounds_for(len(rows.weight))
-    draw = batching.round_keys(state.key, state.epoch, count, rounds)
+    length = -(-len(rows.weight) // size) * size
+    order = batching.epoch_order(state.key, state.epoch, count, length)
     epoch = state.epoch.astype(jnp.float32)
 
     def body(i, carry):
         state, total, weight = carry
-        position = i * size + jnp.arange(size)
-        real = position < count
-        at = batching.shuffle(jnp.where(real, position, 0), *draw, count)
+        real = i * size + jnp.arange(size) < count
+        at = lax.dynamic_slice_in_dim(order, i * size, size)
         take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
         batch_weight = jnp.where(real, take(rows.weight), 0)
         batch = Batch(take(rows.x), take(rows.label), batch_weight, epoch)
