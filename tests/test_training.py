@@ -114,11 +114,16 @@ def test_weight_decay_is_torch_adam_or_adamw(kind, rows):
     decay = optax.add_decayed_weights(0.3, kernels)
     chain = (decay, optax.scale_by_adam()) if kind == "coupled" else (optax.scale_by_adam(), decay)
     optimizer = optax.chain(*chain, optax.scale(-0.01))
-    update, _ = optimizer.update(
-        jax.grad(loss)(untrained.params), optimizer.init(untrained.params), untrained.params
-    )
+    gradient = jax.grad(loss)(untrained.params)
+    update, _ = optimizer.update(gradient, optimizer.init(untrained.params), untrained.params)
     expected = optax.apply_updates(untrained.params, update)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), result.params, expected)
+
+    def check(got, want, slope):
+        sure = np.abs(slope) > 1e-3  # Adam's first step is a sign: rounding decides small slopes
+        assert sure.any()
+        np.testing.assert_allclose(got[sure], want[sure], atol=1e-4)
+
+    jax.tree.map(check, result.params, expected, gradient)
 
 
 def test_clipping_bounds_the_step(rows):
