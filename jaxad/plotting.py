@@ -88,7 +88,8 @@ def score_histogram(
     """Scores of normal and anomalous rows as shares of each, with the threshold.
 
     Args:
-      scores: ``[N]``, higher = more anomalous. The axis is logarithmic where they span decades.
+      scores: ``[N]``, higher = more anomalous. Where they span decades the axis is logarithmic,
+        and linear around 0 if some are 0 or less.
       is_anomaly: ``[N]`` bool.
       threshold: above it a row is flagged.
       title: above the axes.
@@ -108,6 +109,11 @@ def score_histogram(
     if _spans_decades(scores):
         axes.set_xscale("log")
         edges = np.geomspace(low, high, 41)
+    elif high - low > 30 * np.ptp(np.quantile(scores, (0.1, 0.9))) > 0:
+        width = np.median(np.abs(scores[scores != 0]))
+        axes.set_xscale("asinh", linear_width=width)
+        edges = width * np.sinh(np.linspace(*np.arcsinh(np.array([low, high]) / width), 41))
+        edges[[0, -1]] = low, high  # rounding must not leave a row outside
     else:
         edges = np.linspace(low, high if high > low else low + 1, 41)
     for rows, colour, name in ((~is_anomaly, NORMAL, "normal"), (is_anomaly, ANOMALOUS, "anomaly")):
@@ -170,6 +176,7 @@ def latent_scatter(
         if rows.any():
             label = f"{name} ({rows.sum()})"
             style: dict[str, Any] = {"color": colour, "marker": marker, "linewidths": 1}
+            style["zorder"] = 1.5 if 2 * rows.sum() < len(rows) else 1  # the rarer class on top
             axes.scatter(z[rows, 0], z[rows, 1], s=16, alpha=0.6, label=label, **style)
     if middle is not None:
         axes.plot(*middle, "+", color=BOUNDARY, ms=12, mew=2, linestyle="none", label="centre")

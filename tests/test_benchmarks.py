@@ -270,6 +270,6 @@ def test_speed_suite_says_what_it_could_not_measure(tmp_path, monkeypatch, capsy
     assert run.main(["--config", str(path), "--out", str(out)]) == 0
     rows = {(row.dataset, row.detector): row for row in schema.read(out / "rows.json").rows}
     assert 'pip install -e ".[bench]"' in rows["training", "pytorch"].missing
-    assert rows["training", "jaxad"].metrics["microseconds_per_unit"][0] > 0
+    assert rows["training", "jaxad, 1 core"].metrics["microseconds_per_unit"][0] > 0
     assert rows["scoring", "all at once"].metrics["ratio"][0] > 0
     assert "missing: the PyTorch peers need torch" in capsys.readouterr().out

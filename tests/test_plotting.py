@@ -35,6 +35,17 @@ def test_histogram_heights_are_shares_of_each_class():
     assert heights.sum() == pytest.approx(2)  # one for each class
 
 
+@pytest.mark.parametrize("shift", [0.0, -0.5])
+def test_histogram_shows_rows_near_0_beside_scores_decades_above(shift):
+    scores = np.r_[np.zeros(5), np.linspace(0, 1, 95), np.geomspace(1e3, 1e6, 5)] + shift
+    (axes,) = plotting.score_histogram(scores, scores > 100).axes
+    bars = [p for p in axes.patches if p.__class__.__name__ == "Rectangle" and p.get_height() > 0]
+    heights = np.array([bar.get_height() for bar in bars])
+    assert heights.sum() == pytest.approx(2)  # no row is lost
+    assert heights.max() < 0.75  # and one bar does not hold them all
+    assert axes.get_xscale() == "asinh"
+
+
 @pytest.mark.parametrize("is_anomaly", [[False] * 3, [True] * 3])
 def test_histogram_with_one_class_or_constant_scores(is_anomaly):
     figure = plotting.score_histogram(np.ones(3), is_anomaly)

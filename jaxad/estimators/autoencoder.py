@@ -27,7 +27,8 @@ class AutoEncoder(Detector):
       hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
       latent_dim: L; None is the network's own.
       batch_norm: batch normalisation in an MLP (image networks have their own).
-      epochs: a number, or ``"auto"``: about 2,000 steps, 8,000 above 12,000 rows. 0 leaves the
+      epochs: a number, or ``"auto"``: about 2,000 steps, 8,000 above 12,000 rows, from 1
+        to 200 epochs. 0 leaves the
         network untrained (a control).
       batch_size: rows per step.
       learning_rate: of Adam.
@@ -35,11 +36,12 @@ class AutoEncoder(Detector):
       weight_decay: coupled L2.
       milestones: epochs from which on the rate is a tenth.
       clip_norm: largest gradient norm, or None.
-      validation_fraction: share of the rows held out for ``history_["validation_loss"]``.
+      validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
+        set the threshold.
       patience: epochs without improvement before stopping and restoring the best, or None.
       scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
         ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
-      contamination: share of the training rows above the threshold, in [0, 0.5].
+      contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
       random_state: an int for the same result again, a numpy generator, or None.
       verbose: show a progress bar.
 

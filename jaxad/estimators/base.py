@@ -45,9 +45,12 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     ``anomaly_score`` is what everything derives from: higher = more anomalous. ``score_samples``
     is its negative, ``decision_function = score_samples - offset_``, and ``predict`` its sign:
     +1 normal, -1 anomaly. ``contamination`` sets only the threshold, which may be changed after
-    fitting by assigning ``threshold_``. A detector that takes no labels ignores ``y``.
+    fitting by assigning ``threshold_``. It is the quantile of the training rows' scores, or with a
+    ``validation_fraction`` that of the held-out rows', which new rows resemble more. A detector
+    that takes no labels ignores ``y``.
     """
 
+    _most_epochs = 200  # few rows are learnt by heart before the steps of epochs="auto" are done
     _networks: tuple[str, ...] = (*TABULAR, *IMAGES)
     network: Any
     epochs: Any
@@ -101,7 +104,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.n_skipped_ = result.skipped
         self.compile_seconds_ = watch.compile_seconds
         self.fit_seconds_ = watch.run_seconds
-        self.threshold_ = float(np.quantile(score, 1 - self.contamination))
+        # Rows that were trained on score lower than new ones: held-out rows, if any, are fairer.
+        calibration = score[held_out] if len(held_out) else score
+        self.threshold_ = float(np.quantile(calibration, 1 - self.contamination))
         collapse = self._collapse(x, score)
         if collapse:
             warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=2)
@@ -190,7 +195,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _epochs(self, rows: int) -> int:
         if self.epochs != "auto":
             return self.epochs
-        return max(1, round(self._steps(rows) / math.ceil(rows / self.batch_size)))
+        epochs = round(self._steps(rows) / math.ceil(rows / self.batch_size))
+        return min(max(1, epochs), self._most_epochs)
 
     def _train(
         self, objective: Any, seed: int, rows: Batch, held_out: Batch | None

@@ -34,7 +34,7 @@ class DAGMM(Detector):
       dropout: share dropped in the estimation network.
       network_dropout: share dropped of the input and of all hidden units of encoder and decoder.
       reduction: ``"sum"`` of squared errors over features (the paper) or ``"mean"``.
-      epochs: a number, or ``"auto"``: about 2,000 steps, at least one epoch. 0 leaves the
+      epochs: a number, or ``"auto"``: about 2,000 steps, from 1 to 50 epochs. 0 leaves the
         networks untrained (a control).
       **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
         ``validation_fraction``, ``patience``, ``scaler``, ``contamination``, ``random_state`` and
@@ -49,6 +49,7 @@ class DAGMM(Detector):
     """
 
     network = "mlp"
+    _most_epochs = 50
 
     def __init__(
         self,

@@ -40,18 +40,19 @@ class DeepSVDD(Detector):
       pretrain_epochs: epochs of an autoencoder whose encoder starts the run.
       pretrain_learning_rate: its rate; None is ``learning_rate``.
       pretrain_weight_decay: its weight decay.
-      epochs: a number, or ``"auto"``: about 1,000 steps, at least one epoch. 0 leaves the network
+      epochs: a number, or ``"auto"``: about 1,000 steps, from 1 to 200 epochs. 0 leaves the network
         untrained (a control).
       batch_size: rows per step.
       learning_rate: of Adam.
       weight_decay: coupled L2 as in the papers' code.
       milestones: epochs from which on the rate is a tenth.
       clip_norm: largest gradient norm, or None.
-      validation_fraction: share of the rows held out for ``history_["validation_loss"]``.
+      validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
+        set the threshold.
       patience: epochs without improvement before stopping and restoring the best, or None.
       scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
         ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
-      contamination: share of the training rows above the threshold, in [0, 0.5].
+      contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
       random_state: an int for the same result again, a numpy generator, or None.
       verbose: show a progress bar.
 

@@ -7,6 +7,9 @@ from jaxad.networks.convolution import conv2d_transpose as conv2d_transpose
 from jaxad.networks.dense import ACTIVATIONS as ACTIVATIONS
 from jaxad.networks.dense import MLP as MLP
 from jaxad.networks.dense import Dense as Dense
+from jaxad.networks.geometry import GEOMETRIC_TRANSFORMS as GEOMETRIC_TRANSFORMS
+from jaxad.networks.geometry import check_shift as check_shift
+from jaxad.networks.geometry import geometric_transforms as geometric_transforms
 from jaxad.networks.images import ConvDecoder as ConvDecoder
 from jaxad.networks.images import ConvEncoder as ConvEncoder
 from jaxad.networks.lenet import LeNetDecoder as LeNetDecoder
@@ -17,3 +20,4 @@ from jaxad.networks.modules import count_parameters as count_parameters
 from jaxad.networks.modules import init as init
 from jaxad.networks.normalization import BatchNorm as BatchNorm
 from jaxad.networks.pair import EncoderDecoder as EncoderDecoder
+from jaxad.networks.wide_resnet import WideResNet as WideResNet

@@ -168,22 +168,28 @@ def _gradients(window: _Window, residuals: tuple[Array, Array], g: Array) -> tup
     """Both gradients are convolutions again, with the three numbers of the window exchanged."""
     x, kernel = residuals
     stride, spread_x, spread_k, padding = window
-    pads_x, pads_k = [], []
-    for axis, (low, _) in enumerate(padding):
-        n, k = x.shape[1 + axis], kernel.shape[axis]
-        spanned_x = (n - 1) * spread_x
-        spanned_k = (k - 1) * spread_k
-        spanned_g = (g.shape[1 + axis] - 1) * stride
-        pads_x.append((spanned_k - low, spanned_x - spanned_g + low))
-        pads_k.append((low, spanned_k + spanned_g - spanned_x - low))
-    turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    dx = _in_loop(_Window(spread_x, stride, spread_k, (pads_x[0], pads_x[1])), g, turned)
-    dk = _in_loop(
-        _Window(spread_k, spread_x, stride, (pads_k[0], pads_k[1])),
-        jnp.transpose(x, (3, 1, 2, 0)),
-        jnp.transpose(g, (1, 2, 0, 3)),
-    )
-    return dx, jnp.transpose(dk, (1, 2, 0, 3))
+
+    def pads(axis: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        low, shift = padding[axis][0], (x.shape[1 + axis] - 1) * spread_x
+        reach, shift = (kernel.shape[axis] - 1) * spread_k, shift - (g.shape[1 + axis] - 1) * stride
+        return (low, reach - low - shift), (reach - low, low + shift)
+
+    (forth_y, back_y), (forth_x, back_x) = pads(0), pads(1)
+    back = _Window(spread_x, stride, spread_k, (back_y, back_x))
+    dx = _in_loop(back, g, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    # The kernel's gradient correlates x and g. One is the image, the other a kernel as large: that
+    # one may be spread where an image would again be slow, and is better the wider of the two.
+    channels, filters = kernel.shape[2:]
+    if spread_x > 1 or (stride == 1 and filters < min(channels, 32)):
+        dk = _correlation(_Window(spread_k, stride, spread_x, (back_y, back_x)), g, x)
+        return dx, jnp.swapaxes(dk[::-1, ::-1], 2, 3)
+    return dx, _correlation(_Window(spread_k, spread_x, stride, (forth_y, forth_x)), x, g)
+
+
+def _correlation(window: _Window, x: Array, g: Array) -> Array:
+    """``[kh, kw, C, F]``: images as one large kernel, their batch as its channels."""
+    dk = _in_loop(window, jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3)))
+    return jnp.transpose(dk, (1, 2, 0, 3))
 
 
 _in_loop.defvjp(_keep, _gradients)

@@ -10,3 +10,4 @@ from jaxad.objectives.deep_sad import DeepSAD as DeepSAD
 from jaxad.objectives.deep_svdd import DeepSVDD as DeepSVDD
 from jaxad.objectives.goad import GOAD as GOAD
 from jaxad.objectives.goad import MapReconstruction as MapReconstruction
+from jaxad.objectives.goad_images import ImageGOAD as ImageGOAD

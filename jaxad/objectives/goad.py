@@ -1,4 +1,4 @@
-"""GOAD for tables (Bergman & Hoshen, "Classification-Based Anomaly Detection", ICLR 2020)."""
+"""GOAD (Bergman & Hoshen, "Classification-Based Anomaly Detection for General Data", ICLR 2020)."""
 
 from typing import Any
 
@@ -9,59 +9,51 @@ from flax import struct
 
 from jaxad import chunking, networks
 from jaxad.losses import reconstruction, transformation
+from jaxad.objectives.views import LinearMaps, Views
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
 @struct.dataclass
-class GOAD:
-    """Tell M random linear maps of a row apart; a row whose maps are confused is anomalous.
+class ViewClassifier:
+    """Tell M views of a row apart; a row whose views are confused is anomalous.
 
-    The maps ``[D, M, r]`` are drawn once from the key and kept in ``stats``. A shared network takes
-    every mapped row to ``z_m``; the loss is the cross-entropy of a linear head that names m, plus
-    ``triplet_weight`` times the triplet-centre loss. The class centres of scoring are the exact
-    means of ``z_m`` over the training rows with the final weights. Nothing of size N x M, and
-    nothing of size B x M x M x L, is ever held.
+    `GOAD` and `ImageGOAD` make it. A shared network takes every view to ``z_m``; the loss is the
+    cross-entropy of a linear head that names m, plus ``triplet_weight`` times the triplet-centre
+    loss. The class centres of scoring are the exact means of ``z_m`` over the training rows with
+    the final weights. Nothing of size N x M, and nothing of size B x M x M x L, is ever held.
 
     Attributes:
-      trunk: ``[B, r] -> [B, L]``, the same for every map. It must not be linear: on standardised
-        rows a linear network without biases has every class centre at 0, and all scores are equal.
-      n_transforms: M, at least 2.
-      transform_dim: r.
+      trunk: ``[B, ...] -> [B, L]``, the same for every view.
+      views: how a row is seen.
       margin: leaf, of the triplet-centre loss, in squared distance.
       triplet_weight: leaf, the paper's lambda.
       epsilon: leaf, least squared distance in the score's probabilities.
-      map_scale: leaf, standard deviation of the maps' entries; 1 in the paper.
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)
-    n_transforms: int = struct.field(pytree_node=False, default=32)
-    transform_dim: int = struct.field(pytree_node=False, default=32)
-    margin: Any = 1.0
-    triplet_weight: Any = 0.1
-    epsilon: Any = 1e-6
-    map_scale: Any = 1.0
+    views: Views
+    margin: Any
+    triplet_weight: Any
+    epsilon: Any
 
     @property
     def chunk(self) -> int:
-        """Rows at a time so that ``[chunk, M, max(M, r)]`` stays in the cache."""
-        return _chunk(self.n_transforms, self.transform_dim)
+        """Rows at a time, see `Views`."""
+        return self.views.chunk
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Draw the maps and make trunk and head; the centres are set by `refresh`."""
-        map_key, trunk_key, head_key = jax.random.split(key, 3)
-        maps = _draw_maps(map_key, self.n_transforms, x.shape[1], self.transform_dim)
-        trunk, running = networks.init(self.trunk, trunk_key, _mapped(x[:1], maps)[0])
-        stats = {"batch_stats": {"trunk": running}, "maps": self.map_scale * maps}
-        z, _ = _encode(self.trunk, {"trunk": trunk}, stats, x[:1], None, None)
-        head, _ = networks.init(networks.Dense(self.n_transforms), head_key, z[0])
-        stats["centres"] = jnp.zeros_like(z[0])
-        return {"trunk": trunk, "head": head}, stats
+        """Draw the views and make trunk and head; the centres are set by `refresh`."""
+        view_key, trunk_key, head_key = jax.random.split(key, 3)
+        params, stats = _init(self.trunk, self.views, view_key, trunk_key, x)
+        z, _ = _encode(self.trunk, self.views, params, stats, x[:1])
+        head, _ = networks.init(networks.Dense(self.views.count), head_key, z[0])
+        return params | {"head": head}, stats | {"centres": jnp.zeros_like(z[0])}
 
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """Cross-entropy plus triplet-centre, with the batch's own class centres."""
-        z, running = _encode(self.trunk, params, stats, batch.x, batch.weight, key)
+        z, running = _encode(self.trunk, self.views, params, stats, batch.x, batch.weight, key)
         values = transformation.fused_loss(
             z,
             transformation.class_centres(z, batch.weight),
@@ -74,23 +66,56 @@ class GOAD:
     def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
         """Calibrate batch norm where there is any, and set the class centres."""
         del first
-        stats = _calibrate(self.trunk, params, stats, rows, self.chunk)
+        stats = _calibrate(self.trunk, self.views, params, stats, rows)
 
         def encode(x):
-            return _encode(self.trunk, params, stats, x, None, None)[0]
+            return _encode(self.trunk, self.views, params, stats, x)[0]
 
         return stats | {"centres": chunking.mean(encode, rows, chunk=self.chunk)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log softmax(-max(squared distance, epsilon))`` of the own class."""
-        z, _ = _encode(self.trunk, params, stats, x, None, None)
+        z, _ = _encode(self.trunk, self.views, params, stats, x)
         distances = transformation.squared_distances(z, stats["centres"])
         return transformation.score(distances, epsilon=self.epsilon)
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
-        """The latent vectors of all maps, ``[B, M * L]``."""
-        z, _ = _encode(self.trunk, params, stats, x, None, None)
+        """The latent vectors of all views, ``[B, M * L]``."""
+        z, _ = _encode(self.trunk, self.views, params, stats, x)
         return z.reshape(len(z), -1)
+
+
+def GOAD(  # noqa: N802
+    trunk: nn.Module,
+    *,
+    n_transforms: int = 32,
+    transform_dim: int = 32,
+    margin: Any = 1.0,
+    triplet_weight: Any = 0.1,
+    epsilon: Any = 1e-6,
+    map_scale: Any = 1.0,
+    map_offset: Any = 0.0,
+) -> ViewClassifier:
+    """GOAD for tables: tell M random linear maps of a row apart.
+
+    Args:
+      trunk: ``[B, r] -> [B, L]``. It must not be linear: on standardised rows a linear network
+        without biases has every class centre at 0, and all scores are equal.
+      n_transforms: M, at least 2.
+      transform_dim: r.
+      margin: of the triplet-centre loss, in squared distance.
+      triplet_weight: the paper's lambda.
+      epsilon: least squared distance in the score's probabilities.
+      map_scale: standard deviation of the maps' entries; 1 in the paper.
+      map_offset: standard deviation of the maps' offsets, see `LinearMaps`.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> objectives.GOAD(networks.MLP((16, 8)), n_transforms=8).views.count
+      8
+    """
+    maps = LinearMaps(n_transforms, transform_dim, map_scale, map_offset)
+    return ViewClassifier(trunk, maps, margin, triplet_weight, epsilon)
 
 
 @struct.dataclass
@@ -105,6 +130,7 @@ class MapReconstruction:
       n_transforms: M.
       transform_dim: r.
       map_scale: leaf, see `GOAD`.
+      map_offset: leaf, see `GOAD`.
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)
@@ -112,29 +138,28 @@ class MapReconstruction:
     n_transforms: int = struct.field(pytree_node=False, default=32)
     transform_dim: int = struct.field(pytree_node=False, default=32)
     map_scale: Any = 1.0
+    map_offset: Any = 0.0
 
     @property
     def chunk(self) -> int:
-        """Rows at a time so that ``[chunk, M, max(M, r)]`` stays in the cache."""
-        return _chunk(self.n_transforms, self.transform_dim)
+        """Rows at a time, see `Views`."""
+        return self._maps.chunk
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Draw the maps and make the trunk and M decoders."""
         map_key, trunk_key, decoder_key = jax.random.split(key, 3)
-        maps = _draw_maps(map_key, self.n_transforms, x.shape[1], self.transform_dim)
-        trunk, running = networks.init(self.trunk, trunk_key, _mapped(x[:1], maps)[0])
-        stats = {"batch_stats": {"trunk": running}, "maps": self.map_scale * maps}
-        z, _ = _encode(self.trunk, {"trunk": trunk}, stats, x[:1], None, None)
+        params, stats = _init(self.trunk, self._maps, map_key, trunk_key, x)
+        z, _ = _encode(self.trunk, self._maps, params, stats, x[:1])
         keys = jax.random.split(decoder_key, self.n_transforms)
         decoders, running = jax.vmap(lambda k: networks.init(self.decoder, k, z[0]))(keys)
         stats["batch_stats"]["decoders"] = running
-        return {"trunk": trunk, "decoders": decoders}, stats
+        return params | {"decoders": decoders}, stats
 
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """Mean squared error of the mapped rows, mean over the maps."""
-        z, trunk = _encode(self.trunk, params, stats, batch.x, batch.weight, key)
+        z, trunk = _encode(self.trunk, self._maps, params, stats, batch.x, batch.weight, key)
         values, decoders = self._errors(params, stats, batch.x, z, batch.weight, key)
         running = stats["batch_stats"] | {"trunk": trunk, "decoders": decoders}
         return values, stats | {"batch_stats": running}
@@ -142,12 +167,17 @@ class MapReconstruction:
     def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
         """Calibrate the trunk's batch norm where there is any."""
         del first
-        return _calibrate(self.trunk, params, stats, rows, self.chunk)
+        return _calibrate(self.trunk, self._maps, params, stats, rows)
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Mean squared error of the mapped rows, mean over the maps."""
-        z, _ = _encode(self.trunk, params, stats, x, None, None)
+        z, _ = _encode(self.trunk, self._maps, params, stats, x)
         return self._errors(params, stats, x, z, None, None)[0]
+
+    @property
+    def _maps(self) -> LinearMaps:
+        numbers = self.map_scale, self.map_offset
+        return LinearMaps(self.n_transforms, self.transform_dim, *numbers)
 
     def _errors(self, params, stats, x, z, weight, key):
         def decode(decoder, running, z):
@@ -156,55 +186,47 @@ class MapReconstruction:
         output, running = jax.vmap(decode, (0, 0, 1), (1, 0))(
             params["decoders"], stats["batch_stats"]["decoders"], z
         )
-        mapped = _mapped(x, stats["maps"])
+        mapped = self._maps(stats, x)
         return reconstruction.squared_error(mapped, output, reduction="mean"), running
 
 
-def _chunk(transforms: int, width: int) -> int:
-    rows = 2**18 // (transforms * max(transforms, width))
-    return 1 << max(0, rows.bit_length() - 1)
-
-
-def _draw_maps(key: Key, transforms: int, inputs: int, outputs: int) -> Array:
-    return jax.random.normal(key, (inputs, transforms, outputs))
-
-
-def _mapped(x: Array, maps: Array) -> Array:
-    """``[B, M, r]``, one product: the maps lie side by side."""
-    return jnp.einsum("bd,dmr->bmr", x, maps)
+def _init(
+    trunk: nn.Module, views: Views, view_key: Key, trunk_key: Key, x: Array
+) -> tuple[Params, Stats]:
+    stats = views.init(view_key, x)
+    params, running = networks.init(trunk, trunk_key, views(stats, x[:1])[0])
+    return {"trunk": params}, stats | {"batch_stats": {"trunk": running}}
 
 
 def _encode(
     trunk: nn.Module,
+    views: Views,
     params: Params,
     stats: Stats,
     x: Array,
-    weight: Array | None,
-    key: Key | None,
+    weight: Array | None = None,
+    key: Key | None = None,
 ) -> tuple[Array, Any]:
     """Latent vectors ``[B, M, L]`` and the trunk's running statistics."""
-    mapped = _mapped(x, stats["maps"])
-    rows, transforms, width = mapped.shape
-    repeated = None if weight is None else jnp.repeat(weight, transforms)
+    seen = views(stats, x)
     z, running = networks.apply(
         trunk,
         params["trunk"],
         stats["batch_stats"]["trunk"],
-        mapped.reshape(rows * transforms, width),
-        weight=repeated,
+        seen.reshape(-1, *seen.shape[2:]),
+        weight=None if weight is None else jnp.repeat(weight, views.count),
         key=key,
     )
-    return z.reshape(rows, transforms, -1), running
+    return z.reshape(len(x), views.count, -1), running
 
 
-def _calibrate(trunk: nn.Module, params: Params, stats: Stats, rows: Batch, chunk: int) -> Stats:
-    running = stats["batch_stats"]["trunk"]
+def _calibrate(trunk: nn.Module, views: Views, params: Params, stats: Stats, rows: Batch) -> Stats:
     running = networks.calibrate(
         trunk,
         params["trunk"],
-        running,
+        stats["batch_stats"]["trunk"],
         rows,
-        chunk=chunk,
-        views=lambda x: _mapped(x, stats["maps"]),
+        chunk=views.chunk,
+        views=lambda x: views(stats, x),
     )
     return stats | {"batch_stats": stats["batch_stats"] | {"trunk": running}}

@@ -1,0 +1,92 @@
+"""What a result depends on besides its settings: versions, machine and commit."""
+
+import contextlib
+import os
+import platform
+import subprocess
+from collections.abc import Collection
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("jaxad", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn", "torch")
+
+
+def versions() -> dict[str, str]:
+    """Versions of python and of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    if "jaxad" not in found:
+        import jaxad
+
+        found["jaxad"] = getattr(jaxad, "__version__", "unknown")
+    return found
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def usable_cores() -> list[int]:
+    """The processor cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def pin(cores: Collection[int]) -> bool:
+    """Keep all threads of this process on some cores; False where the system cannot."""
+    try:
+        threads = [int(name) for name in os.listdir("/proc/self/task")]
+    except OSError:
+        return False
+    for thread in threads:
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.sched_setaffinity(thread, cores)
+    return True
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores (of the machine and of this process), memory, platform, JAX's devices."""
+    import jax
+
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "usable_cores": len(usable_cores()),
+        "memory_bytes": _memory_bytes(),
+        "platform": platform.platform(),
+        "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
+    }
+
+
+def commit(folder: Path | None = None) -> dict[str, Any]:
+    """``{"sha", "dirty"}`` of the checkout ``folder`` is in; ``"unknown"`` and None outside git."""
+    folder = folder or Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"sha": "unknown", "dirty": None}

@@ -1,0 +1,1 @@
+"""Worked examples, one file each: ``python -m benchmarks.examples.NAME --help``."""

@@ -1,0 +1,1 @@
+"""The same methods in other frameworks, to measure speed against."""

@@ -1,0 +1,84 @@
+"""GOAD for tables (Bergman and Hoshen, ICLR 2020) with PyTorch's autograd."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.peers.pytorch.loop import minimise
+
+
+def squared_distances(z: Tensor, centres: Tensor) -> Tensor:
+    """``[B, M, M]`` from every ``z`` ``[B, M, L]`` to every centre ``[M, L]``.
+
+    Expanded, so that no array of rows x M x M x L is made; rounding below 0 is clamped.
+    """
+    squares = z.square().sum(-1, keepdim=True) + centres.square().sum(-1)
+    return (squares - 2 * (z @ centres.T)).clamp_min(0)
+
+
+def triplet_centre(z: Tensor, *, margin: float = 1.0) -> Tensor:
+    """Mean hinge between the own class centre and the nearest other one."""
+    distance = squared_distances(z, z.mean(0))
+    own = distance.diagonal(dim1=1, dim2=2)
+    others = distance + torch.diag(torch.full((z.shape[1],), torch.inf))
+    return F.relu(own + margin - others.amin(-1)).mean()
+
+
+class GOAD(nn.Module):
+    """Random linear maps, a shared bias-free trunk and a linear head."""
+
+    def __init__(
+        self,
+        inputs: int,
+        *,
+        transforms: int = 64,
+        mapped: int = 64,
+        widths: Sequence[int] = (32, 32, 32, 32, 32),
+        margin: float = 1.0,
+        triplet_weight: float = 0.1,
+    ):
+        super().__init__()
+        self.register_buffer("maps", torch.randn(transforms, inputs, mapped))
+        layers = []
+        for m, n in zip([mapped, *widths], widths, strict=False):
+            layers += [nn.Linear(m, n, bias=False), nn.LeakyReLU(0.2)]
+        self.trunk = nn.Sequential(*layers[:-1])
+        self.head = nn.Linear(widths[-1], transforms)
+        self.margin, self.triplet_weight = margin, triplet_weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean loss of a batch ``[B, D]``."""
+        z = self.trunk(torch.einsum("nd,mdr->nmr", x, self.maps))
+        rows, transforms, _ = z.shape
+        target = torch.arange(transforms).repeat(rows)
+        classified = F.cross_entropy(self.head(z).flatten(0, 1), target)
+        return classified + self.triplet_weight * triplet_centre(z, margin=self.margin)
+
+
+def train(
+    x: Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    compile: bool = False,
+    **options,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Train on ``x`` ``[N, D]``; ``options`` go to `GOAD`. Returns parameters and losses."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GOAD(x.shape[1], **options)
+    losses = minimise(
+        model,
+        model.parameters(),
+        x,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        compile=compile,
+    )
+    return {name: p.detach() for name, p in model.named_parameters()}, losses

@@ -1,0 +1,1 @@
+"""The suites `benchmarks.run` can run: ``DESCRIPTION``, ``DEFAULTS``, ``CHOICES``, ``run``."""

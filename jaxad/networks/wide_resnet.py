@@ -1,0 +1,95 @@
+"""Wide residual networks (Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+
+from jaxad.networks.images import Conv, check_images
+from jaxad.networks.normalization import BatchNorm
+from jaxad.typing import Array
+
+_he = initializers.he_normal()
+
+
+class WideResNet(nn.Module):
+    """A wide residual network without its classifier: images to ``64 * width`` pooled features.
+
+    A convolution to 16 channels, three groups of blocks with 16, 32 and 64 times ``width``
+    channels, of which the second and third halve height and width, and the mean over all
+    positions. Normalisation and ReLU come before each convolution. WRN-10-4, the default, has
+    1,196,240 parameters for 3 channels and 256 features. Its normalisation has offsets, so it is
+    no network for Deep SVDD.
+
+    Attributes:
+      depth: 6 n + 4 for n blocks in each group, as the paper counts: 10, 16, 22, ...
+      width: factor of the channels, at least 1.
+
+    Example:
+      >>> module = WideResNet(depth=10, width=1)
+      >>> module.init_with_output(jax.random.key(0), jnp.ones((2, 8, 8, 1)))[0].shape
+      (2, 64)
+    """
+
+    depth: int = 10
+    width: int = 4
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
+        """Map ``[B, H, W, C]`` to ``[B, 64 * width]``."""
+        check_sizes(self.depth, self.width)
+        check_images(self, x)
+        x = Conv(16, kernel_init=_he)(x)
+        for group, features in enumerate((16, 32, 64)):
+            for block in range((self.depth - 4) // 6):
+                stride = 2 if group and not block else 1
+                x = Block(features * self.width, stride)(x, train=train, weight=weight)
+        x = BatchNorm(affine=True)(x, train=train, weight=weight)
+        return jnp.mean(jax.nn.relu(x), (1, 2))
+
+
+class Block(nn.Module):
+    """Two 3 by 3 convolutions beside a shortcut, a 1 by 1 convolution where the shape changes.
+
+    Attributes:
+      features: output channels.
+      stride: of the first convolution.
+    """
+
+    features: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
+        """Map ``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``."""
+
+        def activate(x: Array) -> Array:
+            return jax.nn.relu(BatchNorm(affine=True)(x, train=train, weight=weight))
+
+        def conv(kernel: int, stride: int) -> Conv:
+            # The same zeros on all sides, so that strided windows are centred on the shortcut's.
+            return Conv(self.features, kernel, stride, kernel // 2, kernel_init=_he)
+
+        y = activate(x)
+        shortcut = x
+        if self.stride != 1 or x.shape[-1] != self.features:
+            shortcut = conv(1, self.stride)(y)
+        y = conv(3, self.stride)(y)
+        return shortcut + conv(3, 1)(activate(y))
+
+
+def check_sizes(depth: int, width: int) -> None:
+    """Raise ValueError unless there is a `WideResNet` of this depth and width.
+
+    Example:
+      >>> check_sizes(28, 10)
+      >>> check_sizes(12, 4)
+      Traceback (most recent call last):
+      ValueError: depth=12: a wide residual network has a depth of 10, 16, 22, ... (6 n + 4)
+    """
+    if depth < 10 or depth % 6 != 4:
+        raise ValueError(
+            f"depth={depth}: a wide residual network has a depth of 10, 16, 22, ... (6 n + 4)"
+        )
+    if width < 1:
+        raise ValueError(f"width={width}: a wide residual network has a width of at least 1")
