@@ -16,7 +16,7 @@ def fold(step: Callable[[Carry, Batch], Carry], carry: Carry, rows: Batch, *, ch
     """Fold ``step`` over chunks of rows. Every row counts once.
 
     Where ``chunk`` does not divide the rows the last chunk reaches back; the rows it repeats weigh
-    0 the second time.
+    0 the second time. Chunks of padding at the end are not visited.
     """
     total = len(rows.weight)
     chunk = min(chunk, total)
@@ -30,7 +30,13 @@ def fold(step: Callable[[Carry, Batch], Carry], carry: Carry, rows: Batch, *, ch
         fresh = start + jnp.arange(chunk) >= i * chunk
         return step(carry, Batch(x, label, jnp.where(fresh, weight, 0), rows.epoch))
 
-    return lax.fori_loop(0, -(-total // chunk), body, carry)
+    return lax.fori_loop(0, (_last(rows) + chunk - 1) // chunk, body, carry)
+
+
+def _last(rows: Batch) -> Array:
+    """How many rows there are up to the last one that weighs something."""
+    place = jnp.arange(1, len(rows.weight) + 1)
+    return jnp.max(jnp.where(rows.weight > 0, place, 0))
 
 
 def mean(function: Callable[[Array], Array], rows: Batch, *, chunk: int) -> Array:

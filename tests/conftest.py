@@ -1,8 +1,14 @@
 """Settings every test shares."""
 
-import jax
-import numpy as np
-import pytest
+import os
+
+# Tests compile hundreds of small programs whose speed is no matter; set before jax is imported,
+# so that the processes that tests start agree to the bit.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_legacy_prng_key", "error")
 

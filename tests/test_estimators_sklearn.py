@@ -1,20 +1,11 @@
 """scikit-learn's own suite for every estimator, without a waiver."""
 
-import jax
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxad
 
 SMALL = {"hidden": (8,), "latent_dim": 4, "epochs": 2, "random_state": 0}
-
-
-@pytest.fixture(autouse=True)
-def _compile_quickly():
-    """The suite compiles about thirty shapes for each estimator; their speed is no matter."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.slow

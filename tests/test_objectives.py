@@ -173,5 +173,5 @@ def test_biases_let_deep_svdd_collapse_and_the_library_says_so(rng):
         epochs=3000,
         random_state=0,
     )
-    with pytest.warns(jaxad.CollapseWarning, match="collapsed"):
+    with pytest.warns(jaxad.CollapseWarning, match="mapped to the centre"):
         detector.fit(x)

@@ -1,9 +1,10 @@
 """A convolutional autoencoder that finds the threes hidden among ones.
 
 All ones of a digit set, and 1% as many threes mixed in unseen (5% of the small set); the labels
-serve only to count what was found. Filters (32, 64), 16 latent dimensions, Adam at 1e-3 divided by 1 + 5e-5 per step,
-batches of 32, a fifth held out for the validation loss. The score of an image is its mean squared
-error. The tutorial this follows flags the 0.1% largest; 1% is as many as there are threes.
+serve only to count what was found. Filters (32, 64), 16 latent dimensions, Adam at 1e-3 divided by
+1 + 5e-5 per step, batches of 32, a fifth held out for the validation loss. The score of an image is
+its mean squared error. The tutorial this follows flags the 0.1% largest; 1% is as many as there are
+threes.
 
 Reads images/mnist.npz in the folder JAXAD_DATA names, else scikit-learn's 8 by 8 digits.
 """

@@ -187,7 +187,7 @@ def pytorch(name: str, loss: Callable, batch_size: int, steps: int, images: np.n
 
 
 def run(
-    repeats: int = 7, steps: int = 10, images: int = 2000, cases: Sequence[str] = tuple(CASES)
+    repeats: int = 5, steps: int = 10, images: int = 2000, cases: Sequence[str] = tuple(CASES)
 ) -> list[dict]:
     """Train each network ``steps`` Adam steps at a time, variants interleaved in one process.
 

@@ -156,7 +156,7 @@ class GOAD(Detector):
         return 300
 
     def _objective(self, shape: tuple[int, ...]) -> Objective:
-        numbers = {
+        numbers: dict[str, Any] = {
             "margin": self.margin,
             "triplet_weight": self.triplet_weight,
             "epsilon": self.epsilon,

@@ -104,10 +104,8 @@ def max_pool(x: Array) -> Array:
     chex.assert_rank(x, 4)
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2 * c)
-    # Choosing instead of `jnp.max`: its gradient compares values with a maximum that a fused
-    # recomputation may round otherwise, so that no value or two may win.
-    x = jnp.where(x[:, :, 0] < x[:, :, 1], x[:, :, 1], x[:, :, 0])
-    return jnp.where(x[..., :c] < x[..., c:], x[..., c:], x[..., :c])
+    x = _larger(x[:, :, 0], x[:, :, 1])
+    return _larger(x[..., :c], x[..., c:])
 
 
 def upsample(x: Array) -> Array:
@@ -120,6 +118,12 @@ def upsample(x: Array) -> Array:
     chex.assert_rank(x, 4)
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+
+
+def _larger(a: Array, b: Array) -> Array:
+    # The gradient of `jnp.max` compares values with a maximum that a fused recomputation may
+    # round otherwise, so that none or two win; that of a choice cannot. NaN is kept.
+    return jnp.where((a < b) | jnp.isnan(b), b, a)
 
 
 def _check(x: Array, kernel: Array) -> None:
