@@ -112,7 +112,7 @@ def score_histogram(
     elif high - low > 30 * np.ptp(np.quantile(scores, (0.1, 0.9))) > 0:
         width = np.median(np.abs(scores[scores != 0]))
         axes.set_xscale("asinh", linear_width=width)
-        edges = width * np.sinh(np.linspace(*np.arcsinh(np.array([low, high]) / width), 41))
+        edges = width * np.sinh(np.linspace(np.arcsinh(low / width), np.arcsinh(high / width), 41))
         edges[[0, -1]] = low, high  # rounding must not leave a row outside
     else:
         edges = np.linspace(low, high if high > low else low + 1, 41)
