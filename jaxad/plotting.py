@@ -176,8 +176,9 @@ def latent_scatter(
         if rows.any():
             label = f"{name} ({rows.sum()})"
             style: dict[str, Any] = {"color": colour, "marker": marker, "linewidths": 1}
-            style["zorder"] = 1.5 if 2 * rows.sum() < len(rows) else 1  # the rarer class on top
-            axes.scatter(z[rows, 0], z[rows, 1], s=16, alpha=0.6, label=label, **style)
+            rarer = 2 * rows.sum() < len(rows)
+            style |= {"zorder": 1.5, "alpha": 0.9} if rarer else {"zorder": 1, "alpha": 0.6}
+            axes.scatter(z[rows, 0], z[rows, 1], s=16, label=label, **style)
     if middle is not None:
         axes.plot(*middle, "+", color=BOUNDARY, ms=12, mew=2, linestyle="none", label="centre")
     if middle is not None and radius is not None:

@@ -104,7 +104,7 @@ def example(arguments: argparse.Namespace) -> None:
             score, y_test, threshold, title="DAGMM on card fraud: energy of the test rows"
         ),
         latent_scatter=plotting.latent_scatter(
-            model.transform(x_test), y_test, title="DAGMM: latent and reconstruction"
+            model.transform(x_test), y_test, title="DAGMM on card fraud: latent space"
         ),
     )
 

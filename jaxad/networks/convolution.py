@@ -174,8 +174,8 @@ def _gradients(window: _Window, residuals: tuple[Array, Array], g: Array) -> tup
     stride, spread_x, spread_k, padding = window
 
     def pads(axis: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        low, shift = padding[axis][0], (x.shape[1 + axis] - 1) * spread_x
-        reach, shift = (kernel.shape[axis] - 1) * spread_k, shift - (g.shape[1 + axis] - 1) * stride
+        low, reach = padding[axis][0], (kernel.shape[axis] - 1) * spread_k
+        shift = (x.shape[1 + axis] - 1) * spread_x - (g.shape[1 + axis] - 1) * stride
         return (low, reach - low - shift), (reach - low, low + shift)
 
     (forth_y, back_y), (forth_x, back_x) = pads(0), pads(1)
@@ -229,10 +229,8 @@ def _folded(window: _Window, x: Array, kernel: Array) -> Array:
     channels, filters = kernel.shape[2:]
     width = x.shape[2] + low + high - kw + 1
     widest = max(32 // max(channels, filters), 2 if channels < 4 else 1)
-    if (window.stride, window.spread_input, window.spread_kernel) != (1, 1, 1) or kw > width:
-        return _native(window, x, kernel)
     m = max(d for d in range(1, widest + 1) if width % d == 0)
-    if m == 1:
+    if m == 1 or kw > width or window[:3] != (1, 1, 1):
         return _native(window, x, kernel)
     blocks = -(-(m + kw - 1) // m)
     total = width + (blocks - 1) * m
