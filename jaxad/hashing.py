@@ -29,7 +29,11 @@ def words(key: Key, shape: tuple[int, ...], *salts: Array) -> Array:
     return mix(drawn).reshape(shape)
 
 
+def uniform(key: Key, shape: tuple[int, ...]) -> Array:
+    """Numbers of ``shape`` in [0, 1), multiples of 2^-24."""
+    return (words(key, shape) >> 8).astype(jnp.float32) * 2.0**-24
+
+
 def bernoulli(key: Key, probability: Array | float, shape: tuple[int, ...]) -> Array:
     """Booleans of ``shape``, each true with ``probability`` (to 24 bits)."""
-    uniform = (words(key, shape) >> 8).astype(jnp.float32) * 2.0**-24
-    return uniform < probability
+    return uniform(key, shape) < probability

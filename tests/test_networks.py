@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from jaxad import networks
 from jaxad.typing import Batch
@@ -121,3 +122,13 @@ def test_a_users_module_with_fewer_arguments(rows):
     trained, _ = networks.apply(Plain(), params, running, rows, weight=jnp.ones(300), key=KEY)
     evaluated, _ = networks.apply(Plain(), params, running, rows)
     np.testing.assert_array_equal(trained, evaluated)
+
+
+def test_the_initialiser_is_uniform_and_layers_differ(rows):
+    params, _ = networks.init(networks.MLP((64, 64, 64)), jax.random.key(3), jnp.ones((1, 64)))
+    first, second, third = (leaf.ravel() * 8 for leaf in jax.tree.leaves(params))
+    for kernel in (first, second, third):
+        assert scipy.stats.kstest(np.asarray(kernel), scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+        neighbours = np.corrcoef(kernel[:-1], kernel[1:])[0, 1]
+        assert abs(neighbours) < 0.05  # three standard errors
+    assert np.abs(np.corrcoef([first, second, third]) - np.eye(3)).max() < 0.05

@@ -27,9 +27,12 @@ def test_the_centre_is_the_mean_of_the_initial_outputs_and_stays(rows):
     np.testing.assert_array_equal(before.stats["centre"], after.stats["centre"])
 
 
-@pytest.mark.parametrize("loss", [losses.hypersphere.one_class, SOFT])
-def test_the_radius_is_exact_at_the_end(loss, rows):
-    objective = objectives.DeepSVDD(ENCODER, loss=loss, nu=0.2, warm_up=1)
+def test_a_loss_without_a_radius_costs_none(rows):
+    assert fit(objectives.DeepSVDD(ENCODER), rows).stats["radius"] == 0
+
+
+def test_the_radius_is_exact_at_the_end(rows):
+    objective = objectives.DeepSVDD(ENCODER, loss=SOFT, nu=0.2, warm_up=1)
     result = fit(objective, rows)
     z = np.asarray(objective.transform(result.params, result.stats, rows), np.float64)
     distance = np.linalg.norm(z - np.asarray(result.stats["centre"]), axis=1)

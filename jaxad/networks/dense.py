@@ -1,6 +1,8 @@
 """Multilayer perceptrons: bias-free encoders, mirrored decoders."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,12 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
-from jaxad.hashing import bernoulli
+from jaxad.hashing import bernoulli, uniform
 from jaxad.networks.normalization import BatchNorm
-from jaxad.typing import Array
-
-# U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the initialiser of the papers' published code.
-fan_in_uniform = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+from jaxad.typing import Array, Key
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "leaky_relu": jax.nn.leaky_relu,
@@ -27,6 +26,12 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 # From this many rows on, activations are kept features first while training: every product of
 # the backward pass then has a layout with a fast kernel on CPU.
 FEATURES_FIRST_ROWS = 128
+
+
+def fan_in_uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the initialiser of the papers' published code."""
+    bound = math.prod(shape[:-1]) ** -0.5
+    return ((2 * uniform(key, shape) - 1) * bound).astype(dtype)
 
 
 class Dense(nn.Module):

@@ -23,7 +23,8 @@ class Hypersphere:
     `DeepSVDD` and `DeepSAD` make it. Fitted without a gradient are the ``centre`` ``[L]`` (before
     the first step, from all rows, coordinates near 0 moved away) and the ``radius``: where the
     loss asks for it, it stays 0 for ``warm_up`` epochs and is then the ``1 - nu`` quantile of each
-    batch's distances; at the end it is exact over all rows.
+    batch's distances; at the end it is exact over all rows. Where the loss has no use for it, it is
+    always 0.
 
     Attributes:
       encoder: the network ``[B, ...] -> [B, L]``.
@@ -114,6 +115,8 @@ class Hypersphere:
         )
         centre = jnp.where(first, centre, stats["centre"])
         stats = stats | {"centre": centre}
+        if not wants(self.function, "radius"):
+            return stats
 
         def distance_of(x):
             return hypersphere.squared_distance(self.transform(params, stats, x), centre)
