@@ -9,9 +9,15 @@ from types import ModuleType
 
 from benchmarks import environment
 from benchmarks.options import OptionError, Options, check_known, read_config, resolve
-from benchmarks.suites import quick, speed, tabular_papers
+from benchmarks.suites import convolution, methods, quick, speed, tabular_papers
 
-SUITES: dict[str, ModuleType] = {"quick": quick, "speed": speed, "odds": tabular_papers}
+SUITES: dict[str, ModuleType] = {
+    "quick": quick,
+    "speed": speed,
+    "methods": methods,
+    "convolution": convolution,
+    "odds": tabular_papers,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import environment
 
@@ -51,8 +51,19 @@ class Record:
     commit: Mapping[str, Any]
 
 
-def now() -> str:
-    """The time in UTC, to the second."""
+class Begun(NamedTuple):
+    """When a run began, and on which code: the checkout may have changed by its end."""
+
+    time: str
+    commit: Mapping[str, Any]
+
+
+def begin() -> Begun:
+    """Note time and commit; call it before anything is measured."""
+    return Begun(_now(), environment.commit())
+
+
+def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -63,20 +74,20 @@ def record(
     seeds: Sequence[int],
     config: Mapping[str, Any],
     threads: int | None,
-    started: str,
+    begun: Begun,
 ) -> Record:
-    """Put rows together with the versions, machine and commit of this process, finished now."""
+    """Put rows together with the versions and the machine of this process, finished now."""
     return Record(
         suite=suite,
         rows=rows,
         seeds=seeds,
         config=config,
         threads=threads,
-        started=started,
-        finished=now(),
+        started=begun.time,
+        finished=_now(),
         versions=environment.versions(),
         machine=environment.machine(),
-        commit=environment.commit(),
+        commit=begun.commit,
     )
 
 

@@ -121,7 +121,7 @@ def example_record(**config):
         seeds=[0, 1],
         config=config,
         threads=None,
-        started=schema.now(),
+        begun=schema.begin(),
     )
 
 
@@ -255,12 +255,19 @@ def test_quick_suite_end_to_end(tmp_path, capsys):
     assert printed.splitlines()[-1] == f"results: {out}"
 
 
-@pytest.mark.slow
-def test_speed_suite_says_what_it_could_not_measure(tmp_path, monkeypatch, capsys):
-    for name in [name for name in sys.modules if name.startswith("benchmarks.peers.pytorch")]:
+@pytest.fixture
+def no_peers(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("benchmarks.peers.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("benchmarks.peers.pytorch", raising=False)
+    for peer in ("pytorch", "deepod"):
+        monkeypatch.delattr(f"benchmarks.peers.{peer}", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "deepod", None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_peers")
+def test_speed_suite_says_what_it_could_not_measure(tmp_path, capsys):
     path, out = tmp_path / "config.toml", tmp_path / "out"
     path.write_text(
         "suite = 'speed'\nparts = ['training', 'scoring']\n"
@@ -272,3 +279,25 @@ def test_speed_suite_says_what_it_could_not_measure(tmp_path, monkeypatch, capsy
     assert rows["training", "jaxad, 1 core"].metrics["microseconds_per_unit"][0] > 0
     assert rows["scoring", "all at once"].metrics["ratio"][0] > 0
     assert "missing: the PyTorch peers need torch" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_peers")
+@pytest.mark.parametrize(
+    ("suite", "parts", "missing"),
+    [
+        ("methods", "['goad_thyroid', 'goad_deepod']", {"pytorch autograd", "DeepOD"}),
+        ("convolution", "['lenet_8_4']", {"pytorch"}),
+    ],
+)
+def test_other_speed_suites_say_what_they_could_not_measure(tmp_path, suite, parts, missing):
+    path, out = tmp_path / "config.toml", tmp_path / "out"
+    small = "steps = 1\nimages = 200\n" if suite == "convolution" else ""
+    path.write_text(f"suite = '{suite}'\nparts = {parts}\nrepeats = 1\n{small}")
+    assert run.main(["--config", str(path), "--out", str(out)]) == 0
+    rows = schema.read(out / "rows.json").rows
+    assert missing <= {row.detector for row in rows if row.missing}
+    assert any("pip install" in (row.missing or "") for row in rows)
+    measured = [row for row in rows if row.detector.startswith("jaxad")]
+    assert all(row.metrics["seconds"][0] > 0 for row in measured)
+    assert any(row.dataset == "target" for row in rows)

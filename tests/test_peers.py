@@ -102,3 +102,56 @@ def test_every_loop_lowers_its_loss_and_follows_its_seed(peers, rows, method):
     assert losses[-1] < losses[0]
     np.testing.assert_array_equal(losses, again)
     assert not np.array_equal(losses, other)
+
+
+def _kernels(module):
+    """The linear layers of a PyTorch module as the parameters of an `MLP`."""
+    from torch import nn
+
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    named = {}
+    for i, layer in enumerate(layers):
+        named[f"Dense_{i}"] = {"kernel": layer.weight.detach().numpy().T}
+        if layer.bias is not None:
+            named[f"Dense_{i}"]["bias"] = layer.bias.detach().numpy()
+    return named
+
+
+def test_dagmm_has_our_loss(peers, rows):
+    import jax
+    import jax.numpy as jnp
+
+    from jaxad import networks, objectives
+    from jaxad.typing import Batch
+
+    theirs = peers.dagmm.DAGMM(6, hidden=(5, 4), latent=2, dropout=0.0).eval()
+    options = {"activation": "tanh", "use_bias": True}
+    ours = objectives.DAGMM(
+        networks.MLP((5, 4, 2), **options),
+        networks.MLP((4, 5, 6), **options),
+        networks.MLP((10, 4), **options),
+        jitter=1e-6,
+    )
+    _, stats = ours.init(jax.random.key(0), rows.numpy())
+    params = {name: _kernels(getattr(theirs, name)) for name in ("encoder", "decoder", "estimator")}
+    batch = Batch(rows.numpy(), jnp.zeros(300, jnp.int32), jnp.ones(300), 0.0)
+    values, _ = ours.loss(params, stats, batch, jax.random.key(1))
+    np.testing.assert_allclose(values.mean(), theirs(rows).item(), rtol=1e-4)
+
+
+def test_goad_has_our_loss(peers, rows):
+    import jax
+    import jax.numpy as jnp
+
+    from jaxad import networks, objectives
+    from jaxad.typing import Batch
+
+    theirs = peers.goad.GOAD(6, transforms=8, mapped=5, widths=(4,))
+    theirs.head.bias.data.zero_()
+    ours = objectives.GOAD(networks.MLP((4,)), n_transforms=8, transform_dim=5)
+    _, stats = ours.init(jax.random.key(0), rows.numpy())
+    stats |= {"maps": theirs.maps.numpy().transpose(1, 0, 2)}
+    params = {"trunk": _kernels(theirs.trunk), "head": _kernels(theirs.head)["Dense_0"]}
+    batch = Batch(rows.numpy(), jnp.zeros(300, jnp.int32), jnp.ones(300), 0.0)
+    values, _ = ours.loss(params, stats, batch, jax.random.key(1))
+    np.testing.assert_allclose(values.mean(), theirs(rows).item(), rtol=1e-4)

@@ -1,9 +1,5 @@
-"""How fast: image networks inside a compiled loop, against XLA's own convolution and PyTorch.
+"""How fast: image networks inside a compiled loop, against XLA's own convolution and PyTorch."""
 
-``python -m benchmarks.suites.convolution``; with ``taskset -c 0`` in front, on one core.
-"""
-
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +10,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from benchmarks.environment import usable_cores
-from benchmarks.timing import interleaved, ratio
+from benchmarks import environment, schema
+from benchmarks.comparison import Target, at_least, finish, not_measured, timed, timed_rows
+from benchmarks.options import Options
 from jaxad import networks
 from jaxad.networks.images import ConvDecoder, ConvEncoder
 from jaxad.networks.lenet import LeNetEncoder
@@ -70,26 +67,40 @@ def _error(output, x):
 
 
 class Case(NamedTuple):
-    """A network, in `jaxad`, in Flax and (by name) in PyTorch, and how it is trained."""
+    """A network, in `jaxad`, in Flax and (by name) in PyTorch, and how it is trained.
+
+    Attributes:
+      native: how many times our time Flax's own layers take at least.
+      pytorch_goal: the same for PyTorch.
+    """
 
     jaxad: nn.Module
     flax: nn.Module
     pytorch: str
     loss: Callable
     batch_size: int
+    native: float | None = None
+    pytorch_goal: float | None = None
 
 
 _AUTOENCODER = networks.EncoderDecoder(ConvEncoder(), ConvDecoder(shape=(28, 28, 1)))
 CASES = {
-    "LeNet 8-4, batch 200": Case(LeNetEncoder(), FlaxLeNet(), "lenet", _distance, 200),
-    "LeNet 16-32, batch 200": Case(
+    "lenet_8_4": Case(LeNetEncoder(), FlaxLeNet(), "lenet", _distance, 200, 4.0, 0.9),
+    "lenet_16_32": Case(
         LeNetEncoder(filters=(16, 32)), FlaxLeNet((16, 32)), "lenet_16_32", _distance, 200
     ),
-    "autoencoder 32-64, batch 32": Case(_AUTOENCODER, FlaxAutoencoder(), "autoencoder", _error, 32),
-    "autoencoder 32-64, batch 200": Case(
-        _AUTOENCODER, FlaxAutoencoder(), "autoencoder", _error, 200
+    "autoencoder_32_64": Case(
+        _AUTOENCODER, FlaxAutoencoder(), "autoencoder", _error, 200, None, 0.9
     ),
 }
+DEFAULTS: dict[str, Any] = {
+    "parts": tuple(CASES),
+    "repeats": 5,
+    "steps": 4,
+    "images": 2000,
+    "cores": 1,
+}
+CHOICES: dict[str, Sequence[str]] = {"parts": tuple(CASES)}
 
 
 def compiled(
@@ -122,121 +133,48 @@ def compiled(
 
 def pytorch(name: str, loss: Callable, batch_size: int, steps: int, images: np.ndarray) -> Callable:
     """The same steps in PyTorch's usual eager loop."""
-    import torch
-    from torch.nn import functional
+    from benchmarks.peers.pytorch import images as peer
 
-    torch.set_num_threads(len(usable_cores()))
-    layers = torch.nn
-
-    class LeNet(layers.Module):
-        def __init__(self, first, second):
-            super().__init__()
-            self.conv1 = layers.Conv2d(1, first, 5, padding=2, bias=False)
-            self.conv2 = layers.Conv2d(first, second, 5, padding=2, bias=False)
-            self.norm1 = layers.BatchNorm2d(first, 1e-4, affine=False)
-            self.norm2 = layers.BatchNorm2d(second, 1e-4, affine=False)
-            self.dense = layers.Linear(49 * second, 32, bias=False)
-
-        def forward(self, x):
-            for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2)):
-                x = functional.max_pool2d(functional.leaky_relu(norm(conv(x))), 2)
-            return self.dense(x.flatten(1))
-
-    class Autoencoder(layers.Module):
-        def __init__(self):
-            super().__init__()
-
-            def activate(features):
-                return layers.LeakyReLU(0.2), layers.BatchNorm2d(features, 1e-3, 0.01)
-
-            self.encode = layers.Sequential(
-                *(layers.Conv2d(1, 32, 3, 2, 1), *activate(32)),
-                *(layers.Conv2d(32, 64, 3, 2, 1), *activate(64)),
-                *(layers.Flatten(), layers.Linear(3136, 16)),
-            )
-            self.decode = layers.Sequential(
-                *(layers.Linear(16, 3136), layers.Unflatten(1, (64, 7, 7))),
-                *(layers.ConvTranspose2d(64, 64, 3, 2, 1, 1), *activate(64)),
-                *(layers.ConvTranspose2d(64, 32, 3, 2, 1, 1), *activate(32)),
-                *(layers.ConvTranspose2d(32, 1, 3, 1, 1), layers.Sigmoid()),
-            )
-
-        def forward(self, x):
-            z = self.encode(x)
-            return self.decode(z), z
-
-    torch.manual_seed(0)
-    made = {
-        "lenet": lambda: LeNet(8, 4),
-        "lenet_16_32": lambda: LeNet(16, 32),
-        "autoencoder": Autoencoder,
-    }
-    net = made[name]()
-    optimiser = torch.optim.Adam(net.parameters(), LEARNING_RATE)
-    data = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-    def train():
-        for i in range(steps):
-            start = i * batch_size % (len(data) - batch_size + 1)
-            batch = data[start : start + batch_size]
-            optimiser.zero_grad()
-            loss(net(batch), batch).backward()
-            optimiser.step()
-
-    return train
+    threads = len(environment.usable_cores())
+    return peer.steps(name, images, loss, batch_size, steps, LEARNING_RATE, threads)
 
 
-def run(
-    repeats: int = 5, steps: int = 10, images: int = 2000, cases: Sequence[str] = tuple(CASES)
-) -> list[dict]:
-    """Train each network ``steps`` Adam steps at a time, variants interleaved in one process.
-
-    Returns:
-      A row per network and variant: seconds per step, rows per second, and how many times faster
-      than that variant `jaxad` is, medians with quartiles over the rounds.
-    """
-    pixels = np.random.default_rng(0).uniform(size=(images, 28, 28, 1)).astype(np.float32)
-    found = []
-    for name in cases:
-        case = CASES[name]
-        shared = (case.loss, case.batch_size, steps, pixels)
-        variants = {
-            "jaxad": compiled(case.jaxad, *shared),
-            "flax": compiled(case.flax, *shared),
-        }
-        try:
-            variants["pytorch"] = pytorch(case.pytorch, *shared)
-        except ImportError:
-            print("PyTorch is not installed: left out")
-        _, later = interleaved(variants, repeats)
-        for variant, timing in later.items():
-            over = ratio(timing, later["jaxad"])
-            found.append(
-                {
-                    "network": name,
-                    "variant": variant,
-                    "cores": len(usable_cores()),
-                    "seconds_per_step": timing.median / steps,
-                    "rows_per_second": case.batch_size * steps / timing.median,
-                    "jaxad_times_faster": over.median,
-                    "quartiles": (over.low, over.high),
-                }
-            )
-    return found
-
-
-def main() -> None:
-    """Measure, and print a line per network and variant."""
-    started = time.perf_counter()
-    for row in run():
-        low, high = row["quartiles"]
-        print(
-            f"{row['network']:<29} {row['variant']:<8} {row['cores']} core(s) "
-            f"{1e3 * row['seconds_per_step']:9.2f} ms/step {row['rows_per_second']:8.0f} rows/s   "
-            f"jaxad {row['jaxad_times_faster']:.2f} [{low:.2f}, {high:.2f}] times faster"
+def run(options: Options) -> None:
+    """Train each network some Adam steps at a time, pinned to ``cores`` of the machine's cores."""
+    begun, settings = schema.begin(), options.settings
+    cores = environment.usable_cores()
+    environment.pin(cores[-settings["cores"] :])
+    images = np.random.default_rng(0).uniform(size=(settings["images"], 28, 28, 1))
+    rows, targets = [], []
+    for name in settings["parts"]:
+        new_rows, new_targets = measure(
+            name, images.astype(np.float32), settings["steps"], settings["repeats"]
         )
-    print(f"{time.perf_counter() - started:.0f} s")
+        rows += new_rows
+        targets += new_targets
+    environment.pin(cores)
+    finish(options, rows, targets, begun)
 
 
-if __name__ == "__main__":
-    main()
+def measure(
+    name: str, images: np.ndarray, steps: int, repeats: int
+) -> tuple[list[schema.Row], list[Target]]:
+    """Ours, Flax's layers and PyTorch on one network, interleaved in this process."""
+    case = CASES[name]
+    shared = (case.loss, case.batch_size, steps, images)
+    variants = {"jaxad": compiled(case.jaxad, *shared), "flax": compiled(case.flax, *shared)}
+    missing = None
+    try:
+        variants["pytorch"] = pytorch(case.pytorch, *shared)
+    except ImportError as error:
+        missing = str(error)
+    first, later = timed(name, variants, repeats)
+    rows = timed_rows(name, first, later, "jaxad", steps)
+    targets = [at_least(f"{name}: flax / jaxad", later["flax"], later["jaxad"], case.native)]
+    what = f"{name}: pytorch / jaxad"
+    if missing is None:
+        targets.append(at_least(what, later["pytorch"], later["jaxad"], case.pytorch_goal))
+    else:
+        rows.append(schema.Row(name, "pytorch", missing=missing))
+        targets.append(not_measured(what, case.pytorch_goal, missing))
+    return rows, targets

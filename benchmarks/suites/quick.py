@@ -107,7 +107,7 @@ def header(settings: Mapping[str, Any]) -> str:
 
 def run(options: Options) -> None:
     """Fit every detector on every set; print the table, write ``rows.json`` and pictures."""
-    settings, started = options.settings, schema.now()
+    settings, begun = options.settings, schema.begin()
     plan = [
         (name, detector, epochs)
         for name in settings["datasets"]
@@ -128,7 +128,7 @@ def run(options: Options) -> None:
         seeds=list(range(settings["seeds"])),
         config=dict(settings),
         threads=options.threads,
-        started=started,
+        begun=begun,
     )
     schema.write(options.out / "rows.json", result)
     pictures.draw(fits, options.out)

@@ -7,15 +7,25 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import environment, schema, table
+from benchmarks import environment, schema
+from benchmarks.comparison import (
+    Target,
+    at_least,
+    finish,
+    label,
+    not_measured,
+    on_each_core_count,
+    timed,
+    timed_rows,
+)
 from benchmarks.options import Options
-from benchmarks.timing import Timing, interleaved, ratio
+from benchmarks.timing import Timing, ratio
 from jaxad import networks, objectives, training
 
 DESCRIPTION = "training against PyTorch loops, time to a first and second fit, scoring in chunks"
@@ -30,53 +40,26 @@ DEFAULTS: dict[str, Any] = {
 }
 CHOICES: dict[str, Sequence[str]] = {"parts": PARTS}
 FEATURES, WIDTHS, BATCH_SIZE, LEARNING_RATE = 30, (128, 64, 32), 128, 1e-4
-GIVE_UP = 10.0
-
-
-class Target(NamedTuple):
-    """A figure to reach and what was measured."""
-
-    what: str
-    goal: str
-    measured: str
-    met: bool | None
 
 
 def run(options: Options) -> None:
     """Measure each part; print its table and the targets, write ``rows.json``."""
-    settings, started = options.settings, schema.now()
+    begun = schema.begin()
     rows, targets = [], []
     parts = {"training": train_speed, "first_fit": first_fit, "scoring": scoring_speed}
-    for part in settings["parts"]:
-        new_rows, new_targets = parts[part](settings)
+    for part in options.settings["parts"]:
+        new_rows, new_targets = parts[part](options.settings)
         rows += new_rows
         targets += new_targets
-    verdicts = [schema.Row("target", t.what, details=t._asdict()) for t in targets]
-    result = schema.record(
-        options.suite,
-        rows + verdicts,
-        seeds=[0],
-        config=dict(settings),
-        threads=options.threads,
-        started=started,
-    )
-    schema.write(options.out / "rows.json", result)
-    shown = f"{_rows_text(rows)}\n\n{_targets_text(targets)}\n"
-    (options.out / "table.txt").write_text(shown)
-    print(f"\n{shown}")
+    finish(options, rows, targets, begun)
 
 
-def _objective() -> objectives.DeepSVDD:
+def _objective() -> Any:
     return objectives.DeepSVDD(encoder=networks.MLP(widths=WIDTHS))
 
 
 def _data(rows: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(rows, FEATURES)).astype(np.float32)
-
-
-def _interleaved(what: str, variants: Mapping[str, Callable], repeats: int):
-    bar = partial(tqdm, total=len(variants) * (repeats + 1), desc=what, unit="run")
-    return interleaved(variants, repeats, give_up=GIVE_UP, progress=bar)
 
 
 def train_speed(settings: Mapping[str, Any]) -> tuple[list[schema.Row], list[Target]]:
@@ -91,22 +74,13 @@ def train_speed(settings: Mapping[str, Any]) -> tuple[list[schema.Row], list[Tar
     except ImportError as error:
         missing = str(error)
     cores = environment.usable_cores()
-    counts = sorted({1, len(cores)}) if environment.pin(cores) else [len(cores)]
-    variants = {
-        _label(name, count): partial(_on_cores, cores[-count:], loop)
-        for name, loop in loops.items()
-        for count in counts
-    }
-    first, later = _interleaved("training", variants, settings["repeats"])
+    variants, counts = on_each_core_count(loops)
+    first, later = timed("training", variants, settings["repeats"])
     environment.pin(cores)
-    ours = later[_label("jaxad", len(cores))]
-    rows = [
-        _timed_row("training", name, first[name], later[name], ours, steps) for name in variants
-    ]
+    rows = timed_rows("training", first, later, label("jaxad", counts[-1]), steps)
     if missing is not None:
         rows.append(schema.Row("training", "pytorch", missing=missing))
-        what = "training: best autograd loop / jaxad"
-        return rows, [Target(what, ">= 3", f"missing: {missing}", None)]
+        return rows, [not_measured("training: best autograd loop / jaxad", 3, missing)]
     return rows, _training_targets(later, counts)
 
 
@@ -115,26 +89,15 @@ def _training_targets(later: Mapping[str, Timing], counts: Sequence[int]) -> lis
     targets = []
     for among, ours in dict.fromkeys(((tuple(counts), counts[-1]), ((1,), 1))):
         for kind, goal in (("autograd", 3.0), ("by hand", None)):
-            endings = tuple(_label("", count) for count in among)
+            endings = tuple(label("", count) for count in among)
             names = [name for name in later if kind in name and name.endswith(endings)]
             if not names:
                 continue
             best = min(names, key=lambda name: later[name].median)
-            over = ratio(later[best], later[_label("jaxad", ours)])
-            aim = "-" if goal is None else f">= {goal:g}"
-            met = None if goal is None else over.median >= goal
-            what = f"training: {best} / {_label('jaxad', ours)}"
-            targets.append(Target(what, aim, str(over), met))
+            reference = label("jaxad", ours)
+            what = f"training: {best} / {reference}"
+            targets.append(at_least(what, later[best], later[reference], goal))
     return targets
-
-
-def _label(name: str, count: int) -> str:
-    return f"{name}, {count} core{'s' * (count > 1)}"
-
-
-def _on_cores(cores: Sequence[int], loop: Callable[[int], object]) -> None:
-    environment.pin(cores)
-    loop(len(cores))
 
 
 def _pytorch_loops(x: np.ndarray, epochs: int, compiled: bool) -> dict[str, Callable[[int], None]]:
@@ -203,60 +166,12 @@ def scoring_speed(settings: Mapping[str, Any]) -> tuple[list[schema.Row], list[T
         "jaxad, chunks": lambda: training.score(objective, params, stats, x),
         "all at once": lambda: np.asarray(at_once(params, stats, x)),
     }
-    first, later = _interleaved("scoring", variants, settings["repeats"])
-    chunked = later["jaxad, chunks"]
-    rows = [
-        _timed_row("scoring", name, first[name], later[name], chunked, len(x)) for name in variants
-    ]
-    over = ratio(later["all at once"], chunked)
-    return rows, [Target("scoring: all at once / chunks", ">= 2", str(over), over.median >= 2)]
-
-
-def _timed_row(
-    part: str, name: str, first: Timing, later: Timing, reference: Timing, units: int
-) -> schema.Row:
-    """Seconds of every repetition, per step or row, and against the reference."""
-    metrics = {
-        "seconds": later.seconds,
-        "first_seconds": first.seconds,
-        "microseconds_per_unit": [1e6 * s / units for s in later.seconds],
-        "ratio": [a / b for a, b in zip(later.seconds, reference.seconds, strict=False)],
-    }
-    return schema.Row(part, name, metrics, {"units": units})
+    first, later = timed("scoring", variants, settings["repeats"])
+    rows = timed_rows("scoring", first, later, "jaxad, chunks", len(x))
+    what = "scoring: all at once / chunks"
+    return rows, [at_least(what, later["all at once"], later["jaxad, chunks"], 2)]
 
 
 def _seconds(timing: Timing) -> str:
     low, high = timing.quartiles
     return f"{timing.median:.2f} s [{low:.2f}, {high:.2f}]"
-
-
-def _show_spread(digits: int) -> table.Show:
-    def show(values: Sequence[float]) -> str:
-        timing = Timing(tuple(values))
-        low, high = timing.quartiles
-        return f"{timing.median:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
-
-    return show
-
-
-COLUMNS = (
-    table.Column("seconds", "seconds", _show_spread(3)),
-    table.Column("us per step or row", "microseconds_per_unit", _show_spread(2)),
-    table.Column("times jaxad", "ratio", _show_spread(2)),
-    table.Column("first run s", "first_seconds", table.first(2)),
-)
-
-
-def _rows_text(rows: Sequence[schema.Row]) -> str:
-    note = (
-        "Medians [quartiles]; variants interleaved in one process, first runs (compilation) "
-        "apart.\n"
-        f"A variant {GIVE_UP:g} times slower than the fastest in the first round is not repeated."
-    )
-    return f"{note}\n\n{table.text(*table.cells(rows, COLUMNS))}"
-
-
-def _targets_text(targets: Sequence[Target]) -> str:
-    verdict = {True: "yes", False: "no", None: "-"}
-    body = [[t.what, t.goal, t.measured, verdict[t.met]] for t in targets]
-    return table.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)

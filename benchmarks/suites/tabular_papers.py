@@ -5,22 +5,20 @@ ICLR 2020. Nothing is chosen on test labels but the number of flagged rows, whic
 from them.
 """
 
-import os
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tqdm import tqdm
 
 import jaxad
 from benchmarks import controls, schema, table
 from benchmarks.options import Options
+from jaxad import data
 from jaxad.data import half_normals, half_split
 
 DESCRIPTION = "DAGMM and GOAD on two ODDS sets by their papers' protocols, beside controls"
@@ -144,7 +142,7 @@ def header(settings: Mapping[str, Any]) -> str:
 
 def run(options: Options) -> None:
     """Fit every detector on every set by its paper's protocol; print the table, write results."""
-    settings, started = options.settings, schema.now()
+    settings, begun = options.settings, schema.begin()
     plan = [
         (dataset, protocol, detector, trained)
         for dataset in settings["datasets"]
@@ -163,7 +161,7 @@ def run(options: Options) -> None:
         seeds=list(range(settings["seeds"])),
         config=dict(settings),
         threads=options.threads,
-        started=started,
+        begun=begun,
     )
     schema.write(options.out / "rows.json", result)
     shown = f"{header(settings)}\n\n{show(rows)}\n"
@@ -179,16 +177,14 @@ def show(rows: Sequence[schema.Row]) -> str:
 
 
 def load(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows ``[N, D]`` of an ODDS set and which of them are anomalous.
+    """Rows ``[N, D]`` of a named set and which of them are anomalous.
 
     Raises:
-      FileNotFoundError: the environment variable JAXAD_DATA does not lead to the file.
+      OSError: the file is not there and cannot be downloaded.
     """
-    path = Path(os.environ.get("JAXAD_DATA", "")) / "odds" / f"{name}.mat"
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path}: set JAXAD_DATA to the folder that holds odds/")
-    content = loadmat(path)
-    return content["X"].astype(np.float64), content["y"].ravel() > 0
+    dataset = data.load(name)
+    assert dataset.is_anomaly is not None
+    return dataset.x, dataset.is_anomaly
 
 
 def _measure_seeds(
@@ -207,7 +203,7 @@ def _measure_seeds(
     details = {"published_f1": how.published[dataset] if learns else ""}
     try:
         x, is_anomaly = load(dataset)
-    except FileNotFoundError as error:
+    except OSError as error:
         bar.update(settings["seeds"])
         return schema.Row(group, label, details=details, missing=str(error))
     measured = []

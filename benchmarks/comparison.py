@@ -1,0 +1,138 @@
+"""Variants timed against each other, the targets they must meet, and both as a result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from benchmarks import environment, schema, table
+from benchmarks.options import Options
+from benchmarks.timing import Timing, interleaved, ratio
+
+GIVE_UP = 10.0
+
+
+class Target(NamedTuple):
+    """A figure to reach and what was measured."""
+
+    what: str
+    goal: str
+    measured: str
+    met: bool | None
+
+
+def timed(
+    what: str, variants: Mapping[str, Callable], repeats: int
+) -> tuple[dict[str, Timing], dict[str, Timing]]:
+    """`benchmarks.timing.interleaved` with a progress bar; far slower variants are not repeated."""
+    bar = partial(tqdm, total=len(variants) * (repeats + 1), desc=what, unit="run")
+    return interleaved(variants, repeats, give_up=GIVE_UP, progress=bar)
+
+
+def on_each_core_count(
+    loops: Mapping[str, Callable[[int], object]],
+) -> tuple[dict[str, Callable[[], None]], list[int]]:
+    """Every loop on one core and on all, by label, and these core counts.
+
+    A loop is told how many cores it has. Callers pin the process back to all cores in the end.
+    """
+    cores = environment.usable_cores()
+    counts = sorted({1, len(cores)}) if environment.pin(cores) else [len(cores)]
+
+    def confined(loop: Callable[[int], object], count: int) -> None:
+        environment.pin(cores[-count:])
+        loop(count)
+
+    variants = {
+        label(name, count): partial(confined, loop, count)
+        for name, loop in loops.items()
+        for count in counts
+    }
+    return variants, counts
+
+
+def label(name: str, count: int) -> str:
+    """The name of a loop on so many cores."""
+    return f"{name}, {count} core{'s' * (count > 1)}"
+
+
+def at_least(what: str, slow: Timing, fast: Timing, goal: float | None) -> Target:
+    """That one variant takes ``goal`` times as long as another; without a goal it is only told."""
+    over = ratio(slow, fast)
+    if goal is None:
+        return Target(what, "-", str(over), None)
+    return Target(what, f">= {goal:g}", str(over), over.median >= goal)
+
+
+def not_measured(what: str, goal: float | None, reason: str) -> Target:
+    """A target that nothing can be said about."""
+    return Target(what, "-" if goal is None else f">= {goal:g}", f"missing: {reason}", None)
+
+
+def timed_rows(
+    part: str,
+    first: Mapping[str, Timing],
+    later: Mapping[str, Timing],
+    reference: str,
+    units: int,
+) -> list[schema.Row]:
+    """Seconds of every repetition, per unit (step or row), and against the reference."""
+    rows = []
+    for name, timing in later.items():
+        pairs = zip(timing.seconds, later[reference].seconds, strict=False)
+        metrics = {
+            "seconds": timing.seconds,
+            "first_seconds": first[name].seconds,
+            "microseconds_per_unit": [1e6 * s / units for s in timing.seconds],
+            "ratio": [a / b for a, b in pairs],
+        }
+        rows.append(schema.Row(part, name, metrics, {"units": units}))
+    return rows
+
+
+def finish(
+    options: Options, rows: Sequence[schema.Row], targets: Sequence[Target], begun: schema.Begun
+) -> None:
+    """Print rows and targets as tables; write them to ``rows.json`` and ``table.txt``."""
+    verdicts = [schema.Row("target", t.what, details=t._asdict()) for t in targets]
+    result = schema.record(
+        options.suite,
+        [*rows, *verdicts],
+        seeds=[0],
+        config=dict(options.settings),
+        threads=options.threads,
+        begun=begun,
+    )
+    schema.write(options.out / "rows.json", result)
+    shown = f"{_NOTE}\n\n{table.text(*table.cells(rows, COLUMNS))}\n\n{targets_text(targets)}\n"
+    (options.out / "table.txt").write_text(shown)
+    print(f"\n{shown}")
+
+
+def targets_text(targets: Sequence[Target]) -> str:
+    """What was to be reached, what was, and whether that is enough."""
+    verdict = {True: "yes", False: "no", None: "-"}
+    body = [[t.what, t.goal, t.measured, verdict[t.met]] for t in targets]
+    return table.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)
+
+
+def _show_spread(digits: int) -> table.Show:
+    def show(values: Sequence[float]) -> str:
+        timing = Timing(tuple(values))
+        low, high = timing.quartiles
+        return f"{timing.median:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+    return show
+
+
+COLUMNS = (
+    table.Column("seconds", "seconds", _show_spread(3)),
+    table.Column("us per step or row", "microseconds_per_unit", _show_spread(2)),
+    table.Column("times jaxad", "ratio", _show_spread(2)),
+    table.Column("first run s", "first_seconds", table.first(2)),
+)
+_NOTE = (
+    "Medians [quartiles]; variants interleaved in one process, first runs (compilation) apart.\n"
+    f"A variant {GIVE_UP:g} times slower than the fastest in the first round is not repeated."
+)
