@@ -10,9 +10,7 @@ Reads images/mnist.npz in the folder JAXAD_DATA names, else scikit-learn's 8 by 
 """
 
 import argparse
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -20,20 +18,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 from benchmarks.examples import common
-from jaxad import AutoEncoder, load, plotting, thresholds
+from jaxad import AutoEncoder, data, load, plotting, thresholds
 
 NORMAL, ANOMALY = 1, 3
 
 
 def digits() -> tuple[str, np.ndarray, np.ndarray]:
     """What was read, images ``[N, H, W, 1]`` in [0, 1], and their digits."""
-    path = Path(os.environ.get("JAXAD_DATA", "")) / "images" / "mnist.npz"
-    if path.is_file():
-        mnist = np.load(path)
-        return "MNIST", mnist["x_train"][..., None] / np.float32(255), mnist["y_train"]
-    x, y = load_digits(return_X_y=True)
-    name = "scikit-learn's 8 by 8 digits (set JAXAD_DATA for MNIST)"
-    return name, x.reshape(-1, 8, 8, 1).astype(np.float32) / 16, y
+    try:
+        mnist = data.load("mnist", download=False)
+    except FileNotFoundError:
+        x, y = load_digits(return_X_y=True)
+        name = "scikit-learn's 8 by 8 digits (set JAXAD_DATA for MNIST)"
+        return name, x.reshape(-1, 8, 8, 1).astype(np.float32) / 16, y
+    train = mnist.is_train
+    return "MNIST", mnist.x[train] / np.float32(255), mnist.label[train]
 
 
 def contaminated(

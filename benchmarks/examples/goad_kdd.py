@@ -10,7 +10,6 @@ rest is the test. Read F1 on KDD beside the untrained copy: an untrained network
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sklearn.model_selection import train_test_split
 from benchmarks.examples import common
 from benchmarks.options import OptionError
 from jaxad import GOAD, load, plotting, thresholds
+from jaxad import data as datasets
 
 
 def data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
@@ -29,11 +29,13 @@ def data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
         table, labels = common.read_csv(arguments.csv, arguments.label)
         x, is_anomaly = table.to_numpy(), labels.to_numpy()
     else:
-        path = Path(os.environ.get("JAXAD_DATA", "")) / "kdd" / "kdd_cup_dagmm.npz"
-        if not path.is_file():
-            raise OptionError(f"no {path}: set JAXAD_DATA, or name a table with --csv and --label")
-        kdd = np.load(path)["kdd"]
-        x, is_anomaly = kdd[:, :-1], kdd[:, -1] == 1
+        try:
+            kdd = datasets.load("kddcup99_dagmm", download=False)
+        except FileNotFoundError as error:
+            raise OptionError(
+                f"set JAXAD_DATA, or name a table with --csv and --label: {error}"
+            ) from error
+        x, is_anomaly = kdd.x, kdd.is_anomaly
     kept = np.random.default_rng(arguments.seed).permutation(len(x))[: arguments.rows]
     return x[kept], is_anomaly[kept]
 

@@ -183,7 +183,6 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray]:
       OSError: the file is not there and cannot be downloaded.
     """
     dataset = data.load(name)
-    assert dataset.is_anomaly is not None
     return dataset.x, dataset.is_anomaly
 
 

@@ -41,7 +41,13 @@ class SemiSupervised(NamedTuple):
 
 
 def semi_supervised(
-    is_anomaly: Any, *, known: float, pollution: float = 0.0, known_normal: float = 0.0, seed: Any
+    is_anomaly: Any,
+    *,
+    known: float,
+    pollution: float = 0.0,
+    known_normal: float = 0.0,
+    knowable: Any = None,
+    seed: Any,
 ) -> SemiSupervised:
     """Draw known anomalies, known normals and polluting anomalies from a training part.
 
@@ -54,6 +60,8 @@ def semi_supervised(
       known: share of known anomalies in the whole drawn set, in [0, 1).
       pollution: share of anomalies among its unlabelled rows, in [0, 1).
       known_normal: share of known normals in the whole drawn set.
+      knowable: ``[N]`` booleans, or 0 and 1: anomalies that may be drawn as known ones; all of
+        them where not given. Pollution is drawn from all.
       seed: an int, or a numpy Generator, which advances.
 
     Raises:
@@ -66,16 +74,23 @@ def semi_supervised(
       (100, 10, 0.1)
     """
     anomaly = as_marks(is_anomaly)
+    may_be_known = anomaly if knowable is None else anomaly & _knowable(knowable, anomaly)
     requested = Ratios(known, pollution, known_normal)
     _check(requested, anomaly)
+    if known and not may_be_known.any():
+        raise ValueError(
+            f"known={known} asks for known anomalies, but knowable marks none: pass known=0"
+        )
     generator = np.random.default_rng(seed)
     normal = generator.permutation(np.flatnonzero(~anomaly))
     anomalous = generator.permutation(np.flatnonzero(anomaly))
     n_known, n_polluting, n_normal = _counts(requested, len(normal))
     # Slices end where the anomalies do: what is not there is not drawn.
-    index = np.sort(np.concatenate([anomalous[: n_known + n_polluting], normal]))
+    known_rows = anomalous[may_be_known[anomalous]][:n_known]
+    polluting = anomalous[~np.isin(anomalous, known_rows)][:n_polluting]
+    index = np.sort(np.concatenate([known_rows, polluting, normal]))
     label_of = np.zeros(len(anomaly), np.int32)
-    label_of[anomalous[:n_known]] = -1
+    label_of[known_rows] = -1
     label_of[normal[:n_normal]] = 1
     label = label_of[index]
     unlabelled = index[label == 0]
@@ -101,6 +116,13 @@ def _counts(ratios: Ratios, normals: int) -> tuple[int, int, int]:
     # The papers' code truncates; a count that is whole but for rounding must not lose a row.
     first, second, third = (int(count + 1e-6) for count in wanted)
     return first, second, third
+
+
+def _knowable(knowable: Any, anomaly: np.ndarray) -> np.ndarray:
+    marks = as_marks(knowable, "knowable")
+    if len(marks) != len(anomaly):
+        raise ValueError(f"knowable marks {len(marks)} rows, is_anomaly {len(anomaly)}")
+    return marks
 
 
 def _check(ratios: Ratios, anomaly: np.ndarray) -> None:

@@ -1,0 +1,122 @@
+"""Finding a set's files: in the user's folder, in the cache, or at their public address.
+
+With the environment variable JAXAD_DATA set, files are read from the folder it names, and nothing
+is downloaded. Without it they are downloaded once, checked, and kept in the user's cache.
+"""
+
+import hashlib
+import http.client
+import os
+import shutil
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from jaxad.data.cards import Card, Copy, File
+
+_TIMEOUT_S = 60
+
+
+class DownloadError(OSError):
+    """A file could not be downloaded, or is not the published one; nothing of it was kept."""
+
+
+def folder() -> Path:
+    """Where files are read from: the folder JAXAD_DATA names, else the cache."""
+    return Path(os.environ.get("JAXAD_DATA") or _cache())
+
+
+def locate(card: Card, download: bool = True) -> tuple[Copy, list[Path]]:
+    """The files of a set, downloaded if need be.
+
+    Raises:
+      FileNotFoundError: they are not there and cannot be downloaded; says what to do.
+      DownloadError: a download failed, or was not the published file.
+    """
+    root, own = folder(), bool(os.environ.get("JAXAD_DATA"))
+    for copy in card.copies:
+        paths = [root / file.path for file in copy.files]
+        # The cache is ours to vouch for; the user's folder is not, the card's figures decide there.
+        if all(map(Path.is_file, paths) if own else map(_intact, paths, copy.files)):
+            return copy, paths
+    public = next((copy for copy in card.copies if all(file.url for file in copy.files)), None)
+    if public and download and not own:
+        return public, [fetch(file, root) for file in public.files]
+    raise FileNotFoundError(_advice(card, own, public is not None))
+
+
+def fetch(file: File, root: Path) -> Path:
+    """``root / file.path``, downloaded and checked unless it is there already.
+
+    The file appears under its name only when complete and right: a process that dies meanwhile
+    leaves at most a temporary folder.
+
+    Raises:
+      DownloadError: the address does not answer, or what it sent has another hash.
+    """
+    path = root / file.path
+    if _intact(path, file):
+        return path
+    if file.url is None or file.sha256 is None:
+        raise DownloadError(f"{file.path}: no public address is known whose content can be checked")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as scratch:
+        part = Path(scratch) / path.name
+        announced = _download(file, part)
+        found = sha256(part)
+        if found != file.sha256:
+            size = f"{part.stat().st_size:,} bytes"
+            size += f" of {int(announced):,} announced" if announced else ""
+            raise DownloadError(
+                f"{file.path}: what {file.url} sent is damaged or another file: expected SHA-256 "
+                f"{file.sha256}, found {found} ({size}). Nothing was kept: try again, or put the "
+                f"file at {file.path} in a folder of your own and set JAXAD_DATA to that folder"
+            )
+        os.replace(part, path)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _download(file: File, path: Path) -> str | None:
+    """Write what the address sends to ``path``; returns the length it announced."""
+    request = urllib.request.Request(str(file.url), headers={"User-Agent": "jaxad"})
+    try:
+        with (
+            urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response,
+            path.open("wb") as stream,
+        ):
+            shutil.copyfileobj(response, stream)
+            return response.headers.get("Content-Length")
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(
+            f"{file.path}: cannot download {file.url} ({error}). Nothing was kept: try again, or "
+            f"put the file at {file.path} in a folder of your own and set JAXAD_DATA to that folder"
+        ) from error
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "jaxad" / "data"
+
+
+def _intact(path: Path, file: File) -> bool:
+    return path.is_file() and file.sha256 is not None and sha256(path) == file.sha256
+
+
+def _advice(card: Card, own: bool, public: bool) -> str:
+    """What is missing, where to get it and where to put it."""
+    wanted = " or ".join(", ".join(file.path for file in copy.files) for copy in card.copies)
+    if own:
+        there = f"the folder JAXAD_DATA names, {folder()}, does not hold"
+        instead = ", or unset JAXAD_DATA to have it downloaded" if public else ""
+        return f"{there} {card.name!r} ({wanted}): get it from {card.source}{instead}"
+    reason = "download=False forbids to fetch it" if public else "no checked download is known"
+    return (
+        f"{card.name!r} ({wanted}) is not in the cache, and {reason}: get it from {card.source} "
+        "and set JAXAD_DATA to the folder that holds it"
+    )

@@ -1,0 +1,316 @@
+"""The papers' splits: what trains, what tests, in which ratio, and the same every time."""
+
+import hashlib
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+from jaxad.data import (
+    SETTINGS,
+    Split,
+    all_rows,
+    deep_sad_images,
+    deep_sad_table,
+    file_order_halves,
+    half_normals,
+    kdd_rev,
+    one_class,
+    semi_supervised,
+    split,
+    split_hash,
+    unsupervised,
+)
+
+
+def marks(normals, anomalies, seed=0):
+    """Normal and anomalous rows in random order."""
+    is_anomaly = np.r_[np.zeros(normals, bool), np.ones(anomalies, bool)]
+    return np.random.default_rng(seed).permutation(is_anomaly)
+
+
+@pytest.fixture
+def classes(rng):
+    """Twelve hundred rows of ten classes, the first thousand for training."""
+    return rng.permutation(np.arange(1200) % 10), np.arange(1200) < 1000
+
+
+# One class of images
+
+
+def test_one_class_trains_and_all_test_rows_are_tested(classes):
+    label, is_train = classes
+    train, test = one_class(label, is_train, normal=3)
+    np.testing.assert_array_equal(train, np.flatnonzero(is_train & (label == 3)))
+    np.testing.assert_array_equal(test, np.arange(1000, 1200))
+
+
+def test_a_class_that_is_not_there_is_refused_with_those_that_are(classes):
+    label, is_train = classes
+    with pytest.raises(ValueError, match="normal=10 is not among the classes.*: 0, 1, 2"):
+        one_class(label, is_train, normal=10)
+    with pytest.raises(ValueError, match=r"is_train\[2\]=2 is neither 0 nor 1: pass 1 or 0"):
+        one_class([0, 0, 0], [0, 1, 2], normal=0)
+
+
+# Tables by the rules of the benchmarks
+
+
+def test_file_order_takes_the_first_half_of_the_normal_rows():
+    is_anomaly = marks(1501, 200)
+    train, test = file_order_halves(is_anomaly, seed=0)
+    normal = np.flatnonzero(~is_anomaly)
+    np.testing.assert_array_equal(train, normal[:750])
+    np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(1701))
+    np.testing.assert_array_equal(file_order_halves(is_anomaly, seed=1).train, train)
+
+
+def test_file_order_bootstraps_small_sets_to_a_thousand_rows():
+    is_anomaly = marks(250, 50)
+    one, again, other = (file_order_halves(is_anomaly, seed) for seed in (1, 1, 2))
+    train, test = one
+    assert len(train) + len(test) == 1000
+    assert not is_anomaly[train].any()
+    assert len(train) == (~is_anomaly[np.r_[train, test]]).sum() // 2
+    assert 100 < is_anomaly[test].sum() < 240  # a sixth of a thousand in the mean
+    assert set(train) & set(test), "twins are what this rule is known for"
+    assert split_hash(one) == split_hash(again) != split_hash(other)
+
+
+def test_a_set_of_a_thousand_rows_is_not_bootstrapped():
+    train, test = file_order_halves(marks(900, 100), seed=0)
+    assert len(set(train) | set(test)) == 1000
+
+
+def test_unsupervised_training_rows_are_seven_tenths_of_each_kind():
+    is_anomaly = marks(1000, 50)
+    train, test = unsupervised(is_anomaly, seed=0)
+    assert (len(train), is_anomaly[train].sum()) == (735, 35)
+    np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(1050))
+
+
+@pytest.mark.parametrize(("normals", "anomalies"), [(5, 1), (1, 5), (5, 0)])
+def test_a_kind_that_cannot_be_divided_is_refused(normals, anomalies):
+    with pytest.raises(ValueError, match="needs two normal rows and two anomalies"):
+        unsupervised(marks(normals, anomalies), 0)
+
+
+def test_all_rows_are_trained_on_and_tested():
+    train, test = all_rows(marks(5, 2))
+    assert train.tolist() == test.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_is_a_function_of_marks_and_seed(setting):
+    is_anomaly = marks(1100, 100)
+    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the state that must not move
+    one, again, other = (split(is_anomaly, setting, seed) for seed in (1, 1, 2))
+    assert pickle.dumps(np.random.get_state()) == state  # noqa: NPY002
+    assert split_hash(one) == split_hash(again)
+    seedless = setting in ("one_class_file_order", "unsupervised_all")
+    assert (split_hash(one) == split_hash(other)) == seedless
+    for rows in one:
+        assert (np.diff(rows) > 0).all()
+    if setting != "unsupervised_all":
+        assert not set(one.train) & set(one.test)
+    if not setting.startswith("unsupervised"):
+        assert not is_anomaly[one.train].any()
+    assert is_anomaly[one.test].any()
+
+
+def test_an_unknown_setting_lists_the_valid_ones():
+    with pytest.raises(ValueError, match="'random'; valid: dagmm, goad, one_class_random"):
+        split([0, 0, 1], "random", 0)
+
+
+# The hash of a split
+
+
+def test_the_hash_is_the_same_on_every_machine_and_for_every_integer_type():
+    rows = Split(np.array([1, 2, 3]), np.array([4, 5]))
+    small = Split(*(part.astype(np.int32) for part in rows))
+    swapped = Split(*(part.astype(">i8") for part in rows))
+    # Each array as its length and its rows, in eight bytes each, the lowest first.
+    expected = hashlib.sha256(struct.pack("<4q", 3, 1, 2, 3) + struct.pack("<3q", 2, 4, 5))
+    assert {split_hash(s) for s in (rows, small, swapped)} == {expected.hexdigest()}
+
+
+def test_the_hash_tells_roles_and_order_apart():
+    a, b, c = np.array([1, 2, 3]), np.array([4, 5]), np.array([1, 2])
+    hashes = [
+        split_hash(s)
+        for s in (Split(a, b), Split(b, a), Split(c, np.array([3, 4, 5])), Split(a[::-1], b))
+    ]
+    assert len(set(hashes)) == 4
+
+
+def test_splits_do_not_change_from_version_to_version():
+    """Results carry these hashes: a change here makes them incomparable."""
+    is_anomaly = np.arange(1200) % 12 == 0
+    digits, is_train = np.arange(1200) % 10, np.arange(1200) < 1000
+    found = {name: split_hash(split(is_anomaly, name, 0))[:16] for name in SETTINGS}
+    found["deep_sad_table"] = split_hash(deep_sad_table(is_anomaly, seed=0))[:16]
+    drawn = deep_sad_images(digits, is_train, normal=0, known=0.05, pollution=0.1, seed=0)
+    found["deep_sad_images"] = split_hash(drawn)[:16]
+    assert found == {
+        "dagmm": "7aee79bfa2afd5e2",
+        "goad": "0b97de004175587d",
+        "one_class_random": "0b97de004175587d",
+        "one_class_file_order": "94a82bb17b4b5008",
+        "unsupervised": "7936af8e38c08c79",
+        "unsupervised_all": "da4ef4742af2080f",
+        "deep_sad_table": "e87fb459847596a1",
+        "deep_sad_images": "eb8c12c95174ea9c",
+    }
+
+
+# Deep SAD on tables
+
+# Normal rows and anomalies of the six ODDS sets, and of their training parts.
+ODDS = {
+    "arrhythmia": (386, 66, 231, 39),
+    "cardio": (1655, 176, 993, 105),
+    "satellite": (4399, 2036, 2639, 1221),
+    "satimage-2": (5732, 71, 3439, 42),
+    "shuttle": (45586, 3511, 27351, 2106),
+    "thyroid": (3679, 93, 2207, 55),
+}
+
+
+@pytest.mark.parametrize("name", ODDS)
+def test_the_training_part_is_sixty_per_cent_of_each_kind(name):
+    normals, anomalies, *expected = ODDS[name]
+    is_anomaly = marks(normals, anomalies)
+    drawn = deep_sad_table(is_anomaly, seed=0)
+    part = is_anomaly[drawn.part]
+    assert [(~part).sum(), part.sum()] == expected
+    np.testing.assert_array_equal(
+        np.sort(np.r_[drawn.part, drawn.test]), np.arange(normals + anomalies)
+    )
+    assert set(drawn.train) <= set(drawn.part)
+    assert drawn.requested == (0.01, 0.1, 0.0)
+
+
+def test_deep_sad_labels_what_it_says_it_knows():
+    is_anomaly = marks(2000, 800)
+    drawn = deep_sad_table(is_anomaly, known=0.05, pollution=0.1, known_normal=0.1, seed=0)
+    assert is_anomaly[drawn.train[drawn.label == -1]].all()
+    assert not is_anomaly[drawn.train[drawn.label == 1]].any()
+    np.testing.assert_allclose(drawn.achieved, drawn.requested, atol=2e-3)
+    assert (np.diff(drawn.train) > 0).all()
+    assert (~is_anomaly[drawn.train]).sum() == 1200
+    again, other = (
+        deep_sad_table(is_anomaly, known=0.05, pollution=0.1, known_normal=0.1, seed=s)
+        for s in (0, 1)
+    )
+    assert split_hash(drawn) == split_hash(again) != split_hash(other)
+
+
+# Deep SAD on images
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"known": 0.2, "known_classes": [7]},
+        {"known": 0.05, "pollution": 0.1, "known_classes": [7]},
+        {"known": 0.05, "pollution": 0.3, "known_classes": (1, 7, 9)},
+        {"known": 0.05, "pollution": 0.1, "known_normal": 0.1, "known_classes": [7]},
+    ],
+)
+def test_known_anomalies_are_of_the_known_classes_and_pollution_of_all(classes, options):
+    label, is_train = classes
+    drawn = deep_sad_images(label, is_train, normal=0, **options, seed=0)
+    anomaly = label[drawn.train] != 0
+    known, polluting = drawn.label == -1, (drawn.label == 0) & anomaly
+    assert set(label[drawn.train[known]]) == set(options["known_classes"])
+    if "pollution" in options:
+        assert len(set(label[drawn.train[polluting]])) > 3
+    np.testing.assert_allclose(
+        drawn.achieved, [options.get(k, 0) for k in drawn.achieved._fields], atol=0.02
+    )
+    assert is_train[drawn.train].all()
+    assert (np.diff(drawn.train) > 0).all()
+    assert set(np.flatnonzero(is_train & (label == 0))) <= set(drawn.train)
+    np.testing.assert_array_equal(drawn.test, np.flatnonzero(~is_train))
+
+
+def test_the_papers_figures_for_mnist_digit_0():
+    """5,923 images of the normal digit: 346 known anomalies of one digit, 658 that pollute."""
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    label = np.repeat(np.arange(10), counts)
+    drawn = deep_sad_images(
+        label, np.ones(60_000), normal=0, known_classes=[1], known=0.05, pollution=0.1, seed=0
+    )
+    anomaly = label[drawn.train] != 0
+    assert (drawn.label == -1).sum() == 346
+    assert (label[drawn.train[drawn.label == -1]] == 1).all()
+    assert ((drawn.label == 0) & anomaly).sum() == 658
+    assert (~anomaly).sum() == 5923
+
+
+def test_the_number_of_known_classes_may_be_drawn(classes):
+    label, is_train = classes
+    chosen = set()
+    for seed in range(20):
+        drawn = deep_sad_images(
+            label, is_train, normal=4, known_classes=2, known=0.3, pollution=0.1, seed=seed
+        )
+        known = frozenset(label[drawn.train[drawn.label == -1]].tolist())
+        assert len(known) == 2
+        assert 4 not in known
+        chosen.add(known)
+    assert len(chosen) > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"known_classes": [0]}, "known_classes=0 is not among the classes.*: 1, 2, 3"),
+        ({"known_classes": [3, 11]}, "known_classes=11 is not among"),
+        ({"known_classes": 10}, "known_classes=10: there are 9 other classes"),
+        ({"known_classes": 0, "known": 0.1}, "known=0.1 asks for known anomalies, but knowable"),
+        ({"normal": "cat"}, "normal='cat' is not among"),
+    ],
+)
+def test_classes_that_cannot_be_known_are_refused(classes, options, message):
+    with pytest.raises(ValueError, match=message):
+        deep_sad_images(*classes, **{"normal": 0, "seed": 0, **options})
+
+
+def test_no_known_class_leaves_only_pollution(classes):
+    drawn = deep_sad_images(*classes, normal=0, known_classes=0, pollution=0.1, seed=0)
+    assert (drawn.label == 0).all()
+    assert drawn.achieved.pollution == pytest.approx(0.1, abs=0.01)
+
+
+def test_knowable_bounds_what_is_known_and_nothing_else():
+    is_anomaly, knowable = marks(300, 200), marks(470, 30, seed=1)
+    drawn = semi_supervised(is_anomaly, known=0.2, pollution=0.1, knowable=knowable, seed=0)
+    known = drawn.index[drawn.label == -1]
+    np.testing.assert_array_equal(known, np.flatnonzero(is_anomaly & knowable))
+    assert drawn.achieved.pollution == pytest.approx(0.1, abs=0.01)
+    with pytest.raises(ValueError, match="knowable marks 3 rows, is_anomaly 500"):
+        semi_supervised(is_anomaly, known=0.2, knowable=[1, 0, 1], seed=0)
+
+
+# KDD-Rev
+
+
+def test_kdd_rev_exchanges_the_roles_and_keeps_a_quarter_as_many_attacks():
+    is_normal_connection = marks(4000, 1002)
+    rows, is_anomaly = kdd_rev(is_normal_connection, seed=0)
+    assert (len(rows), is_anomaly.sum()) == (1002 + 250, 250)
+    np.testing.assert_array_equal(is_anomaly, ~is_normal_connection[rows])
+    assert set(np.flatnonzero(is_normal_connection)) <= set(rows)
+    assert (np.diff(rows) > 0).all()
+    assert set(rows) != set(kdd_rev(is_normal_connection, seed=1).rows)
+    train, test = half_normals(is_anomaly, seed=0)
+    assert is_normal_connection[rows[train]].all()
+    assert len(test) == 501 + 250
+
+
+def test_kdd_rev_needs_enough_attacks():
+    with pytest.raises(ValueError, match="takes 25 attacks, but is_anomaly leaves 10"):
+        kdd_rev(marks(10, 100), 0)
