@@ -2,6 +2,11 @@
 
 from jaxad.training.batching import as_rows as as_rows
 from jaxad.training.compilation import Stopwatch as Stopwatch
+from jaxad.training.mesh import make_mesh as make_mesh
+from jaxad.training.mesh import use_cores as use_cores
+from jaxad.training.population import Population as Population
+from jaxad.training.population import fit_population as fit_population
+from jaxad.training.population import score_population as score_population
 from jaxad.training.recipe import OPTIMIZERS as OPTIMIZERS
 from jaxad.training.recipe import Recipe as Recipe
 from jaxad.training.run import NonFiniteError as NonFiniteError

@@ -41,13 +41,13 @@ def as_rows(x: Any, label: Any = None, weight: Any = None) -> Batch:
     return Batch(x, label, weight)
 
 
-def pad_rows(rows: Batch, size: int) -> Batch:
-    """Append rows of weight 0 up to ``size`` and put all on the device."""
+def pad_rows(rows: Batch, size: int, sharding: Any = None) -> Batch:
+    """Append rows of weight 0 up to ``size``; put all on the device, or as ``sharding`` says."""
 
     def pad(values):
         padded = np.zeros((size, *values.shape[1:]), values.dtype)
         padded[: len(values)] = values
-        return jax.device_put(padded)
+        return jax.device_put(padded, sharding)
 
     return Batch(pad(rows.x), pad(rows.label), pad(rows.weight), 0.0)
 

@@ -1,12 +1,11 @@
-"""The engine: one compiled run of any objective. It knows no paper.
+"""The engine: a run of any objective as pure functions to compile. It knows no paper.
 
 A run is a loop over epochs and, inside it, a loop over steps, compiled once for each structure of
 objective and recipe and each padded shape. Row count, epochs, rates and seeds are traced, so none
-of them compiles again. Python wakes between groups of epochs, for the progress bar and to stop a
-run that no longer gets anywhere.
+of them compiles again. `jaxad.training.fit` compiles these functions for one model,
+`jaxad.training.fit_population` maps them over many.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from jax import lax
 
 from jaxad import chunking
 from jaxad.training import batching, recipe
+from jaxad.training.mesh import across_data
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Array, Batch, Key, Objective, Params, PyTree, Stats
 
@@ -59,20 +59,16 @@ class State(NamedTuple):
     best: Best | None
 
 
-@jax.jit
 def refresh(objective: Objective, params: Params, stats: Stats, rows: Batch, first: Array) -> Stats:
     """The objective's exact pass over all rows."""
     return objective.refresh(params, stats, rows, first=first)
 
 
-# Drawing parameters happens once and is mostly compilation: not worth optimised code.
-@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 def initialise(objective: Objective, key: Key, x: Array) -> tuple[Params, Stats]:
     """The objective's parameters and statistics."""
     return objective.init(jax.random.fold_in(key, 0), x)
 
 
-@jax.jit
 def start(how: Recipe, key: Key, params: Params, stats: Stats) -> State:
     """The state before the first step."""
     zero = jnp.int32(0)
@@ -90,7 +86,6 @@ def running(how: Recipe, state: State) -> Array:
     return due if how.patience is None else due & (state.waited < how.patience)
 
 
-@partial(jax.jit, donate_argnames="state")
 def train(
     objective: Objective,
     how: Recipe,
@@ -105,7 +100,7 @@ def train(
     Args:
       objective: what for.
       how: the recipe.
-      state: where the run stands; its memory is reused.
+      state: where the run stands.
       rows: all rows, padded.
       count: how many of them are real; they come first.
       validation: rows for the validation loss, padded; or None.
@@ -152,7 +147,7 @@ def _epoch(
         at = lax.dynamic_slice_in_dim(order, i * size, size)
         take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
         batch_weight = jnp.where(real, take(rows.weight), 0)
-        batch = Batch(take(rows.x), take(rows.label), batch_weight, epoch)
+        batch = across_data(Batch(take(rows.x), take(rows.label), batch_weight, epoch))
         state, loss, finite = _step(
             objective, how, state, batch, jax.random.fold_in(state.key, state.step)
         )

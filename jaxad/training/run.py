@@ -5,13 +5,21 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxad.training import engine
-from jaxad.training.batching import as_rows, bucket, pad_rows
+from jaxad.training.batching import as_rows, pad_rows
 from jaxad.training.compilation import Stopwatch
+from jaxad.training.mesh import check_data_axis, on_mesh, padded_size, rows_sharding
 from jaxad.training.recipe import Recipe, as_leaves
 from jaxad.typing import Batch, Key, Objective, Params, Stats
+
+_refresh = jax.jit(engine.refresh)
+_start = jax.jit(engine.start)
+_train = jax.jit(engine.train, donate_argnames="state")
+# Drawing parameters happens once and is mostly compilation: not worth optimised code.
+_initialise = jax.jit(engine.initialise, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class NonFiniteError(RuntimeError):
@@ -53,6 +61,7 @@ def fit(
     *,
     validation: Any = None,
     initial: tuple[Params, Stats] | None = None,
+    mesh: Mesh | None = None,
     progress: bool = False,
 ) -> Result:
     """Train an objective by a recipe.
@@ -66,6 +75,8 @@ def fit(
         are evaluated, never trained on.
       initial: parameters and statistics to start from instead of ``objective.init``: a pretrained
         encoder.
+      mesh: from `make_mesh`: the rows of every batch are shared out along its ``data`` axis. The
+        result is that of one device to float tolerance, whatever the loss.
       progress: show a progress bar.
 
     Raises:
@@ -82,21 +93,23 @@ def fit(
       (200,)
     """
     recipe.check()
+    check_data_axis(mesh, recipe.batch_size)
     data = rows if isinstance(rows, Batch) else as_rows(rows)
     held_out = validation if isinstance(validation, Batch | None) else as_rows(validation)
-    with Stopwatch() as watch:
+    with Stopwatch() as watch, on_mesh(mesh):
         objective, how = as_leaves((objective, recipe))
         count = len(data.x)
-        padded = pad_rows(data, bucket(count))
+        padded = pad_rows(data, padded_size(count, mesh), rows_sharding(mesh))
         if held_out is not None:
-            held_out = pad_rows(held_out, bucket(len(held_out.x)))
-        params, stats = initial or engine.initialise(objective, key, data.x[:1])
-        stats = engine.refresh(objective, params, stats, padded, np.bool_(True))
-        state = engine.start(how, key, params, stats)
+            size = padded_size(len(held_out.x), mesh)
+            held_out = pad_rows(held_out, size, rows_sharding(mesh))
+        params, stats = initial or _initialise(objective, key, data.x[:1])
+        stats = _refresh(objective, params, stats, padded, np.bool_(True))
+        state = _start(how, key, params, stats)
         state, history = _epochs(objective, how, state, padded, count, held_out, progress)
         best = state.best
         params, stats = (best or state).params, (best or state).stats
-        stats = engine.refresh(objective, params, stats, padded, np.bool_(False))
+        stats = _refresh(objective, params, stats, padded, np.bool_(False))
         jax.block_until_ready((params, stats))
     return Result(
         params=params,
@@ -119,7 +132,7 @@ def _epochs(objective, how, state, rows, count, validation, progress):
     with tqdm(total=total, unit="epoch", disable=not progress, leave=False) as bar:
         while done < total:
             began = time.perf_counter()
-            state, record = engine.train(
+            state, record = _train(
                 objective, how, state, rows, np.int32(count), validation, np.int32(group)
             )
             epoch = int(state.epoch)

@@ -1,0 +1,220 @@
+"""Many models as one program: members are what they would be alone, on any number of devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxad import networks, objectives, training
+from jaxad.losses import hypersphere
+from jaxad.typing import Batch
+
+KEY = jax.random.key(0)
+KEYS = jax.random.split(KEY, 3)
+TANH = {"activation": "tanh", "use_bias": True}
+ENCODER = networks.MLP((8, 4))
+OBJECTIVES = {
+    "deep_svdd": objectives.DeepSVDD(ENCODER),
+    "soft_boundary": objectives.DeepSVDD(
+        networks.MLP((8, 4), batch_norm=True), loss=hypersphere.soft_boundary, warm_up=1
+    ),
+    "deep_sad": objectives.DeepSAD(ENCODER),
+    "autoencoder": objectives.AutoEncoder(ENCODER, networks.MLP((8, 5))),
+    "dagmm": objectives.DAGMM(
+        networks.MLP((4, 2), **TANH),
+        networks.MLP((4, 5), **TANH),
+        networks.MLP((6, 3), dropout=0.5, **TANH),
+    ),
+    "goad": objectives.GOAD(ENCODER, n_transforms=4, transform_dim=5),
+}
+SVDD = OBJECTIVES["deep_svdd"]
+RECIPE = training.Recipe(epochs=3, batch_size=64, learning_rate=1e-2)
+RATES = RECIPE.replace(learning_rate=np.array([1e-2, 1e-3, 3e-2]))
+
+
+def labelled(rows):
+    label = np.zeros(len(rows), np.int32)
+    label[:10], label[10:20] = -1, 1
+    return Batch(rows, label, np.ones(len(rows), np.float32), 0.0)
+
+
+def assert_alike(objective, one, other, rows, rtol=2e-4):
+    np.testing.assert_allclose(one.history["loss"], other.history["loss"], rtol=rtol)
+    a, b = (training.score(objective, r.params, r.stats, rows) for r in (one, other))
+    np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_member_is_what_it_would_be_alone(name, rows):
+    """Also with rates of their own, fewer rows than the batch, and devices that do not divide."""
+    objective = OBJECTIVES[name]
+    found = training.fit_population(objective, RATES, KEYS, labelled(rows))
+    alone = RECIPE.replace(learning_rate=1e-3)
+    one = training.fit(objective, alone, KEYS[1], labelled(rows))
+    assert_alike(objective, found.member(1), one, rows)
+    scores = training.score_population(objective, found.params, found.stats, rows[:50])
+    expected = training.score(objective, one.params, one.stats, rows[:50])
+    np.testing.assert_allclose(scores[1], expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    assert scores.shape == (3, 50)
+    assert not np.allclose(scores[0], scores[2])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_batch_shared_out_among_devices_is_one_batch(name, rows):
+    """Losses that couple the rows of a batch have the same value, gradient and scores."""
+    objective, mesh = OBJECTIVES[name], training.make_mesh(1, 4)
+    one = training.fit(objective, RECIPE, KEY, labelled(rows))
+    shared = training.fit(objective, RECIPE, KEY, labelled(rows), mesh=mesh)
+    assert_alike(objective, shared, one, rows)
+
+
+def test_both_axes_of_a_mesh_at_once(rows):
+    objective = OBJECTIVES["dagmm"]
+    mesh = training.make_mesh(2, 2)
+    found = training.fit_population(objective, RECIPE, KEYS, rows, mesh=mesh)
+    assert_alike(objective, found.member(2), training.fit(objective, RECIPE, KEYS[2], rows), rows)
+
+
+@pytest.mark.parametrize("vectorised", [False, True])
+def test_together_or_one_after_the_other(vectorised, rows):
+    found = training.fit_population(SVDD, RECIPE, KEYS, rows, vectorised=vectorised)
+    assert_alike(SVDD, found.member(0), training.fit(SVDD, RECIPE, KEYS[0], rows), rows)
+
+
+def test_members_need_not_end_together(rows):
+    recipe = RECIPE.replace(epochs=np.array([1.0, 70.0, 3.0]))
+    found = training.fit_population(SVDD, recipe, KEYS, rows)
+    assert found.epochs.tolist() == [1, 70, 3]
+    assert found.steps.tolist() == [5, 350, 15]
+    assert found.history["loss"].shape == (3, 70)
+    assert np.isnan(found.history["loss"]).sum() == 69 + 67
+    one = training.fit(SVDD, RECIPE.replace(epochs=70), KEYS[1], rows)
+    assert_alike(SVDD, found.member(1), one, rows)
+
+
+def test_patience_is_each_members_own(rows):
+    recipe = RECIPE.replace(epochs=20, patience=2, learning_rate=np.array([1e-2, 10.0, 1e-3]))
+    found = training.fit_population(SVDD, recipe, KEYS, rows[:200], validation=rows[200:])
+    assert found.best_epoch is not None
+    for p in (0, 1):
+        alone = recipe.replace(learning_rate=float(recipe.learning_rate[p]))
+        one = training.fit(SVDD, alone, KEYS[p], rows[:200], validation=rows[200:])
+        assert found.best_epoch[p] == one.best_epoch
+        assert found.epochs[p] == len(one.history["loss"])
+        validation = found.member(p).history["validation_loss"]
+        np.testing.assert_allclose(validation, one.history["validation_loss"], rtol=1e-3)
+
+
+def test_a_failed_member_hurts_no_other(rows):
+    recipe = RATES.replace(learning_rate=np.array([1e-2, 1e30, 1e-3]), max_skipped=3)
+    objective = OBJECTIVES["autoencoder"]
+    found = training.fit_population(objective, recipe, KEYS, rows)
+    assert found.failed.tolist() == [False, True, False]
+    one = training.fit(objective, RECIPE.replace(learning_rate=1e-3), KEYS[2], rows)
+    assert_alike(objective, found.member(2), one, rows)
+    with pytest.raises(training.NonFiniteError):
+        training.fit(objective, RECIPE.replace(learning_rate=1e30, max_skipped=3), KEYS[1], rows)
+
+
+SUBSETS = (np.arange(100), np.arange(300) > 49, np.repeat(np.arange(30), 9))
+
+
+def test_subsets_weights_and_sets_of_their_own(rows):
+    folds = training.fit_population(SVDD, RECIPE, KEYS, rows, subsets=SUBSETS)
+    sets = training.fit_population(SVDD, RECIPE, KEYS, [rows[subset] for subset in SUBSETS])
+    for p, subset in enumerate(SUBSETS):
+        one = training.fit(SVDD, RECIPE, KEYS[p], rows[subset])
+        assert_alike(SVDD, folds.member(p), one, rows)
+        assert_alike(SVDD, sets.member(p), one, rows)
+    weight = np.ones((3, 300), np.float32)
+    weight[1, :200] = 0
+    batch = Batch(rows, np.zeros(300, np.int32), weight, 0.0)
+    weighted = training.fit_population(SVDD, RECIPE, KEYS, batch)
+    one = training.fit(SVDD, RECIPE, KEYS[1], batch._replace(weight=weight[1]))
+    assert_alike(SVDD, weighted.member(1), one, rows)
+
+
+def test_folds_of_validation_rows(rows):
+    found = training.fit_population(
+        SVDD, RECIPE, KEYS[:2], rows, subsets=SUBSETS[:2],
+        validation_subsets=[np.arange(100, 300), np.arange(50)],
+    )  # fmt: skip
+    one = training.fit(SVDD, RECIPE, KEYS[1], rows[50:], validation=rows[:50])
+    validation = found.member(1).history["validation_loss"]
+    np.testing.assert_allclose(validation, one.history["validation_loss"], rtol=1e-4)
+
+
+def test_a_number_of_the_objective_may_differ(rows):
+    nu = np.array([0.05, 0.5], np.float32)
+    objective = OBJECTIVES["soft_boundary"].replace(nu=nu)
+    listed = [OBJECTIVES["soft_boundary"].replace(nu=float(n)) for n in nu]
+    keys = jnp.stack([KEY, KEY])
+    found = training.fit_population(objective, RECIPE, keys, rows)
+    again = training.fit_population(listed, RECIPE, keys, rows)
+    np.testing.assert_array_equal(found.history["loss"], again.history["loss"])
+    one = training.fit(listed[1], RECIPE, KEY, rows)
+    assert_alike(listed[1], found.member(1), one, rows)
+    assert found.stats["radius"][0] > found.stats["radius"][1]
+    scores = training.score_population(objective, found.params, found.stats, rows)
+    np.testing.assert_allclose((scores > 0).mean(1), nu, atol=0.02)
+
+
+def test_pretrained_members_start_where_they_ended(rows):
+    first = training.fit_population(SVDD, RECIPE, KEYS, rows)
+    found = training.fit_population(
+        SVDD, RECIPE.replace(epochs=0), KEYS, rows, initial=(first.params, first.stats)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found.params, first.params)
+    assert found.history["loss"].shape == (3, 0)
+
+
+def test_sixty_four_members_compile_as_few_programs_as_two(rows):
+    found = {}
+    for size in (4, 64):
+        jax.clear_caches()
+        keys = jax.random.split(KEY, size)
+        found[size] = training.fit_population(SVDD, RECIPE, keys, rows).compilations
+    assert found[64] == found[4] <= 6
+    other = RECIPE.replace(learning_rate=1e-4)
+    again = training.fit_population(SVDD, other, jax.random.split(KEYS[0], 64), rows[:290])
+    assert again.compilations == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"recipe": RATES, "keys": KEYS[:2]}, "recipe.learning_rate 3, keys 2"),
+        ({"keys": KEY}, "nothing has an axis over members"),
+        ({"keys": KEYS[:0]}, "keys has length 0"),
+        ({"recipe": RATES.replace(learning_rate=np.ones((3, 1)))}, r"shape \(3, 1\)"),
+        ({"recipe": RATES.replace(learning_rate=np.array([1, -1, 1]))}, "member 1: learning_rate"),
+        (
+            {"recipe": RECIPE.replace(batch_size=np.array([8, 16, 32]))},
+            "recipe.batch_size=array.* is structure",
+        ),
+        ({"objective": [SVDD, SVDD, OBJECTIVES["goad"]]}, "3 objectives of the list differ"),
+        ({"subsets": [np.arange(9), np.arange(0), np.arange(3)]}, "subset 1 of rows"),
+        ({"subsets": [np.arange(9), np.arange(3), np.array([300])]}, "subset 2 of rows"),
+        ({"rows": []}, "empty list"),
+        ({"rows": [np.ones((9, 5)), np.ones((9, 4)), np.ones((9, 4))]}, "different shapes"),
+        ({"rows": [np.ones((9, 5))] * 3, "subsets": SUBSETS}, "need shared rows"),
+        ({"recipe": RECIPE.replace(batch_size=63), "mesh": (1, 2)}, "batch_size=63"),
+    ],
+)
+def test_what_does_not_fit_is_named_before_compiling(arguments, match, rows):
+    given = {"objective": SVDD, "recipe": RECIPE, "keys": KEYS, "rows": rows} | arguments
+    if "mesh" in given:
+        given["mesh"] = training.make_mesh(*given["mesh"])
+    with training.Stopwatch() as watch, pytest.raises(ValueError, match=match):
+        training.fit_population(**given)
+    assert watch.compilations == 0
+
+
+def test_a_mesh_larger_than_the_machine_is_refused():
+    with pytest.raises(ValueError, match=r"population=3 times data=2 needs 6 devices, there are 4"):
+        training.make_mesh(3, 2)
+    with pytest.raises(ValueError, match="data=0"):
+        training.make_mesh(1, 0)
+    with pytest.raises(RuntimeError, match=r"use_cores\(2\) before"):
+        training.use_cores(2)
+    training.use_cores(4)  # as many as there are
