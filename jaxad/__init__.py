@@ -6,8 +6,11 @@ from jaxad.estimators import AutoEncoder as AutoEncoder
 from jaxad.estimators import CollapseWarning as CollapseWarning
 from jaxad.estimators import DeepSAD as DeepSAD
 from jaxad.estimators import DeepSVDD as DeepSVDD
+from jaxad.estimators import cross_val as cross_val
+from jaxad.estimators import fit_many as fit_many
 from jaxad.estimators import labels_from_anomalies as labels_from_anomalies
 from jaxad.estimators import load as load
+from jaxad.estimators import sweep as sweep
 from jaxad.persistence import FileFormatError as FileFormatError
 from jaxad.training import NonFiniteError as NonFiniteError
 

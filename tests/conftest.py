@@ -1,10 +1,16 @@
 """Settings every test shares."""
 
 import os
+from importlib.metadata import version
 
-# Tests compile hundreds of small programs whose speed is no matter; set before jax is imported,
+# Tests compile thousands of small programs whose speed is no matter; set before jax is imported,
 # so that the processes that tests start agree to the bit.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# jaxlib 0.11 and later stop at this flag, which they no longer know.
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+# Populations and shared batches are tested on devices of their own.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

@@ -1,5 +1,6 @@
 """GOAD for images: the 72 transforms, the residual network, the objective and the detector."""
 
+import codegen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +25,8 @@ TRAIN, TEST = ONES[:64], ONES[64:104]
 @pytest.fixture(scope="module")
 def optimised():
     """Training on 72 views of every image is the one thing here that is worth optimised code."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    with codegen.optimised():
+        yield
 
 
 # The transforms

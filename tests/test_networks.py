@@ -18,7 +18,8 @@ KEY = jax.random.key(0)
     [((128, 64, 32), 274, 45_312), ((32, 16, 8), 21, 1_312), ((32, 16, 4), 6, 768)],
 )
 def test_deep_sad_parameter_counts(widths, inputs, count):
-    params, _ = networks.init(networks.MLP(widths, batch_norm=True), KEY, jnp.ones((1, inputs)))
+    module, x = networks.MLP(widths, batch_norm=True), jnp.ones((1, inputs))
+    params, _ = jax.eval_shape(lambda: networks.init(module, KEY, x))
     assert networks.count_parameters(params) == count
 
 
@@ -26,7 +27,7 @@ def test_deep_sad_parameter_counts(widths, inputs, count):
 @pytest.mark.parametrize("use_bias", [False, True])
 def test_features_first_is_the_same_network(batch_norm, use_bias, monkeypatch, rows):
     module = networks.MLP((16, 8, 3), batch_norm=batch_norm, use_bias=use_bias)
-    params, running = networks.init(module, KEY, rows)
+    params, running = jax.jit(lambda: networks.init(module, KEY, rows))()
     weight = jnp.asarray(np.arange(300) % 3, jnp.float32)
 
     def run():
@@ -34,7 +35,7 @@ def test_features_first_is_the_same_network(batch_norm, use_bias, monkeypatch, r
             z, new = networks.apply(module, params, running, rows, weight=weight, key=KEY)
             return jnp.sum(z**2), new
 
-        return jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
     features_first = run()
     monkeypatch.setattr(networks.dense, "FEATURES_FIRST_ROWS", 10**6)

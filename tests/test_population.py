@@ -1,47 +1,16 @@
-"""Many models as one program: members are what they would be alone, on any number of devices."""
+"""Many models as one program: members are what they would be alone."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
 
-from jaxad import networks, objectives, training
-from jaxad.losses import hypersphere
+from jaxad import training
 from jaxad.typing import Batch
 
-KEY = jax.random.key(0)
-KEYS = jax.random.split(KEY, 3)
-TANH = {"activation": "tanh", "use_bias": True}
-ENCODER = networks.MLP((8, 4))
-OBJECTIVES = {
-    "deep_svdd": objectives.DeepSVDD(ENCODER),
-    "soft_boundary": objectives.DeepSVDD(
-        networks.MLP((8, 4), batch_norm=True), loss=hypersphere.soft_boundary, warm_up=1
-    ),
-    "deep_sad": objectives.DeepSAD(ENCODER),
-    "autoencoder": objectives.AutoEncoder(ENCODER, networks.MLP((8, 5))),
-    "dagmm": objectives.DAGMM(
-        networks.MLP((4, 2), **TANH),
-        networks.MLP((4, 5), **TANH),
-        networks.MLP((6, 3), dropout=0.5, **TANH),
-    ),
-    "goad": objectives.GOAD(ENCODER, n_transforms=4, transform_dim=5),
-}
 SVDD = OBJECTIVES["deep_svdd"]
-RECIPE = training.Recipe(epochs=3, batch_size=64, learning_rate=1e-2)
 RATES = RECIPE.replace(learning_rate=np.array([1e-2, 1e-3, 3e-2]))
-
-
-def labelled(rows):
-    label = np.zeros(len(rows), np.int32)
-    label[:10], label[10:20] = -1, 1
-    return Batch(rows, label, np.ones(len(rows), np.float32), 0.0)
-
-
-def assert_alike(objective, one, other, rows, rtol=2e-4):
-    np.testing.assert_allclose(one.history["loss"], other.history["loss"], rtol=rtol)
-    a, b = (training.score(objective, r.params, r.stats, rows) for r in (one, other))
-    np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -57,22 +26,6 @@ def test_a_member_is_what_it_would_be_alone(name, rows):
     np.testing.assert_allclose(scores[1], expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
     assert scores.shape == (3, 50)
     assert not np.allclose(scores[0], scores[2])
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_batch_shared_out_among_devices_is_one_batch(name, rows):
-    """Losses that couple the rows of a batch have the same value, gradient and scores."""
-    objective, mesh = OBJECTIVES[name], training.make_mesh(1, 4)
-    one = training.fit(objective, RECIPE, KEY, labelled(rows))
-    shared = training.fit(objective, RECIPE, KEY, labelled(rows), mesh=mesh)
-    assert_alike(objective, shared, one, rows)
-
-
-def test_both_axes_of_a_mesh_at_once(rows):
-    objective = OBJECTIVES["dagmm"]
-    mesh = training.make_mesh(2, 2)
-    found = training.fit_population(objective, RECIPE, KEYS, rows, mesh=mesh)
-    assert_alike(objective, found.member(2), training.fit(objective, RECIPE, KEYS[2], rows), rows)
 
 
 @pytest.mark.parametrize("vectorised", [False, True])
@@ -208,13 +161,3 @@ def test_what_does_not_fit_is_named_before_compiling(arguments, match, rows):
     with training.Stopwatch() as watch, pytest.raises(ValueError, match=match):
         training.fit_population(**given)
     assert watch.compilations == 0
-
-
-def test_a_mesh_larger_than_the_machine_is_refused():
-    with pytest.raises(ValueError, match=r"population=3 times data=2 needs 6 devices, there are 4"):
-        training.make_mesh(3, 2)
-    with pytest.raises(ValueError, match="data=0"):
-        training.make_mesh(1, 0)
-    with pytest.raises(RuntimeError, match=r"use_cores\(2\) before"):
-        training.use_cores(2)
-    training.use_cores(4)  # as many as there are

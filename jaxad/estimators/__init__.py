@@ -9,3 +9,6 @@ from jaxad.estimators.deep_sad import DeepSAD as DeepSAD
 from jaxad.estimators.deep_svdd import DeepSVDD as DeepSVDD
 from jaxad.estimators.goad import GOAD as GOAD
 from jaxad.estimators.storage import load as load
+from jaxad.estimators.study import cross_val as cross_val
+from jaxad.estimators.study import fit_many as fit_many
+from jaxad.estimators.study import sweep as sweep

@@ -124,7 +124,7 @@ class AutoEncoder(Detector):
                 "latent vectors back to rows"
             )
 
-    def _objective(self, shape: tuple[int, ...]) -> Objective:
+    def _objective(self, shape: tuple[int, ...], count: int) -> Objective:
         options = {
             "hidden": self.hidden,
             "latent_dim": self.latent_dim,

@@ -24,9 +24,10 @@ from jaxad.estimators.checks import (
     check_rows,
     seed_from,
 )
+from jaxad.estimators.plan import Plan, Pretraining, Trained, train
 from jaxad.estimators.scaling import SCALERS, fit_scaler
 from jaxad.networks import IMAGES, TABULAR
-from jaxad.typing import Batch, Key, Objective
+from jaxad.typing import Key, Objective
 
 
 def key_from(seed: int, stream: int = 0) -> Key:
@@ -77,6 +78,17 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
           ValueError: an argument or a value in X cannot be used; before anything is compiled.
           jaxad.NonFiniteError: training met steps that are not finite, one after the other.
         """
+        plan = self._plan(X, y)
+        with training.Stopwatch() as watch:
+            trained = train(plan, progress=bool(self.verbose))
+            model = plan.objective, trained.result.params, trained.result.stats
+            score = training.score(*model, plan.x).astype(np.float64)
+        self.compile_seconds_ = watch.compile_seconds
+        self.fit_seconds_ = watch.run_seconds
+        return self._adopt(plan, trained, score)
+
+    def _plan(self, X: Any, y: Any) -> Plan:
+        """Check everything, fit the scaler, and say what is to be trained."""
         self._check_parameters()
         seed = seed_from(self.random_state)
         rows = check_rows(X, images=self._takes_images(X), estimator=self, reset=True)
@@ -84,32 +96,39 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         scaler = fit_scaler(self.scaler, rows)
         x = scaler(rows)
         self._check_rows(x)
-        objective = self._objective(x.shape[1:])
         train, held_out = self._validation_split(len(x), seed)
-        with training.Stopwatch() as watch:
-            result = self._train(
-                objective,
-                seed,
-                training.as_rows(x[train], label[train]),
-                training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
-            )
-            score = training.score(objective, result.params, result.stats, x).astype(np.float64)
-        self.scaler_ = scaler
-        self.objective_ = objective
+        objective = self._objective(x.shape[1:], len(train))
+        return Plan(
+            scaler=scaler,
+            x=x,
+            held_out=held_out,
+            objective=objective,
+            recipe=self._recipe(len(train)),
+            key=key_from(seed),
+            rows=training.as_rows(x[train], label[train]),
+            validation=training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
+            pretraining=self._pretraining(objective, x[train], label[train], seed),
+        )
+
+    def _adopt(self, plan: Plan, trained: Trained, score: np.ndarray) -> Self:
+        """Become what was trained; ``score`` ``[N]`` are the scores of all rows of the plan."""
+        result = trained.result
+        self.scaler_ = plan.scaler
+        self.objective_ = plan.objective
         self.params_ = result.params
         self.stats_ = result.stats
         self.history_ = result.history
+        if trained.pretrain_history is not None:
+            self.pretrain_history_ = trained.pretrain_history
         self.best_epoch_ = result.best_epoch
         self.n_steps_ = result.steps
         self.n_skipped_ = result.skipped
-        self.compile_seconds_ = watch.compile_seconds
-        self.fit_seconds_ = watch.run_seconds
         # Rows that were trained on score lower than new ones: held-out rows, if any, are fairer.
-        calibration = score[held_out] if len(held_out) else score
+        calibration = score[plan.held_out] if len(plan.held_out) else score
         self.threshold_ = float(np.quantile(calibration, 1 - self.contamination))
-        collapse = self._collapse(x, score)
+        collapse = self._collapse(plan.x, score)
         if collapse:
-            warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=2)
+            warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=3)
         return self
 
     def anomaly_score(self, X: Any) -> np.ndarray:
@@ -172,8 +191,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _objective(self, shape: tuple[int, ...]) -> Objective:
-        """The objective for rows of this shape."""
+    def _objective(self, shape: tuple[int, ...], count: int) -> Objective:
+        """The objective for ``count`` training rows of this shape."""
         raise TypeError(f"{type(self).__name__} does not say what it is trained for")
 
     def _recipe(self, rows: int) -> training.Recipe:
@@ -198,17 +217,12 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         epochs = round(self._steps(rows) / math.ceil(rows / self.batch_size))
         return min(max(1, epochs), self._most_epochs)
 
-    def _train(
-        self, objective: Any, seed: int, rows: Batch, held_out: Batch | None
-    ) -> training.Result:
-        return training.fit(
-            objective,
-            self._recipe(len(rows.x)),
-            key_from(seed),
-            rows,
-            validation=held_out,
-            progress=bool(self.verbose),
-        )
+    def _pretraining(
+        self, objective: Any, x: np.ndarray, label: np.ndarray, seed: int
+    ) -> Pretraining | None:
+        """What is to be trained first, or None."""
+        del objective, x, label, seed
+        return None
 
     def _labels(self, y: Any, count: int) -> np.ndarray:
         del y

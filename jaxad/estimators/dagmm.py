@@ -155,7 +155,7 @@ class DAGMM(Detector):
     def _steps(self, rows: int) -> int:
         return 2000
 
-    def _objective(self, shape: tuple[int, ...]) -> objectives.DAGMM:
+    def _objective(self, shape: tuple[int, ...], count: int) -> objectives.DAGMM:
         latent_dim = min(8, shape[0]) if self.latent_dim is None else self.latent_dim
         sizes = {"hidden": self.hidden, "latent_dim": latent_dim}
         options = {

@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxad import objectives, training
+from jaxad import objectives
 from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_choice, check_interval, check_labels
 from jaxad.estimators.hypersphere import (
     check_pretraining,
     collapsed_onto_centre,
-    fit_pretrained,
+    pretraining,
 )
+from jaxad.estimators.plan import Pretraining
 from jaxad.networks import build
 
 
@@ -110,7 +111,7 @@ class DeepSAD(Detector):
             use_bias=False,
         )
 
-    def _objective(self, shape: tuple[int, ...]):
+    def _objective(self, shape: tuple[int, ...], count: int):
         return objectives.DeepSAD(
             self._encoder(),
             eta=self.eta,
@@ -129,12 +130,11 @@ class DeepSAD(Detector):
             )
         return label
 
-    def _train(self, objective, seed, rows, held_out) -> training.Result:
-        label = np.asarray(rows.label)
+    def _pretraining(self, objective, x, label, seed) -> Pretraining | None:
         on = label == 0 if self.pretrain_on == "unlabelled" else np.ones(len(label), bool)
         # Without an unlabelled row what is not a known anomaly stands in.
         on = on if on.any() else label >= 0
-        return fit_pretrained(self, objective, seed, rows, held_out, on=on)
+        return pretraining(self, objective, x[on], seed)
 
     def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
         return collapsed_onto_centre(score, self.stats_["centre"]) or super()._collapse(x, score)

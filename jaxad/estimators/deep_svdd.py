@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxad import objectives, training
+from jaxad import objectives
 from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_choice, check_interval
 from jaxad.estimators.hypersphere import (
     check_pretraining,
     collapsed_onto_centre,
-    fit_pretrained,
+    pretraining,
 )
+from jaxad.estimators.plan import Pretraining
 from jaxad.losses import hypersphere
 from jaxad.networks import build
 from jaxad.typing import Objective
@@ -138,16 +139,15 @@ class DeepSVDD(Detector):
             use_bias=False,
         )
 
-    def _objective(self, shape: tuple[int, ...]) -> Objective:
-        return objectives.DeepSVDD(self._encoder(), loss=LOSSES[self.objective], nu=self.nu)
-
-    def _train(self, objective, seed, rows, held_out) -> training.Result:
+    def _objective(self, shape: tuple[int, ...], count: int) -> Objective:
         warm_up = self.warm_up_epochs
         if warm_up == "auto":
-            warm_up = min(10, self._epochs(len(rows.x)) // 3)
-        objective = objective.replace(warm_up=warm_up)
-        everything = np.ones(len(rows.x), bool)
-        return fit_pretrained(self, objective, seed, rows, held_out, on=everything)
+            warm_up = min(10, self._epochs(count) // 3)
+        loss = LOSSES[self.objective]
+        return objectives.DeepSVDD(self._encoder(), loss=loss, nu=self.nu, warm_up=warm_up)
+
+    def _pretraining(self, objective, x, label, seed) -> Pretraining | None:
+        return pretraining(self, objective, x, seed)
 
     def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
         soft = self.objective == "soft-boundary"

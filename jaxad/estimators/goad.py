@@ -155,7 +155,7 @@ class GOAD(Detector):
     def _steps(self, rows: int) -> int:
         return 300
 
-    def _objective(self, shape: tuple[int, ...]) -> Objective:
+    def _objective(self, shape: tuple[int, ...], count: int) -> Objective:
         numbers: dict[str, Any] = {
             "margin": self.margin,
             "triplet_weight": self.triplet_weight,

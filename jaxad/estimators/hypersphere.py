@@ -8,47 +8,27 @@ import numpy as np
 from jaxad import objectives, training
 from jaxad.estimators.base import Detector, key_from
 from jaxad.estimators.checks import check_interval
+from jaxad.estimators.plan import Pretraining
 from jaxad.networks import IMAGES, build
-from jaxad.typing import Batch
 
 _UNIT = ("auto", "minmax")  # scalers that bring pixels to [0, 1]
 
 
-def fit_pretrained(
-    detector: Any, objective: Any, seed: int, rows: Batch, held_out: Batch | None, on: np.ndarray
-) -> training.Result:
-    """Train ``objective``, from a pretrained encoder if the detector asks for one.
+def pretraining(detector: Any, objective: Any, x: np.ndarray, seed: int) -> Pretraining | None:
+    """An autoencoder whose encoder starts ``objective``, if the detector asks for one.
 
     Args:
-      detector: an estimator with ``pretrain_*`` arguments; gets ``pretrain_history_``.
+      detector: an estimator with ``pretrain_*`` arguments.
       objective: has an ``encoder`` and ``from_encoder``.
-      seed: the run's seed.
-      rows: what to train on.
-      held_out: validation rows or None.
-      on: ``[N]`` booleans, the rows to pretrain on.
+      x: the rows to pretrain on.
+      seed: the run's.
     """
-    initial = None
-    if detector.pretrain_epochs:
-        pretrained = _pretrain(detector, objective, seed, training.as_rows(rows.x[on]))
-        detector.pretrain_history_ = pretrained.history
-        encoder = objectives.encoder_of(pretrained.params, pretrained.stats)
-        initial = objective.from_encoder(*encoder, rows.x[:1])
-    return training.fit(
-        objective,
-        detector._recipe(len(rows.x)),
-        key_from(seed),
-        rows,
-        validation=held_out,
-        initial=initial,
-        progress=bool(detector.verbose),
-    )
-
-
-def _pretrain(detector: Any, objective: Any, seed: int, rows: Batch) -> training.Result:
+    if not detector.pretrain_epochs:
+        return None
     images = detector.network in IMAGES
     decoder = build.decoder(
         detector.network,
-        rows.x.shape[1:],
+        x.shape[1:],
         hidden=detector.hidden,
         latent_dim=detector.latent_dim,
         batch_norm=detector.batch_norm,
@@ -66,9 +46,7 @@ def _pretrain(detector: Any, objective: Any, seed: int, rows: Batch) -> training
     autoencoder = objectives.AutoEncoder(
         objective.encoder, decoder, loss=objectives.sum_squared_error
     )
-    return training.fit(
-        autoencoder, recipe, key_from(seed, stream=1), rows, progress=bool(detector.verbose)
-    )
+    return Pretraining(autoencoder, recipe, key_from(seed, stream=1), training.as_rows(x))
 
 
 def check_pretraining(detector: Detector) -> None:

@@ -73,7 +73,7 @@ def load(path: Any, **modules: Any) -> Any:
     detector.params_ = _on_device(arrays["params"])
     detector.stats_ = _on_device(arrays["stats"])
     detector.history_ = arrays["history"]
-    detector.objective_ = detector._objective(tuple(metadata["row_shape"]))
+    detector.objective_ = detector._objective(tuple(metadata["row_shape"]), 1)
     return detector
 
 

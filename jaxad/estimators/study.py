@@ -1,0 +1,235 @@
+"""Many detectors at once: lists of them, searches over settings, cross-validation.
+
+All detectors that share a structure train as one population, one compiled program on all devices.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler
+from tqdm import tqdm
+
+from jaxad import training
+from jaxad.estimators.base import Detector
+from jaxad.estimators.plan import Plan, train_population
+
+
+def fit_many(
+    detectors: Sequence[Detector],
+    X: Any,
+    y: Any = None,
+    *,
+    subsets: Sequence[Any] | None = None,
+    mesh: Any = None,
+    progress: bool = False,
+) -> list[Detector]:
+    """Fit detectors, those of one structure as one population.
+
+    Each becomes what its own ``fit`` would make it. They may differ in any number (rates, weights,
+    epochs, seeds); other differences, such as widths, make another population. A detector whose
+    training meets steps that are not finite is left unfitted, with a warning.
+
+    Args:
+      detectors: unfitted; fitted in place.
+      X: rows, as for ``fit``.
+      y: labels, as for ``fit``.
+      subsets: for each detector the numbers of the rows of ``X`` it is fitted on; None: all.
+      mesh: from `jaxad.training.make_mesh`; None: all devices.
+      progress: show a progress bar.
+
+    Returns:
+      The detectors.
+
+    Raises:
+      ValueError: as ``fit`` does, before anything is compiled.
+
+    Example:
+      >>> import jaxad, numpy as np
+      >>> x = np.random.default_rng(0).normal(size=(200, 4))
+      >>> ensemble = [jaxad.DeepSVDD(epochs=2, random_state=seed) for seed in range(3)]
+      >>> len(jaxad.fit_many(ensemble, x))
+      3
+    """
+    detectors = list(detectors)
+    if subsets is not None and len(subsets) != len(detectors):
+        raise ValueError(f"{len(subsets)} subsets for {len(detectors)} detectors: give one each")
+    sets = [None] * len(detectors) if subsets is None else subsets
+    plans = [d._plan(*_taken(X, y, rows)) for d, rows in zip(detectors, sets, strict=True)]
+    groups: dict[Any, list[int]] = {}
+    for i, plan in enumerate(plans):
+        groups.setdefault((type(detectors[i]), plan.structure), []).append(i)
+    for members in tqdm(
+        groups.values(), desc="populations", disable=not progress or len(groups) < 2
+    ):
+        _fit_group([detectors[i] for i in members], [plans[i] for i in members], mesh, progress)
+    return detectors
+
+
+def _fit_group(detectors: list[Detector], plans: list[Plan], mesh: Any, progress: bool) -> None:
+    with training.Stopwatch() as watch:
+        trained, failed = train_population(plans, mesh=mesh, progress=progress)
+        scores = [
+            training.score(plan.objective, one.result.params, one.result.stats, plan.x)
+            for plan, one in zip(plans, trained, strict=True)
+        ]
+    for detector, plan, one, score, lost in zip(
+        detectors, plans, trained, scores, failed, strict=True
+    ):
+        if lost:
+            warnings.warn(
+                f"{detector} is left unfitted: its training met steps that are not finite. Lower "
+                "learning_rate, or set clip_norm (5 is a good start)",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            continue
+        detector.compile_seconds_ = watch.compile_seconds
+        detector.fit_seconds_ = watch.run_seconds
+        detector._adopt(plan, one, score.astype(np.float64))
+
+
+def sweep(
+    estimator: Detector,
+    grid: Mapping[str, Iterable[Any]],
+    X: Any,
+    y: Any = None,
+    *,
+    test: tuple[Any, Any] | None = None,
+    folds: int | None = None,
+    is_anomaly: Any = None,
+    seeds: int = 5,
+    n_iter: int | None = None,
+    random_state: int = 0,
+    mesh: Any = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Fit an estimator with every setting of a grid and several seeds, as one population.
+
+    Args:
+      estimator: what to vary; stays unfitted.
+      grid: argument -> values; with ``n_iter`` values may be scipy distributions.
+      X: rows, as for ``fit``.
+      y: labels, as for ``fit``.
+      test: ``(X, is_anomaly)``: rows to report AUROC and average precision of. Nothing is chosen
+        by them.
+      folds: instead of ``test``: k-fold cross-validation, scored on the rows left out, of which
+        ``is_anomaly`` tells the anomalies.
+      is_anomaly: ``[N]`` marks of ``X`` to score by, with ``folds`` only. Training does not see
+        them, and does see the anomalies among its rows.
+      seeds: values 0, 1, ... of ``random_state`` for each setting.
+      n_iter: draw as many settings at random instead of all.
+      random_state: for that drawing and the folds.
+      mesh: from `jaxad.training.make_mesh`; None: all devices.
+      progress: show a progress bar.
+
+    Returns:
+      A row for each setting, seed and fold: the setting, ``seed``, ``fold``, ``loss`` (of the last
+      epoch), ``validation_loss`` if there is one, ``auroc`` and ``average_precision`` where they
+      can be told, and the fitted ``detector`` (None where training failed).
+
+    Raises:
+      ValueError: an argument that the estimator does not have, or data that do not fit.
+
+    Example:
+      >>> import jaxad, numpy as np
+      >>> x = np.random.default_rng(0).normal(size=(200, 4))
+      >>> grid = {"learning_rate": [1e-3, 1e-4]}
+      >>> found = jaxad.sweep(jaxad.DeepSVDD(epochs=2), grid, x, seeds=2, progress=False)
+      >>> found.groupby("learning_rate")["loss"].mean().shape
+      (2,)
+    """
+    _check_sweep(estimator, grid, test, folds, is_anomaly, seeds)
+    settings = list(
+        ParameterGrid(dict(grid))
+        if n_iter is None
+        else ParameterSampler(dict(grid), n_iter, random_state=random_state)
+    )
+    parts: list[tuple[Any, Any]] = [(None, None)]
+    if folds is not None:
+        split = KFold(folds, shuffle=True, random_state=random_state).split(np.arange(len(X)))
+        parts = list(split)
+    table, detectors, subsets = [], [], []
+    for setting in settings:
+        for seed in range(seeds):
+            for fold, (train, _) in enumerate(parts):
+                where = {} if folds is None else {"fold": fold}
+                table.append({**setting, "seed": seed, **where})
+                copy: Any = clone(estimator)
+                detectors.append(copy.set_params(**setting, random_state=seed))
+                subsets.append(train)
+    fit_many(detectors, X, y, subsets=subsets if folds else None, mesh=mesh, progress=progress)
+    for row, detector in zip(table, detectors, strict=True):
+        fitted = hasattr(detector, "params_")
+        row |= _losses(detector) if fitted else {"loss": np.nan}
+        if fitted and folds is not None:
+            rows = parts[row["fold"]][1]
+            row |= _quality(detector, _rows(X, rows), np.asarray(is_anomaly)[rows])
+        elif fitted and test is not None:
+            row |= _quality(detector, *test)
+        row["detector"] = detector if fitted else None
+    return pd.DataFrame(table)
+
+
+def cross_val(
+    estimator: Detector, X: Any, is_anomaly: Any, y: Any = None, *, folds: int = 5, **options: Any
+) -> pd.DataFrame:
+    """Cross-validated AUROC and average precision, all folds and seeds as one population.
+
+    Args:
+      estimator: stays unfitted.
+      X: rows.
+      is_anomaly: ``[N]`` which of them are anomalous, to score the rows left out by.
+      y: labels for ``fit``.
+      folds: how many.
+      **options: of `sweep`.
+
+    Returns:
+      A row for each seed and fold, see `sweep`.
+    """
+    return sweep(estimator, {}, X, y, folds=folds, is_anomaly=is_anomaly, **options)
+
+
+def _taken(X: Any, y: Any, rows: Any) -> tuple[Any, Any]:
+    if rows is None:
+        return X, y
+    return _rows(X, rows), None if y is None else _rows(y, rows)
+
+
+def _rows(values: Any, rows: Any) -> Any:
+    return values.iloc[rows] if hasattr(values, "iloc") else np.asarray(values)[rows]
+
+
+def _losses(detector: Any) -> dict[str, float]:
+    history = detector.history_
+    names = [name for name in ("loss", "validation_loss") if name in history]
+    return {name: float(history[name][-1]) if len(history[name]) else np.nan for name in names}
+
+
+def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
+    marks = np.asarray(is_anomaly, bool)
+    if marks.all() or not marks.any():
+        return {"auroc": np.nan, "average_precision": np.nan}
+    score = detector.anomaly_score(X)
+    return {
+        "auroc": float(roc_auc_score(marks, score)),
+        "average_precision": float(average_precision_score(marks, score)),
+    }
+
+
+def _check_sweep(estimator, grid, test, folds, is_anomaly, seeds) -> None:
+    known = estimator.get_params()
+    for name in grid:
+        if name not in known or name == "random_state":
+            hint = "use seeds=" if name == "random_state" else f"it has {', '.join(sorted(known))}"
+            raise ValueError(f"{type(estimator).__name__} cannot vary {name!r}: {hint}")
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ValueError(f"seeds={seeds!r} is not a positive whole number")
+    if folds is not None and (is_anomaly is None or test is not None):
+        raise ValueError("folds needs is_anomaly, the marks of X, and no test rows")
+    if folds is None and is_anomaly is not None:
+        raise ValueError("is_anomaly is for folds; give marks of test rows as test=(X, is_anomaly)")
