@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import controls, datasets, environment, run, schema, table, timing
+from benchmarks.suites import population
 
 
 def failing(capsys, *arguments):
@@ -301,3 +302,22 @@ def test_other_speed_suites_say_what_they_could_not_measure(tmp_path, suite, par
     measured = [row for row in rows if row.detector.startswith("jaxad")]
     assert all(row.metrics["seconds"][0] > 0 for row in measured)
     assert any(row.dataset == "target" for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_peers")
+def test_population_suite_draws_and_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(population.training, "use_cores", lambda count: None)
+    few = dict(list(population._methods().items())[:1])
+    monkeypatch.setattr(population, "_methods", lambda: few)
+    path, out = tmp_path / "config.toml", tmp_path / "out"
+    path.write_text(
+        "suite = 'population'\nparts = ['narrow', 'members']\nrepeats = 1\nrows = 500\n"
+        "epochs = 1\nmembers = 4\nmost_members = 4\n"
+    )
+    assert run.main(["--config", str(path), "--out", str(out)]) == 0
+    rows = {row.detector: row for row in schema.read(out / "rows.json").rows}
+    assert "torch" in rows["pytorch autograd"].missing
+    assert rows["jaxad, single"].metrics["ratio"][0] > 0
+    assert rows["Deep SVDD, P = 4"].metrics["seconds"][0] > 0
+    assert (out / "cost_of_members.png").stat().st_size > 5000

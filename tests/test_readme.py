@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from jaxad import training
+
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -13,9 +15,13 @@ def blocks(heading):
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
-@pytest.mark.parametrize("heading", ["Quick start", "Your own loss"])
+SECTIONS = ("Quick start", "Your own loss", "Hundreds of models at once")
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
 def test_a_section_runs_from_an_empty_file(heading, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "use_cores", lambda count: None)  # tests have devices already
     code = "\n".join(blocks(heading))
     assert code
     exec(compile(code, heading, "exec"), {"__name__": "readme"})
