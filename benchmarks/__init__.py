@@ -2,7 +2,8 @@
 
 `run` is the command, `suites` holds what it can run, `datasets` and `controls` what detectors are
 measured on and against, `peers` the same methods written in another framework, `timing` how time
-is taken, and `schema` and `table` how results are kept and shown.
+is taken, `paired` and `ranks` how detectors are compared, and `schema`, `kept` and `table` how
+results are kept and shown.
 """
 
 import os

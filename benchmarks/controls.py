@@ -52,10 +52,21 @@ class NearestNeighbours(_Control):
 
     def _fit(self, x: np.ndarray) -> np.ndarray:
         self._neighbours = _NearestNeighbors(n_neighbors=min(5, len(x) - 1)).fit(x)
-        return self._neighbours.kneighbors()[0].mean(axis=1)
+        return self._summary(self._neighbours.kneighbors()[0])
 
     def _score(self, x: np.ndarray) -> np.ndarray:
-        return self._neighbours.kneighbors(x)[0].mean(axis=1)
+        return self._summary(self._neighbours.kneighbors(x)[0])
+
+    def _summary(self, distance: np.ndarray) -> np.ndarray:
+        """``[N]`` scores of the distances ``[N, 5]``, which ascend."""
+        return distance.mean(axis=1)
+
+
+class FifthNeighbour(NearestNeighbours):
+    """Distance to the fifth nearest training row (Ramaswamy et al. 2000)."""
+
+    def _summary(self, distance: np.ndarray) -> np.ndarray:
+        return distance[:, -1]
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -9,14 +9,24 @@ from types import ModuleType
 
 from benchmarks import environment
 from benchmarks.options import OptionError, Options, check_known, read_config, resolve
-from benchmarks.suites import convolution, methods, quick, speed, tabular_papers
+from benchmarks.suites import (
+    adbench,
+    convolution,
+    methods,
+    population,
+    quick,
+    speed,
+    tabular_papers,
+)
 
 SUITES: dict[str, ModuleType] = {
     "quick": quick,
     "speed": speed,
     "methods": methods,
+    "population": population,
     "convolution": convolution,
     "odds": tabular_papers,
+    "adbench": adbench,
 }
 
 
@@ -77,11 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _options(arguments)
         _confine(options.threads)
+        options.out.mkdir(parents=True, exist_ok=True)
+        SUITES[options.suite].run(options)
     except OptionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    SUITES[options.suite].run(options)
     print(f"results: {options.out}")
     return 0
 

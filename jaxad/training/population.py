@@ -136,7 +136,7 @@ def fit_population(
         check_data_axis(mesh, members.recipe.batch_size)
         padded = -(-size // mesh.shape[POPULATION]) * mesh.shape[POPULATION]
         members, initial = pad_members((members, initial), padded)
-        run = partial(_each, mesh=mesh, vectorised=_together(members, shared, vectorised))
+        run = partial(_each, mesh=mesh, vectorised=vectorised)
         state = run(_begin, None, (members, initial), shared)
         state, records = _groups(run, state, members, shared, progress)
         outcome = run(_end, state, members, shared)
@@ -189,12 +189,16 @@ def _each(
     function: Callable, state: PyTree, members: PyTree, shared: PyTree, *, mesh, vectorised
 ) -> PyTree:
     """Map ``function(state, member, shared)`` over the leading axis of state and members."""
+    accelerator = mesh.devices.flat[0].platform != "cpu"
 
     def on_device(state, members, shared):
         def one(pair):
             return function(*pair, shared)
 
-        return jax.vmap(one)((state, members)) if vectorised else lax.map(one, (state, members))
+        together = vectorised
+        if together is None:
+            together = accelerator or _parameters(state, members, shared) < _SMALL
+        return jax.vmap(one)((state, members)) if together else lax.map(one, (state, members))
 
     return jax.shard_map(
         on_device,
@@ -272,15 +276,14 @@ def _history(records, epochs: np.ndarray, size: int) -> dict[str, np.ndarray]:
     return history
 
 
-def _together(members: Member, shared: Member, vectorised: bool | None) -> bool:
-    if vectorised is not None:
-        return vectorised
-    if jax.default_backend() != "cpu":
-        return True
+def _parameters(state: engine.State | None, members: Any, shared: Any) -> int:
+    """How many parameters a member has; looked up while tracing."""
+    if state is not None:
+        return sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
 
     def parameters(members: Any) -> Params:
         member = join(jax.tree.map(lambda leaf: leaf[0], members), shared)
         return engine.initialise(member.objective, member.key, member.rows.batch().x[:1])[0]
 
-    params = jax.eval_shape(parameters, members)
-    return sum(leaf.size for leaf in jax.tree.leaves(params)) < _SMALL
+    own, _ = members
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(parameters, own)))
