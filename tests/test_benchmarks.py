@@ -307,7 +307,6 @@ def test_other_speed_suites_say_what_they_could_not_measure(tmp_path, suite, par
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_peers")
 def test_population_suite_draws_and_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(population.training, "use_cores", lambda count: None)
     few = dict(list(population._methods().items())[:1])
     monkeypatch.setattr(population, "_methods", lambda: few)
     path, out = tmp_path / "config.toml", tmp_path / "out"

@@ -42,7 +42,7 @@ GOALS: dict[str, dict[str, float | None]] = {
 def run(options: Options) -> None:
     """Make every core a device, measure each part, print tables and targets, draw the costs."""
     begun = schema.begin()
-    training.use_cores(len(environment.usable_cores()))
+    environment.cores_as_devices()
     rows, targets = [], []
     for part in options.settings["parts"]:
         if part == "members":
