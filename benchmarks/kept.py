@@ -1,0 +1,79 @@
+"""Rows kept in a file as they are measured: an interrupted run goes on where it stopped."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import environment, schema
+from benchmarks.options import OptionError, Options
+
+Key = tuple[str, str, str]
+
+
+def key(row: schema.Row) -> Key:
+    """What tells a row from the others of its run: set, detector and setting."""
+    return row.dataset, row.detector, row.details["setting"]
+
+
+class Kept:
+    """The rows of a run, in a file that is whole after every one of them.
+
+    Args:
+      path: the file; the rows it holds already are taken over.
+      options: the run's suite and threads.
+      config: its settings; they must be those of the rows in the file.
+      plan: the keys of all rows to come, which are written in this order.
+
+    Raises:
+      OptionError: the file is of a run with other settings, seeds, threads or versions.
+    """
+
+    def __init__(
+        self, path: Path, options: Options, config: Mapping[str, Any], plan: Sequence[Key]
+    ):
+        self._path, self._plan = path, plan
+        self._begun = schema.begin()
+        self.commit = self._begun.commit
+        self._run = {
+            "suite": options.suite,
+            "seeds": list(range(config["seeds"])),
+            "config": json.loads(json.dumps(dict(config))),
+            "threads": options.threads,
+        }
+        self._rows = {}
+        if path.exists():
+            self._take_over()
+
+    @property
+    def rows(self) -> list[schema.Row]:
+        """The rows measured so far, in the order of the plan."""
+        return [self._rows[k] for k in self._plan if k in self._rows]
+
+    def __contains__(self, wanted: Key) -> bool:
+        return wanted in self._rows
+
+    def add(self, rows: Iterable[schema.Row]) -> None:
+        """Keep more rows, on disk."""
+        self._rows |= {key(row): row for row in rows}
+        self._write()
+
+    def _take_over(self) -> None:
+        try:
+            old = schema.read(self._path)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OptionError(f"{self._path} cannot be continued: {error}") from error
+        run = self._run | {"versions": environment.versions()}
+        found, wanted = ({**r.pop("config"), **r} for r in ({k: vars(old)[k] for k in run}, run))
+        differing = [k for k in found | wanted if found.get(k) != wanted.get(k)]
+        if differing:
+            name = differing[0]
+            raise OptionError(
+                f"{self._path} holds a run whose {name} is {found.get(name)!r}, not "
+                f"{wanted.get(name)!r}: continue it as it was begun, or give another --out"
+            )
+        self._begun = self._begun._replace(time=old.started)
+        self._rows = {key(row): row for row in old.rows}
+
+    def _write(self) -> None:
+        schema.write(self._path, schema.record(rows=self.rows, begun=self._begun, **self._run))

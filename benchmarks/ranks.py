@@ -1,0 +1,100 @@
+"""Average ranks of detectors over sets, and which of them differ (Demšar, JMLR 2006)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+
+class Ranking(NamedTuple):
+    """Detectors by average rank, 1 the best.
+
+    Attributes:
+      names: the detectors.
+      ranks: ``[K]`` their average ranks.
+      sets: how many sets were ranked on.
+    """
+
+    names: Sequence[str]
+    ranks: np.ndarray
+    sets: int
+
+
+def average_ranks(figures: np.ndarray) -> np.ndarray:
+    """Average ranks ``[K]`` of figures ``[sets, K]``; the highest has rank 1, ties share theirs.
+
+    Example:
+      >>> average_ranks(np.array([[0.9, 0.8, 0.7], [0.5, 0.6, 0.5]])).tolist()
+      [1.75, 1.5, 2.75]
+    """
+    return stats.rankdata(-figures, axis=1).mean(axis=0)
+
+
+def critical_difference(detectors: int, sets: int, level: float = 0.05) -> float:
+    """How far average ranks must lie apart to differ, all pairs tested (Nemenyi's test).
+
+    Example:
+      >>> round(critical_difference(4, 14), 2)  # Demšar, section 3.2.2: 1.25 with q rounded
+      1.25
+    """
+    q = stats.studentized_range.ppf(1 - level, detectors, math.inf) / math.sqrt(2)
+    return float(q * math.sqrt(detectors * (detectors + 1) / (6 * sets)))
+
+
+def indistinct(ranks: np.ndarray, difference: float) -> list[tuple[int, int]]:
+    """First and last of each longest run of sorted ranks that lie within ``difference``.
+
+    Example:
+      >>> indistinct(np.array([1.0, 1.5, 2.2, 4.0]), 1.0)
+      [(0, 1), (1, 2)]
+    """
+    runs = []
+    for first, rank in enumerate(ranks):
+        last = int(np.searchsorted(ranks, rank + difference, side="right")) - 1
+        if last > first and (not runs or last > runs[-1][1]):
+            runs.append((first, last))
+    return runs
+
+
+def draw(rankings: Mapping[str, Ranking]) -> Figure:
+    """Critical difference diagrams under titles: a bar joins detectors that do not differ."""
+    lines = max(math.ceil(len(ranking.names) / 2) for ranking in rankings.values())
+    height = 1.6 + 0.3 * lines
+    figure = Figure((8, height * len(rankings)), dpi=120, layout="constrained")
+    for axes, (title, ranking) in zip(
+        np.ravel(figure.subplots(len(rankings), squeeze=False)), rankings.items(), strict=True
+    ):
+        _diagram(axes, title, ranking)
+    return figure
+
+
+def _diagram(axes: Axes, title: str, ranking: Ranking) -> None:
+    """Ranks on a scale at the top, best left; names below it on either side, bars between."""
+    order = np.argsort(ranking.ranks, kind="stable")
+    ranks, count = ranking.ranks[order], len(order)
+    difference = critical_difference(count, ranking.sets)
+    runs = indistinct(ranks, difference)
+    axes.hlines(0, 1, count, color="black", linewidth=1)
+    for tick in range(1, count + 1):
+        axes.vlines(tick, 0, 0.25, color="black", linewidth=1)
+        axes.text(tick, 0.35, str(tick), ha="center", va="bottom", fontsize=9)
+    axes.hlines(1.6, 1, 1 + difference, color="black", linewidth=2)
+    label = f"critical difference {difference:.2f}"
+    axes.text(1 + difference / 2, 1.7, label, ha="center", va="bottom", fontsize=9)
+    for line, (first, last) in enumerate(runs):
+        level = -0.35 - 0.3 * line
+        ends = ranks[first] - 0.04, ranks[last] + 0.04
+        axes.hlines(level, *ends, color="#D55E00", linewidth=4)
+    for place, (rank, index) in enumerate(zip(ranks, order, strict=True)):
+        left = place < math.ceil(count / 2)
+        edge, side = (0.85, "right") if left else (count + 0.15, "left")
+        level = -1 - 0.3 * len(runs) - 0.75 * (place if left else count - 1 - place)
+        axes.plot([rank, rank, edge], [0, level, level], color="#222222", linewidth=0.9)
+        label = f" {ranking.names[index]} ({rank:.2f}) "
+        axes.text(edge, level, label, ha=side, va="center", fontsize=9)
+    axes.set(title=title, xlim=(1 - 0.35 * count, 1.35 * count), ymargin=0.12)
+    axes.axis("off")
