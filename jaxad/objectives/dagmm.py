@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax import lax
 
 from jaxad import networks
 from jaxad.chunking import fold
@@ -76,8 +77,13 @@ class DAGMM:
         return values, stats | {"batch_stats": batch_stats}
 
     def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
-        """Calibrate batch norm where there is any, and fit the mixture of all rows."""
-        del first
+        """Calibrate batch norm where there is any, and fit the mixture of all rows.
+
+        Training uses neither, so there is nothing to do before it.
+        """
+        return lax.cond(first, lambda: stats, lambda: self._fit(params, stats, rows))
+
+    def _fit(self, params: Params, stats: Stats, rows: Batch) -> Stats:
         running = stats["batch_stats"]
         pair = {k: v for k, v in running.items() if k != "estimator"}
         pair = networks.calibrate(

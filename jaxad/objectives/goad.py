@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax import lax
 
 from jaxad import chunking, networks
 from jaxad.losses import reconstruction, transformation
@@ -64,14 +65,20 @@ class ViewClassifier:
         return values, stats | {"batch_stats": stats["batch_stats"] | {"trunk": running}}
 
     def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
-        """Calibrate batch norm where there is any, and set the class centres."""
-        del first
-        stats = _calibrate(self.trunk, self.views, params, stats, rows)
+        """Calibrate batch norm where there is any, and set the class centres.
 
-        def encode(x):
-            return _encode(self.trunk, self.views, params, stats, x)[0]
+        Training uses neither, so there is nothing to do before it.
+        """
 
-        return stats | {"centres": chunking.mean(encode, rows, chunk=self.chunk)}
+        def exact() -> Stats:
+            calibrated = _calibrate(self.trunk, self.views, params, stats, rows)
+
+            def encode(x):
+                return _encode(self.trunk, self.views, params, calibrated, x)[0]
+
+            return calibrated | {"centres": chunking.mean(encode, rows, chunk=self.chunk)}
+
+        return lax.cond(first, lambda: stats, exact)
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log softmax(-max(squared distance, epsilon))`` of the own class."""
