@@ -23,11 +23,14 @@ class Target(NamedTuple):
 
 
 def timed(
-    what: str, variants: Mapping[str, Callable], repeats: int
+    what: str, variants: Mapping[str, Callable], repeats: int, give_up: float = GIVE_UP
 ) -> tuple[dict[str, Timing], dict[str, Timing]]:
-    """`benchmarks.timing.interleaved` with a progress bar; far slower variants are not repeated."""
+    """`benchmarks.timing.interleaved` with a progress bar.
+
+    By default a variant ten times slower than the fastest is not repeated.
+    """
     bar = partial(tqdm, total=len(variants) * (repeats + 1), desc=what, unit="run")
-    return interleaved(variants, repeats, give_up=GIVE_UP, progress=bar)
+    return interleaved(variants, repeats, give_up=give_up, progress=bar)
 
 
 def on_each_core_count(
@@ -134,5 +137,6 @@ COLUMNS = (
 )
 _NOTE = (
     "Medians [quartiles]; variants interleaved in one process, first runs (compilation) apart.\n"
-    f"A variant {GIVE_UP:g} times slower than the fastest in the first round is not repeated."
+    f"Where variants do the same work, one {GIVE_UP:g} times slower than the fastest in the first "
+    "round is not repeated."
 )

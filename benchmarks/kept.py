@@ -73,7 +73,8 @@ class Kept:
                 f"{wanted.get(name)!r}: continue it as it was begun, or give another --out"
             )
         self._begun = self._begun._replace(time=old.started)
-        self._rows = {key(row): row for row in old.rows}
+        # What could not be measured at all is tried again.
+        self._rows = {key(row): row for row in old.rows if row.metrics}
 
     def _write(self) -> None:
         schema.write(self._path, schema.record(rows=self.rows, begun=self._begun, **self._run))

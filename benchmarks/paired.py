@@ -41,7 +41,8 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     sets = len(difference)
     mean = float(difference.mean()) if sets else math.nan
     error = float(difference.std(ddof=1) / math.sqrt(sets)) if sets > 1 else math.nan
-    p = float(2 * stats.t.sf(abs(mean) / error, sets - 1)) if error > 0 else math.nan
+    varies = error > 1e-12 * abs(mean)  # not by rounding alone
+    p = float(2 * stats.t.sf(abs(mean) / error, sets - 1)) if varies else math.nan
     sign = np.sign(difference)
     wins, ties, losses = (int((sign == s).sum()) for s in (1, 0, -1))
     return Paired(sets, mean, error, wins, ties, losses, p)

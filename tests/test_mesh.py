@@ -1,24 +1,49 @@
 """Batches shared out among devices, and the meshes for it."""
 
+import os
+import subprocess
+import sys
+
+import jax
 import pytest
 from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
 
 from jaxad import training
+from jaxad.training import engine
+from jaxad.training.mesh import across_data
+
+
+def spy(monkeypatch):
+    """Among how many devices the rows of a batch lie, told when a step is traced."""
+    parts = []
+
+    def told(batch):
+        shared = across_data(batch)
+        assert "sharding_constraint" in str(jax.make_jaxpr(across_data)(batch))
+        parts.append(jax.sharding.get_abstract_mesh().shape["data"])
+        return shared
+
+    monkeypatch.setattr(engine, "across_data", told)
+    return parts
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_batch_shared_out_among_devices_is_one_batch(name, rows):
+def test_a_batch_shared_out_among_devices_is_one_batch(name, rows, monkeypatch):
     """Losses that couple the rows of a batch have the same value, gradient and scores."""
     objective, mesh = OBJECTIVES[name], training.make_mesh(1, 4)
     one = training.fit(objective, RECIPE, KEY, labelled(rows))
+    parts = spy(monkeypatch)
     shared = training.fit(objective, RECIPE, KEY, labelled(rows), mesh=mesh)
+    assert set(parts) == {4}
     assert_alike(objective, shared, one, rows)
 
 
-def test_both_axes_of_a_mesh_at_once(rows):
+def test_both_axes_of_a_mesh_at_once(rows, monkeypatch):
+    parts = spy(monkeypatch)
     objective = OBJECTIVES["dagmm"]
     mesh = training.make_mesh(2, 2)
     found = training.fit_population(objective, RECIPE, KEYS, rows, mesh=mesh)
+    assert set(parts) == {2}
     assert_alike(objective, found.member(2), training.fit(objective, RECIPE, KEYS[2], rows), rows)
 
 
@@ -30,3 +55,16 @@ def test_a_mesh_larger_than_the_machine_is_refused():
     with pytest.raises(RuntimeError, match=r"use_cores\(2\) before"):
         training.use_cores(2)
     training.use_cores(4)  # as many as there are
+
+
+def test_cores_become_devices_after_the_import():
+    code = (
+        "import jax, jaxad\n"
+        "from jaxad import training\n"
+        "training.use_cores(3)\n"
+        "assert len(jax.devices()) == 3, jax.devices()\n"
+        "assert training.make_mesh().shape['population'] == 3\n"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

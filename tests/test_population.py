@@ -97,6 +97,20 @@ def test_folds_of_validation_rows(rows):
     np.testing.assert_allclose(validation, one.history["validation_loss"], rtol=1e-4)
 
 
+def test_a_small_set_beside_a_large_one_is_shuffled_as_alone(rng):
+    large = rng.normal(size=(40_000, 2)).astype(np.float32)
+    recipe = RECIPE.replace(batch_size=4096)
+    found = training.fit_population(SVDD, recipe, KEYS[:2], [large[:5000], large])
+    one = training.fit(SVDD, recipe, KEYS[0], large[:5000])
+    np.testing.assert_allclose(found.member(0).history["loss"], one.history["loss"], rtol=1e-5)
+
+
+def test_scoring_wants_as_many_objectives_as_models(rows):
+    found = training.fit_population(SVDD, RECIPE, KEYS, rows)
+    with pytest.raises(ValueError, match="objective 2, params"):
+        training.score_population([SVDD, SVDD], found.params, found.stats, rows)
+
+
 def test_a_number_of_the_objective_may_differ(rows):
     nu = np.array([0.05, 0.5], np.float32)
     objective = OBJECTIVES["soft_boundary"].replace(nu=nu)
@@ -139,6 +153,12 @@ def test_sixty_four_members_compile_as_few_programs_as_two(rows):
         ({"recipe": RATES, "keys": KEYS[:2]}, "recipe.learning_rate 3, keys 2"),
         ({"keys": KEY}, "nothing has an axis over members"),
         ({"keys": KEYS[:0]}, "keys has length 0"),
+        ({"keys": 3}, "keys=3 is neither"),
+        ({"keys": np.zeros(2, np.uint32)}, "neither a typed key"),
+        ({"subsets": SUBSETS[:2]}, "keys 3, rows.index 2"),
+        ({"subsets": []}, "subsets of rows is empty"),
+        ({"initial": ({"a": np.ones((2, 1))}, {})}, r"keys 3, initial\[0\]\['a'\] 2"),
+        ({"recipe": RECIPE.replace(epochs=2.5)}, "epochs=2.5 is not a whole number"),
         ({"recipe": RATES.replace(learning_rate=np.ones((3, 1)))}, r"shape \(3, 1\)"),
         ({"recipe": RATES.replace(learning_rate=np.array([1, -1, 1]))}, "member 1: learning_rate"),
         (

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.exceptions import NotFittedError
 
 import jaxad
 from jaxad import training
@@ -70,7 +71,20 @@ def test_one_that_fails_is_left_unfitted(rows):
     with pytest.warns(RuntimeWarning, match="left unfitted"):
         jaxad.fit_many(made, rows)
     assert made[0].predict(rows).shape == (300,)
-    assert not hasattr(made[1], "params_")
+    with pytest.raises(NotFittedError):
+        made[1].predict(rows)
+
+
+def test_one_whose_pretraining_fails_is_left_unfitted(rows):
+    made = [
+        jaxad.DeepSVDD(**SMALL, pretrain_epochs=60, pretrain_learning_rate=rate)
+        for rate in (1e-3, 1e30)
+    ]
+    with pytest.warns(RuntimeWarning, match="left unfitted"):
+        jaxad.fit_many(made, rows)
+    assert made[0].predict(rows).shape == (300,)
+    with pytest.raises(NotFittedError):
+        made[1].predict(rows)
 
 
 def test_a_sweep_tells_every_setting_and_seed(planted):
@@ -114,6 +128,8 @@ def test_cross_validation_scores_only_rows_left_out(planted):
         ({}, {"seeds": 0}, "seeds=0"),
         ({}, {"folds": 3}, "folds needs is_anomaly"),
         ({}, {"is_anomaly": np.ones(3)}, "is_anomaly is for folds"),
+        ({}, {"is_anomaly": np.ones(3), "folds": 2}, "3 marks for 300 rows"),
+        ({}, {"test": (np.ones((2, 5)), [-1, 1])}, r"is_anomaly\[0\]=-1 is neither"),
         ({"nu": [0.1, 2.0]}, {}, "nu=2.0"),
     ],
 )

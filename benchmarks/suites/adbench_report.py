@@ -119,9 +119,10 @@ _RULES = {
 def _header(settings: Mapping[str, Any]) -> str:
     known = ", ".join(WITH_LABELS)
     paragraphs = (
-        f"{len(settings['datasets'])} sets, {settings['seeds']} seeds, each with its own split and "
-        "networks. Defaults everywhere: nothing is tuned for a set, no test label chooses "
-        f"anything. epochs={settings['epochs']!r}. Sets of more than {settings['max_rows']:,} rows "
+        f"{len(settings['datasets'])} sets, {settings['seeds']} seeds, each with its own networks "
+        "and, but where rows are taken in file order, its own split. Defaults everywhere: nothing "
+        "is tuned for a set, no test label chooses anything. "
+        f"epochs={settings['epochs']!r}. Sets of more than {settings['max_rows']:,} rows "
         "are drawn down to as many.",
         f"{known} (*) USES LABELS: it is given {settings['known_anomalies']} known anomalies, at "
         "most half of those there are. They are training rows where those hold anomalies; else "
@@ -171,7 +172,8 @@ def _per_set(figures: Figures, detectors: Sequence[str], title: str, metric: str
         body.append(line(f"mean, {len(sets)} sets, {name}", mean))
     ranked = _ranked(detectors)
     if detectors == figures.trained and len(ranked) > 1:
-        for name, sets in subsets.items():
+        complete = {name: sets for name, sets in _subsets(figures, ranked).items() if sets}
+        for name, sets in complete.items():
             ranks = average_ranks(figures.grid(ranked, metric, sets))
             by_name = dict(zip(ranked, ranks, strict=True))
             values = [by_name.get(d, math.nan) for d in detectors]

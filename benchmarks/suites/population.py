@@ -1,5 +1,6 @@
 """How cheap: many models as one program, against one at a time and PyTorch loops."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,8 @@ from benchmarks.comparison import Target, at_least, finish, not_measured, timed,
 from benchmarks.options import Options
 from benchmarks.timing import Timing
 from jaxad import networks, objectives, training
+from jaxad.training import batching, engine
+from jaxad.training.recipe import as_leaves
 
 DESCRIPTION = "populations: cost of a member, against single runs, pmap and PyTorch loops"
 PARTS = ("wide", "narrow", "members")
@@ -74,14 +77,15 @@ def against_singles(
         population: lambda: training.fit_population(objective, recipe, keys, x),
         "jaxad, single": lambda: training.fit(objective, recipe, keys[0], x),
     }
-    if "jaxad, pmap" in goals:
+    divides = size % jax.local_device_count() == 0 and epochs <= engine.HISTORY
+    if "jaxad, pmap" in goals and divides:
         variants["jaxad, pmap"] = _pmap(objective, recipe, keys, x)
     missing = None
     try:
         variants |= _pytorch(x, epochs, widths)
     except ImportError as error:
         missing = str(error)
-    first, later = timed(part, variants, settings["repeats"])
+    first, later = timed(part, variants, settings["repeats"], math.inf)
     members = {population: size, "jaxad, pmap": size}
     first, later = (
         {name: _each(timing, members.get(name, 1)) for name, timing in timings.items()}
@@ -95,9 +99,10 @@ def against_singles(
         if found:
             best = min(found, key=lambda key: later[key].median)
             targets.append(at_least(f"{what} ({best})", later[best], later[population], goal))
-        elif missing is not None:
-            rows.append(schema.Row(part, name, missing=missing))
-            targets.append(not_measured(what, goal, missing))
+        else:
+            reason = f"{size} members, {epochs} epochs" if "pmap" in name else str(missing)
+            rows.append(schema.Row(part, name, missing=reason))
+            targets.append(not_measured(what, goal, reason))
     return rows, targets
 
 
@@ -107,9 +112,6 @@ def _each(timing: Timing, members: int) -> Timing:
 
 def _pmap(objective: Any, recipe: training.Recipe, keys: Any, x: np.ndarray) -> Callable:
     """The engine under the older ``jax.pmap``, as far as a user would write it."""
-    from jaxad.training import batching, engine
-    from jaxad.training.recipe import as_leaves
-
     devices = jax.local_device_count()
     objective, how = as_leaves((objective, recipe))
     rows = batching.pad_rows(batching.as_rows(x), batching.bucket(len(x)))
@@ -181,10 +183,11 @@ def cost_of_members(
                 recipe,
                 jax.random.split(jax.random.key(0), p),
                 x,
+                mesh=training.make_mesh(1) if p == 1 else None,  # alone: no copies on the others
             )
             for p in sizes
         }
-        first, later = timed(name, variants, settings["repeats"])
+        first, later = timed(name, variants, settings["repeats"], math.inf)
         first, later = (
             {key: _each(timings[key], p) for key, p in zip(variants, sizes, strict=True)}
             for timings in (first, later)

@@ -205,7 +205,7 @@ def _measure_seeds(
     details = {"published_f1": how.published[dataset] if learns else ""}
     try:
         x, is_anomaly = load(dataset)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # not there, or damaged
         bar.update(settings["seeds"])
         return schema.Row(group, label, details=details, missing=str(error))
     bar.set_description(f"{group}, {label}")
@@ -217,16 +217,19 @@ def _measure_seeds(
         with warnings.catch_warnings():
             # That scores collapse or training diverges is a result here: columns show it.
             warnings.simplefilter("ignore", jaxad.CollapseWarning)
-            warnings.filterwarnings("ignore", ".* is left unfitted", RuntimeWarning)
+            warnings.filterwarnings("ignore", "(?s).* is left unfitted", RuntimeWarning)
             jaxad.fit_many(models, x, subsets=[train for train, _ in splits])
     else:
         models = [controls.NearestNeighbours(random_state=seed) for seed in seeds]
         for model, (train, _) in zip(models, splits, strict=True):
             model.fit(x[train])
+    details |= {
+        "train_rows": [len(train) for train, _ in splits],
+        "test_rows": [len(test) for _, test in splits],
+    }
     measured = []
-    for seed, model, (train, test) in zip(seeds, models, splits, strict=True):
+    for seed, model, (_, test) in zip(seeds, models, splits, strict=True):
         count = how.flagged(dataset, is_anomaly[test])
-        details |= {"train_rows": len(train), "test_rows": len(test), "flagged": count}
         if detector in LEARNED and not hasattr(model, "params_"):
             measured.append(dict.fromkeys(METRICS, np.nan) | {"diverged": 1})
         else:

@@ -97,6 +97,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         x = scaler(rows)
         self._check_rows(x)
         train, held_out = self._validation_split(len(x), seed)
+        trained = x[train] if len(held_out) else x
         objective = self._objective(x.shape[1:], len(train))
         return Plan(
             scaler=scaler,
@@ -105,9 +106,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             objective=objective,
             recipe=self._recipe(len(train)),
             key=key_from(seed),
-            rows=training.as_rows(x[train], label[train]),
+            rows=training.as_rows(trained, label[train]),
             validation=training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
-            pretraining=self._pretraining(objective, x[train], label[train], seed),
+            pretraining=self._pretraining(objective, trained, label[train], seed),
         )
 
     def _adopt(self, plan: Plan, trained: Trained, score: np.ndarray) -> Self:
@@ -184,6 +185,10 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     @property
     def _n_features_out(self) -> int:
         return self.transform(np.zeros((1, *self.scaler_.shift.shape))).shape[1]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a trained network; arguments seen by ``fit`` alone do not count."""
+        return hasattr(self, "params_")
 
     def __sklearn_tags__(self) -> Any:
         """scikit-learn's tags: latent vectors are float32 whatever the input."""

@@ -89,6 +89,7 @@ def train_population(
     """Carry out plans of one structure as one population, and tell which failed."""
     firsts = [plan.pretraining for plan in plans if plan.pretraining is not None]
     initial, histories = None, [None] * len(plans)
+    lost = np.zeros(len(plans), bool)
     if firsts:
         model = training.fit_population(
             [first.objective for first in firsts],
@@ -103,6 +104,7 @@ def train_population(
             return plans[0].objective.from_encoder(*encoder_of(params, stats), plans[0].x[:1])
 
         initial = jax.jit(jax.vmap(start))(model.params, model.stats)
+        lost = model.failed
         histories = [model.member(p).history for p in range(len(plans))]
     held_out = [plan.validation for plan in plans if plan.validation is not None]
     population = training.fit_population(
@@ -119,7 +121,9 @@ def train_population(
         params=jax.device_get(population.params), stats=jax.device_get(population.stats)
     )
     results = [host.member(p) for p in range(len(plans))]
-    return [Trained(*pair) for pair in zip(results, histories, strict=True)], population.failed
+    return [
+        Trained(*pair) for pair in zip(results, histories, strict=True)
+    ], population.failed | lost
 
 
 def _stack(keys: Sequence[Key]) -> Key:

@@ -15,6 +15,7 @@ from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler
 from tqdm import tqdm
 
 from jaxad import training
+from jaxad.data.protocols import as_marks
 from jaxad.estimators.base import Detector
 from jaxad.estimators.plan import Plan, train_population
 
@@ -59,7 +60,10 @@ def fit_many(
     if subsets is not None and len(subsets) != len(detectors):
         raise ValueError(f"{len(subsets)} subsets for {len(detectors)} detectors: give one each")
     sets = [None] * len(detectors) if subsets is None else subsets
-    plans = [d._plan(*_taken(X, y, rows)) for d, rows in zip(detectors, sets, strict=True)]
+    plans: list[Plan] = []
+    for detector, rows in zip(detectors, sets, strict=True):
+        plan = detector._plan(*_taken(X, y, rows))
+        plans.append(_sharing(plan, plans[-1]) if plans else plan)
     groups: dict[Any, list[int]] = {}
     for i, plan in enumerate(plans):
         groups.setdefault((type(detectors[i]), plan.structure), []).append(i)
@@ -81,6 +85,7 @@ def _fit_group(detectors: list[Detector], plans: list[Plan], mesh: Any, progress
         detectors, plans, trained, scores, failed, strict=True
     ):
         if lost:
+            vars(detector).pop("params_", None)  # of an earlier fit
             warnings.warn(
                 f"{detector} is left unfitted: its training met steps that are not finite. Lower "
                 "learning_rate, or set clip_norm (5 is a good start)",
@@ -143,7 +148,8 @@ def sweep(
       >>> found.groupby("learning_rate")["loss"].mean().shape
       (2,)
     """
-    _check_sweep(estimator, grid, test, folds, is_anomaly, seeds)
+    _check_sweep(estimator, grid, seeds)
+    _check_marks(len(X), test, folds, is_anomaly)
     settings = list(
         ParameterGrid(dict(grid))
         if n_iter is None
@@ -194,6 +200,15 @@ def cross_val(
     return sweep(estimator, {}, X, y, folds=folds, is_anomaly=is_anomaly, **options)
 
 
+def _sharing(plan: Plan, other: Plan) -> Plan:
+    """The plan on the other's arrays where they hold the same: memory for one, not for P."""
+    if np.array_equal(plan.x, other.x):
+        plan = plan._replace(x=other.x)
+    if all(np.array_equal(a, b) for a, b in zip(plan.rows[:3], other.rows[:3], strict=True)):
+        plan = plan._replace(rows=other.rows)
+    return plan
+
+
 def _taken(X: Any, y: Any, rows: Any) -> tuple[Any, Any]:
     if rows is None:
         return X, y
@@ -211,7 +226,7 @@ def _losses(detector: Any) -> dict[str, float]:
 
 
 def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
-    marks = np.asarray(is_anomaly, bool)
+    marks = as_marks(is_anomaly)
     if marks.all() or not marks.any():
         return {"auroc": np.nan, "average_precision": np.nan}
     score = detector.anomaly_score(X)
@@ -221,7 +236,7 @@ def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
     }
 
 
-def _check_sweep(estimator, grid, test, folds, is_anomaly, seeds) -> None:
+def _check_sweep(estimator: Detector, grid: Mapping[str, Any], seeds: Any) -> None:
     known = estimator.get_params()
     for name in grid:
         if name not in known or name == "random_state":
@@ -229,7 +244,15 @@ def _check_sweep(estimator, grid, test, folds, is_anomaly, seeds) -> None:
             raise ValueError(f"{type(estimator).__name__} cannot vary {name!r}: {hint}")
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds={seeds!r} is not a positive whole number")
+
+
+def _check_marks(count: int, test: Any, folds: int | None, is_anomaly: Any) -> None:
     if folds is not None and (is_anomaly is None or test is not None):
         raise ValueError("folds needs is_anomaly, the marks of X, and no test rows")
     if folds is None and is_anomaly is not None:
         raise ValueError("is_anomaly is for folds; give marks of test rows as test=(X, is_anomaly)")
+    if test is not None or is_anomaly is not None:
+        length, given = (count, is_anomaly) if test is None else (len(test[0]), test[1])
+        marks = as_marks(given)
+        if len(marks) != length:
+            raise ValueError(f"is_anomaly has {len(marks)} marks for {length} rows: give one each")

@@ -1,6 +1,5 @@
 """Rows on the device: padding to few sizes, and exact shuffling inside the compiled run."""
 
-import math
 from typing import Any
 
 import jax
@@ -52,9 +51,12 @@ def pad_rows(rows: Batch, size: int, sharding: Any = None) -> Batch:
     return Batch(pad(rows.x), pad(rows.label), pad(rows.weight), 0.0)
 
 
-def rounds_for(size: int) -> int:
-    """Rounds of `epoch_order`: 24 look like a true shuffle at 20,000 rows; more with the log."""
-    return max(24, math.ceil(1.7 * math.log2(size)))
+def rounds_for(bits: Any) -> Any:
+    """Rounds of `epoch_order` for a row count of so many bits.
+
+    24 look like a true shuffle at 20,000 rows; theory wants them to grow with the logarithm.
+    """
+    return 2 * bits - 4
 
 
 def epoch_order(key: Key, epoch: Array, count: Array, length: int) -> Array:
@@ -74,10 +76,11 @@ def epoch_order(key: Key, epoch: Array, count: Array, length: int) -> Array:
     Returns:
       ``[length]`` int32; entries from ``count`` on repeat one of the rows.
     """
-    rounds = rounds_for(length)
-    drawn = words(key, (2, rounds), epoch)
+    drawn = words(key, (max(24, rounds_for(length.bit_length())), 2), epoch)
+    # The count decides, not the padded length: beside larger sets the order is what it is alone.
+    rounds = jnp.maximum(24, rounds_for(32 - lax.clz(count.astype(jnp.int32))))
     count = count.astype(jnp.uint32)
-    pivots, salts = drawn[0] % count, drawn[1]
+    pivots, salts = drawn[:, 0] % count, drawn[:, 1]
 
     def swap_or_not(i: Array, row: Array) -> Array:
         partner = pivots[i] + count - row

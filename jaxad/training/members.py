@@ -62,6 +62,7 @@ def split_members(
     subsets: Sequence[Any] | None,
     validation: Any,
     validation_subsets: Sequence[Any] | None,
+    initial: Any,
 ) -> tuple[Member, Member, int]:
     """Own leaves ``[P, ...]``, shared leaves, and P, from the arguments of `fit_population`.
 
@@ -70,16 +71,17 @@ def split_members(
     """
     if validation is None and validation_subsets is not None:
         validation = rows
+    _check_keys(keys)
     own_rows, shared_rows = _rows("rows", rows, subsets)
     own_validation = shared_validation = None
     if validation is not None:
         own_validation, shared_validation = _rows("validation", validation, validation_subsets)
-    lengths = _lengths(objective, "objective") | _lengths(recipe, "recipe")
+    lengths = axes_of(objective, "objective") | axes_of(recipe, "recipe")
     if keys.ndim:
         lengths["keys"] = len(keys)
-    named = (("rows", own_rows), ("validation", own_validation))
-    lengths |= {name: len(leaf) for name, own in named for leaf in jax.tree.leaves(own)[:1]}
-    size = _only_length(lengths)
+    own = {"rows": own_rows, "validation": own_validation, "initial": initial}
+    lengths |= leading_axes(own)
+    size = only_length(lengths)
     if not keys.ndim:
         keys = jax.random.split(keys, size)
     recipes = spread(recipe, size)
@@ -106,7 +108,7 @@ def _is_list(value: Any) -> bool:
     return type(value) in (list, tuple)  # a Batch is a tuple, too
 
 
-def _lengths(tree: Any, name: str) -> dict[str, int]:
+def axes_of(tree: Any, name: str) -> dict[str, int]:
     """The length of every axis over members, by the name of what has it."""
     trees = tree if _is_list(tree) else [tree]
     for one in trees:
@@ -142,14 +144,34 @@ def _check_structure(tree: Any, name: str) -> None:
             )
 
 
-def _only_length(lengths: dict[str, int]) -> int:
+def leading_axes(named: dict[str, Any]) -> dict[str, int]:
+    """The length of every leaf ``[P, ...]``, by its path."""
+    return {
+        name + jax.tree_util.keystr(path): len(leaf)
+        for name, tree in named.items()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _check_keys(keys: Any) -> None:
+    dtype = getattr(keys, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key) or keys.ndim > 1:
+        raise ValueError(
+            f"keys={keys!r} is neither a typed key nor keys [P]: make them by "
+            "jax.random.split(jax.random.key(0), 5)"
+        )
+
+
+def only_length(lengths: dict[str, int]) -> int:
+    """P, from the lengths of all axes over members; a ValueError names those that differ."""
     if not lengths:
         raise ValueError(
             "nothing has an axis over members: give keys [P], such as "
             "jax.random.split(key, 5), or a number of objective or recipe as an array [P]"
         )
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        first = {length: name for name, length in reversed(lengths.items())}
+        told = ", ".join(f"{name} {length}" for length, name in reversed(first.items()))
         raise ValueError(f"axes over members differ in length: {told}. Give each the same P")
     (size,) = set(lengths.values())
     if size == 0:
@@ -158,7 +180,7 @@ def _only_length(lengths: dict[str, int]) -> int:
 
 
 def _check_recipes(given: Any, recipes: Any, size: int) -> None:
-    if not _is_list(given) and not _lengths(given, "recipe"):
+    if not _is_list(given) and not axes_of(given, "recipe"):
         given.check()
         return
     for p in range(size):
@@ -243,6 +265,8 @@ def _own_sets(name: str, sets: Sequence[Any]) -> tuple[Rows, Rows]:
 
 
 def _index(name: str, subsets: Sequence[Any], count: int) -> tuple[np.ndarray, np.ndarray]:
+    if len(subsets) == 0:
+        raise ValueError(f"subsets of {name} is empty: give row numbers for each member")
     chosen = []
     for p, subset in enumerate(subsets):
         rows = np.asarray(subset)

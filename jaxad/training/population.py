@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
@@ -16,7 +16,16 @@ from jaxad.chunking import map_rows
 from jaxad.training import engine
 from jaxad.training.batching import bucket
 from jaxad.training.compilation import Stopwatch
-from jaxad.training.members import Member, join, pad_members, split_members, spread
+from jaxad.training.members import (
+    Member,
+    axes_of,
+    join,
+    leading_axes,
+    only_length,
+    pad_members,
+    split_members,
+    spread,
+)
 from jaxad.training.mesh import POPULATION, check_data_axis, make_mesh
 from jaxad.training.run import Result
 from jaxad.typing import Array, Key, Params, PyTree, Stats
@@ -131,11 +140,13 @@ def fit_population(
     with Stopwatch() as watch:
         mesh = make_mesh() if mesh is None else mesh
         members, shared, size = split_members(
-            objective, recipe, keys, rows, subsets, validation, validation_subsets
+            objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
         )
         check_data_axis(mesh, members.recipe.batch_size)
         padded = -(-size // mesh.shape[POPULATION]) * mesh.shape[POPULATION]
         members, initial = pad_members((members, initial), padded)
+        members, initial = jax.device_put((members, initial), NamedSharding(mesh, P(POPULATION)))
+        shared = jax.device_put(shared, NamedSharding(mesh, P()))
         run = partial(_each, mesh=mesh, vectorised=vectorised)
         state = run(_begin, None, (members, initial), shared)
         state, records = _groups(run, state, members, shared, progress)
@@ -173,7 +184,8 @@ def score_population(
     """
     mesh = make_mesh() if mesh is None else mesh
     x = np.asarray(x, np.float32)
-    size = len(jax.tree.leaves(params)[0])
+    axes = axes_of(objective, "objective") | leading_axes({"params": params, "stats": stats})
+    size = only_length(axes)
     chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
     rows = np.zeros((-(-bucket(len(x)) // chunk) * chunk, *x.shape[1:]), np.float32)
     rows[: len(x)] = x

@@ -70,6 +70,8 @@ class Recipe:
         for name in ("learning_rate", "milestone_factor", "max_skipped", "clip_norm", "patience"):
             optional = name in ("clip_norm", "patience")
             _check_number(name, getattr(self, name), low=0, strict=True, optional=optional)
+        if float(self.epochs) % 1:
+            raise ValueError(f"epochs={self.epochs!r} is not a whole number")
         for milestone in self.milestones:
             _check_number("milestones", milestone, low=0)
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
