@@ -11,6 +11,7 @@ from benchmarks.options import Options
 from benchmarks.timing import Timing, interleaved, ratio
 
 GIVE_UP = 10.0
+PAUSE = 0.3
 
 
 class Target(NamedTuple):
@@ -30,7 +31,7 @@ def timed(
     By default a variant ten times slower than the fastest is not repeated.
     """
     bar = partial(tqdm, total=len(variants) * (repeats + 1), desc=what, unit="run")
-    return interleaved(variants, repeats, give_up=give_up, progress=bar)
+    return interleaved(variants, repeats, give_up=give_up, pause=PAUSE, progress=bar)
 
 
 def on_each_core_count(

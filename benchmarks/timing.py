@@ -41,6 +41,7 @@ def interleaved(
     repeats: int,
     *,
     give_up: float = math.inf,
+    pause: float = 0.0,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> tuple[dict[str, Timing], dict[str, Timing]]:
     """Time every variant once, then ``repeats`` times in turn, so that drift hits all alike.
@@ -52,6 +53,8 @@ def interleaved(
       repeats: timed rounds after the first.
       give_up: a variant this many times slower than the fastest in the first timed round is not
         repeated (threads that wait for a busy core can be a hundred times slower).
+      pause: seconds of rest before every run: the threads of a pool that has just worked go on
+        spinning for a while, on the next variant's account.
       progress: wraps the iteration over runs, for a progress bar.
 
     Returns:
@@ -65,6 +68,7 @@ def interleaved(
             fastest = min(seconds[1] for seconds in taken.values())
             if taken[name][1] > give_up * fastest:
                 continue
+        time.sleep(pause)
         start = time.perf_counter()
         variants[name]()
         taken[name].append(time.perf_counter() - start)

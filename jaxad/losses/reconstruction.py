@@ -51,6 +51,7 @@ def relative_euclidean(x: Array, reconstruction: Array) -> Array:
       [0.20000000298023224]
     """
     chex.assert_equal_shape([x, reconstruction])
+    x, reconstruction = x.T, reconstruction.T
     return _length(x - reconstruction) / _divisor(x)
 
 
@@ -67,8 +68,10 @@ def cosine(x: Array, reconstruction: Array) -> Array:
       [1.0, 0.0]
     """
     chex.assert_equal_shape([x, reconstruction])
-    # Unit vectors first: the product of two small lengths leaves float32's range, its slope sooner.
-    return _sum(_unit(x) * _unit(reconstruction))
+    # A unit vector first: the product of two small lengths leaves float32's range.
+    x, reconstruction = x.T, reconstruction.T
+    unit = x * jnp.expand_dims(1 / _divisor(x), range(x.ndim - 1))
+    return _sum(unit * reconstruction) / _divisor(reconstruction)
 
 
 def features(x: Array, reconstruction: Array) -> Array:
@@ -76,8 +79,11 @@ def features(x: Array, reconstruction: Array) -> Array:
     return jnp.stack([relative_euclidean(x, reconstruction), cosine(x, reconstruction)], axis=-1)
 
 
+# Below, rows are the last axis: sums then run along a network's features-first activations.
+
+
 def _sum(x: Array) -> Array:
-    return jnp.sum(x, axis=range(1, x.ndim))
+    return jnp.sum(x, axis=range(x.ndim - 1))
 
 
 def _length(x: Array) -> Array:
@@ -87,7 +93,3 @@ def _length(x: Array) -> Array:
 def _divisor(x: Array) -> Array:
     length = _length(x)
     return jnp.where(length > 0, length, 1)
-
-
-def _unit(x: Array) -> Array:
-    return x / jnp.expand_dims(_divisor(x), range(1, x.ndim))

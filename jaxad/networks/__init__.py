@@ -7,6 +7,7 @@ from jaxad.networks.convolution import conv2d_transpose as conv2d_transpose
 from jaxad.networks.dense import ACTIVATIONS as ACTIVATIONS
 from jaxad.networks.dense import MLP as MLP
 from jaxad.networks.dense import Dense as Dense
+from jaxad.networks.dense import lay_features_first as lay_features_first
 from jaxad.networks.geometry import GEOMETRIC_TRANSFORMS as GEOMETRIC_TRANSFORMS
 from jaxad.networks.geometry import check_shift as check_shift
 from jaxad.networks.geometry import geometric_transforms as geometric_transforms

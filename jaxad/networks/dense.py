@@ -28,6 +28,16 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 FEATURES_FIRST_ROWS = 128
 
 
+def lay_features_first(x: Array) -> Array:
+    """``x`` itself, laid out in memory as an `MLP` in training lays out its activations.
+
+    A loss that compares rows ``[B, D]`` with their reconstructions then runs along both.
+    """
+    if x.ndim != 2 or len(x) < FEATURES_FIRST_ROWS:
+        return x
+    return lax.optimization_barrier(x.T).T
+
+
 def fan_in_uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the initialiser of the papers' published code."""
     bound = math.prod(shape[:-1]) ** -0.5

@@ -81,14 +81,14 @@ class Reconstruction:
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """The loss of each row."""
-        x = batch.x
+        x = clean = networks.lay_features_first(batch.x)
         if key is not None and self.noise is not None:
             noise_key, key = jax.random.split(key)
             x = x + self.noise * jax.random.normal(noise_key, x.shape, x.dtype)
         (output, z), batch_stats = networks.apply(
             self.network, params, stats["batch_stats"], x, weight=batch.weight, key=key
         )
-        return self._values(batch.x, output, z), stats | {"batch_stats": batch_stats}
+        return self._values(clean, output, z), stats | {"batch_stats": batch_stats}
 
     def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
         """Calibrate batch norm."""

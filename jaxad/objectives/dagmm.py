@@ -67,10 +67,11 @@ class DAGMM:
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """Reconstruction, energy under the batch's own mixture, and covariance penalty."""
-        output, z, gamma, batch_stats = self._forward(params, stats, batch.x, batch.weight, key)
+        x = networks.lay_features_first(batch.x)
+        output, z, gamma, batch_stats = self._forward(params, stats, x, batch.weight, key)
         own = mixture.fit(mixture.moments(z, gamma, batch.weight), jitter=self.jitter)
         values = (
-            reconstruction.squared_error(batch.x, output, reduction=self.reduction)
+            reconstruction.squared_error(x, output, reduction=self.reduction)
             + self.lambda_energy * mixture.energy(z, own)
             + self.lambda_covariance * mixture.covariance_penalty(own)
         )
