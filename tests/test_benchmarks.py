@@ -1,5 +1,6 @@
 """The benchmark command, its record and table, what is measured and how."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import controls, datasets, environment, run, schema, table, timing
-from benchmarks.suites import population
+from benchmarks.suites import methods, population
 
 
 def failing(capsys, *arguments):
@@ -291,7 +292,11 @@ def test_speed_suite_says_what_it_could_not_measure(tmp_path, capsys):
         ("convolution", "['lenet_8_4']", {"pytorch"}),
     ],
 )
-def test_other_speed_suites_say_what_they_could_not_measure(tmp_path, suite, parts, missing):
+def test_other_speed_suites_say_what_they_could_not_measure(
+    tmp_path, monkeypatch, suite, parts, missing
+):
+    case = dataclasses.replace(methods.CASES["goad_thyroid"], rows=64, epochs=1)
+    monkeypatch.setitem(methods.CASES, "goad_thyroid", case)
     path, out = tmp_path / "config.toml", tmp_path / "out"
     small = "steps = 1\nimages = 200\n" if suite == "convolution" else ""
     path.write_text(f"suite = '{suite}'\nparts = {parts}\nrepeats = 1\n{small}")
