@@ -69,6 +69,35 @@ def at_least(what: str, slow: Timing, fast: Timing, goal: float | None) -> Targe
     return Target(what, f">= {goal:g}", str(over), over.median >= goal)
 
 
+def against_best(
+    what: str,
+    goals: Mapping[str, float | None],
+    later: Mapping[str, Timing],
+    counts: Sequence[int],
+) -> list[Target]:
+    """Each kind of loop at its best against ours on all cores, then both on one core.
+
+    Args:
+      what: names the part.
+      goals: kind (a piece of a loop's name) -> how many times our time it takes at least.
+      later: the repeated timings; ours are named ``jaxad``.
+      counts: core counts that were measured.
+    """
+    targets = []
+    for among, ours in dict.fromkeys(((tuple(counts), counts[-1]), ((1,), 1))):
+        endings = tuple(label("", count) for count in among)
+        for kind, goal in goals.items():
+            names = [name for name in later if kind in name and name.endswith(endings)]
+            if not names:
+                continue
+            best = min(names, key=lambda name: later[name].median)
+            reference = label("jaxad", ours)
+            targets.append(
+                at_least(f"{what}: {best} / {reference}", later[best], later[reference], goal)
+            )
+    return targets
+
+
 def not_measured(what: str, goal: float | None, reason: str) -> Target:
     """A target that nothing can be said about."""
     return Target(what, "-" if goal is None else f">= {goal:g}", f"missing: {reason}", None)

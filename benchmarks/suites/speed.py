@@ -16,6 +16,7 @@ from tqdm import tqdm
 from benchmarks import environment, schema
 from benchmarks.comparison import (
     Target,
+    against_best,
     at_least,
     finish,
     label,
@@ -81,23 +82,8 @@ def train_speed(settings: Mapping[str, Any]) -> tuple[list[schema.Row], list[Tar
     if missing is not None:
         rows.append(schema.Row("training", "pytorch", missing=missing))
         return rows, [not_measured("training: best autograd loop / jaxad", 3, missing)]
-    return rows, _training_targets(later, counts)
-
-
-def _training_targets(later: Mapping[str, Timing], counts: Sequence[int]) -> list[Target]:
-    """Each kind of loop at its best against ours on all cores, then both on one core."""
-    targets = []
-    for among, ours in dict.fromkeys(((tuple(counts), counts[-1]), ((1,), 1))):
-        for kind, goal in (("autograd", 3.0), ("by hand", None)):
-            endings = tuple(label("", count) for count in among)
-            names = [name for name in later if kind in name and name.endswith(endings)]
-            if not names:
-                continue
-            best = min(names, key=lambda name: later[name].median)
-            reference = label("jaxad", ours)
-            what = f"training: {best} / {reference}"
-            targets.append(at_least(what, later[best], later[reference], goal))
-    return targets
+    goals = {"autograd": 3.0, "by hand": None}
+    return rows, against_best("training", goals, later, counts)
 
 
 def _pytorch_loops(x: np.ndarray, epochs: int, compiled: bool) -> dict[str, Callable[[int], None]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxad import training
 from jaxad.objectives import encoder_of
-from jaxad.typing import Batch, Key
+from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
 class Pretraining(NamedTuple):
@@ -52,6 +52,12 @@ class Plan(NamedTuple):
         first = self.pretraining and (self.pretraining.objective, self.pretraining.recipe)
         tree = jax.tree.structure((self.objective, self.recipe, first))
         return tree, self.x.shape[1:], self.validation is None
+
+    def sharing(self, other: "Plan") -> "Plan":
+        """Be on the other's arrays where they hold the same: memory for one, not for P."""
+        x = other.x if np.array_equal(self.x, other.x) else self.x
+        rows = other.rows if _same_rows(self.rows, other.rows) else self.rows
+        return self._replace(x=x, rows=rows)
 
 
 class Trained(NamedTuple):
@@ -100,10 +106,7 @@ def train_population(
             progress=progress,
         )
 
-        def start(params, stats):
-            return plans[0].objective.from_encoder(*encoder_of(params, stats), plans[0].x[:1])
-
-        initial = jax.jit(jax.vmap(start))(model.params, model.stats)
+        initial = _from_encoders(plans[0].objective, model.params, model.stats, plans[0].x[:1])
         lost = model.failed
         histories = [model.member(p).history for p in range(len(plans))]
     held_out = [plan.validation for plan in plans if plan.validation is not None]
@@ -126,6 +129,16 @@ def train_population(
     ], population.failed | lost
 
 
+@jax.jit
+def _from_encoders(objective: Any, params: Params, stats: Stats, x: Array) -> tuple[Params, Stats]:
+    """What each of the pretrained encoders ``[P, ...]`` makes the objective start from."""
+
+    def start(params, stats):
+        return objective.from_encoder(*encoder_of(params, stats), x)
+
+    return jax.vmap(start)(params, stats)
+
+
 def _stack(keys: Sequence[Key]) -> Key:
     data = np.stack([np.asarray(jax.random.key_data(key)) for key in keys])
     return jax.random.wrap_key_data(jnp.asarray(data))
@@ -134,9 +147,9 @@ def _stack(keys: Sequence[Key]) -> Key:
 def _shared(sets: Sequence[Batch]) -> Batch | list[Batch]:
     """One set where all are the same, so that it lies in memory once."""
     first = sets[0]
+    return first if all(_same_rows(first, other) for other in sets[1:]) else list(sets)
 
-    def same(other: Batch) -> bool:
-        pairs = zip(first[:3], other[:3], strict=True)
-        return all(a is b or np.array_equal(a, b) for a, b in pairs)
 
-    return first if all(same(other) for other in sets[1:]) else list(sets)
+def _same_rows(one: Batch, other: Batch) -> bool:
+    pairs = zip(one[:3], other[:3], strict=True)
+    return all(a is b or np.array_equal(a, b) for a, b in pairs)

@@ -63,7 +63,7 @@ def fit_many(
     plans: list[Plan] = []
     for detector, rows in zip(detectors, sets, strict=True):
         plan = detector._plan(*_taken(X, y, rows))
-        plans.append(_sharing(plan, plans[-1]) if plans else plan)
+        plans.append(plan.sharing(plans[-1]) if plans else plan)
     groups: dict[Any, list[int]] = {}
     for i, plan in enumerate(plans):
         groups.setdefault((type(detectors[i]), plan.structure), []).append(i)
@@ -198,15 +198,6 @@ def cross_val(
       A row for each seed and fold, see `sweep`.
     """
     return sweep(estimator, {}, X, y, folds=folds, is_anomaly=is_anomaly, **options)
-
-
-def _sharing(plan: Plan, other: Plan) -> Plan:
-    """The plan on the other's arrays where they hold the same: memory for one, not for P."""
-    if np.array_equal(plan.x, other.x):
-        plan = plan._replace(x=other.x)
-    if all(np.array_equal(a, b) for a, b in zip(plan.rows[:3], other.rows[:3], strict=True)):
-        plan = plan._replace(rows=other.rows)
-    return plan
 
 
 def _taken(X: Any, y: Any, rows: Any) -> tuple[Any, Any]:
