@@ -51,6 +51,14 @@ def pad_rows(rows: Batch, size: int, sharding: Any = None) -> Batch:
     return Batch(pad(rows.x), pad(rows.label), pad(rows.weight), 0.0)
 
 
+def whole_chunks(x: Any, chunk: int) -> np.ndarray:
+    """Rows as float32, padded with zeros to a bucket that ``chunk`` divides."""
+    x = np.asarray(x, np.float32)
+    padded = np.zeros((-(-bucket(len(x)) // chunk) * chunk, *x.shape[1:]), np.float32)
+    padded[: len(x)] = x
+    return padded
+
+
 def rounds_for(bits: Any) -> Any:
     """Rounds of `epoch_order` for a row count of so many bits.
 

@@ -286,11 +286,11 @@ def _index(name: str, subsets: Sequence[Any], count: int) -> tuple[np.ndarray, n
     return index, counts
 
 
-def pad_members(tree: Any, size: int) -> Any:
-    """Repeat the last member until there are ``size``."""
+def pad_members(tree: Any, parts: int) -> Any:
+    """Repeat the last member until the members divide among ``parts`` devices."""
 
     def pad(leaf: Array) -> Array:
-        missing = size - len(leaf)
+        missing = -len(leaf) % parts
         return leaf if missing == 0 else jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, 0)])
 
     return jax.tree.map(pad, tree)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from jaxad.chunking import map_rows
 from jaxad.training import engine
-from jaxad.training.batching import bucket
+from jaxad.training.batching import whole_chunks
 from jaxad.training.compilation import Stopwatch
 from jaxad.training.members import (
     Member,
@@ -143,15 +143,15 @@ def fit_population(
             objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
         )
         check_data_axis(mesh, members.recipe.batch_size)
-        padded = -(-size // mesh.shape[POPULATION]) * mesh.shape[POPULATION]
-        members, initial = pad_members((members, initial), padded)
+        parts = mesh.shape[POPULATION]
+        members, initial = pad_members((members, initial), parts)
         members, initial = jax.device_put((members, initial), NamedSharding(mesh, P(POPULATION)))
         shared = jax.device_put(shared, NamedSharding(mesh, P()))
         run = partial(_each, mesh=mesh, vectorised=vectorised)
         state = run(_begin, None, (members, initial), shared)
         state, records = _groups(run, state, members, shared, progress)
         outcome = run(_end, state, members, shared)
-        if padded > size:
+        if size % parts:
             outcome = jax.tree.map(lambda leaf: leaf[:size], outcome)
         jax.block_until_ready(outcome)
     params, stats, best_epoch, epochs, steps, skipped, failed = outcome
@@ -183,15 +183,11 @@ def score_population(
       mesh: as in `fit_population`.
     """
     mesh = make_mesh() if mesh is None else mesh
-    x = np.asarray(x, np.float32)
     axes = axes_of(objective, "objective") | leading_axes({"params": params, "stats": stats})
     size = only_length(axes)
     chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
-    rows = np.zeros((-(-bucket(len(x)) // chunk) * chunk, *x.shape[1:]), np.float32)
-    rows[: len(x)] = x
-    padded = -(-size // mesh.shape[POPULATION]) * mesh.shape[POPULATION]
-    members = pad_members((spread(objective, size), params, stats), padded)
-    shared = rows, np.int32(len(x))
+    members = pad_members((spread(objective, size), params, stats), mesh.shape[POPULATION])
+    shared = whole_chunks(x, chunk), np.int32(len(x))
     values = _each(_score, None, members, shared, mesh=mesh, vectorised=False)
     return np.asarray(values)[:size, : len(x)]
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad.chunking import map_rows
-from jaxad.training.batching import bucket
+from jaxad.training.batching import whole_chunks
 from jaxad.training.recipe import as_leaves
 from jaxad.typing import Array, Params, Stats
 
@@ -44,11 +44,7 @@ def _gradient_times_input(objective: Any, params: Params, stats: Stats, x: Array
 
 
 def _in_chunks(function: Callable, objective: Any, params: Params, stats: Stats, x: Any):
-    x = np.asarray(x, np.float32)
-    size = -(-bucket(len(x)) // objective.chunk) * objective.chunk
-    padded = np.zeros((size, *x.shape[1:]), np.float32)
-    padded[: len(x)] = x
-    count = np.int32(len(x))
+    padded, count = whole_chunks(x, objective.chunk), np.int32(len(x))
     values = _map(as_leaves(objective), params, stats, padded, count, function=function)
     return np.asarray(values)[: len(x)]
 

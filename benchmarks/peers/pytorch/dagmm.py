@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.pytorch.loop import minimise
+from benchmarks.peers.pytorch.loop import train_module
 
 
 def mixture(z: Tensor, gamma: Tensor, *, jitter: float = 1e-6) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,17 +101,5 @@ def train(
     **options,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Train on ``x`` ``[N, D]``; ``options`` go to `DAGMM`. Returns parameters and losses."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = DAGMM(x.shape[1], **options)
-        losses = minimise(
-            model,
-            model.parameters(),
-            x,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            compile=compile,
-        )
-    return {name: p.detach() for name, p in model.named_parameters()}, losses
+    how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    return train_module(lambda: DAGMM(x.shape[1], **options), x, seed=seed, compile=compile, **how)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.peers.pytorch.loop import minimise
+from benchmarks.peers.pytorch.loop import train_module
 
 
 def squared_distances(z: Tensor, centres: Tensor) -> Tensor:
@@ -68,17 +68,5 @@ def train(
     **options,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Train on ``x`` ``[N, D]``; ``options`` go to `GOAD`. Returns parameters and losses."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = GOAD(x.shape[1], **options)
-    losses = minimise(
-        model,
-        model.parameters(),
-        x,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        compile=compile,
-    )
-    return {name: p.detach() for name, p in model.named_parameters()}, losses
+    how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    return train_module(lambda: GOAD(x.shape[1], **options), x, seed=seed, compile=compile, **how)

@@ -3,7 +3,28 @@
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def train_module(
+    make: Callable[[], nn.Module], x: Tensor, *, seed: int, **how
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Make a module whose output is its loss, and `minimise` it; global random state is left alone.
+
+    Args:
+      make: makes the module, from a generator seeded with ``seed``.
+      x: the rows.
+      seed: for weights, dropout and the order of the rows.
+      **how: of `minimise`.
+
+    Returns:
+      Its parameters by name, and the losses ``[epochs]``.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = make()
+        losses = minimise(model, model.parameters(), x, seed=seed, **how)
+    return {name: p.detach() for name, p in model.named_parameters()}, losses
 
 
 def minimise(
