@@ -83,3 +83,11 @@ def test_rows_of_no_use_are_an_error(x):
 def test_labels_of_another_length_are_an_error():
     with pytest.raises(ValueError, match="label has shape"):
         batching.as_rows(np.zeros((3, 2)), label=[0, 1])
+
+
+@pytest.mark.parametrize("shape", [(500, 7), (500, 3, 2)])
+@pytest.mark.parametrize("size", [64, 128, 384, 400])
+def test_gather_takes_the_rows_asked_for_whatever_the_layout(rng, shape, size):
+    x = rng.normal(size=shape).astype(np.float32)
+    at = rng.integers(0, 500, size)
+    np.testing.assert_array_equal(jax.jit(batching.gather)(x, at), x[at])

@@ -23,7 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "parts": PARTS,
     "repeats": 5,
     "rows": 10_000,
-    "epochs": 2,
+    "epochs": 10,
     "members": 16,
     "most_members": 64,
 }

@@ -115,7 +115,7 @@ class MLP(nn.Module):
         activation = ACTIVATIONS[self.activation]
         features_first = train and x.shape[0] >= FEATURES_FIRST_ROWS
         if features_first:
-            x = x.T
+            x = lay_features_first(x).T
         x = Dropout(self.input_dropout)(x, train=train)
         for width in self.widths[:-1]:
             x = Dense(width, self.use_bias)(x, features_first=features_first)

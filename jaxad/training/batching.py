@@ -10,6 +10,8 @@ from jax import lax
 from jaxad.hashing import words
 from jaxad.typing import Array, Batch, Key
 
+_BLOCK = 128  # rows copied at a time
+
 
 def bucket(count: int) -> int:
     """The padded size for ``count`` rows: two sizes per octave, eight above 65,536 rows.
@@ -57,6 +59,31 @@ def whole_chunks(x: Any, chunk: int) -> np.ndarray:
     padded = np.zeros((-(-bucket(len(x)) // chunk) * chunk, *x.shape[1:]), np.float32)
     padded[: len(x)] = x
     return padded
+
+
+def gather(x: Array, at: Array) -> Array:
+    """Rows ``at`` ``[B]`` of ``x`` ``[N, ...]``; all of ``at`` must be in bounds.
+
+    On CPU a large batch of a table is copied block by block into an array laid out features first,
+    as networks lay out their activations in training. Each block fits the cache; and since a loop
+    carries the array, it is there once, where a plain transpose would be read across the grain
+    again by every operation that uses it.
+    """
+
+    def take(at: Array) -> Array:
+        return x.at[at].get(mode="promise_in_bounds")
+
+    def in_blocks(at: Array) -> Array:
+        def copy(i: Array, laid: Array) -> Array:
+            block = take(lax.dynamic_slice_in_dim(at, i * _BLOCK, _BLOCK))
+            return lax.dynamic_update_slice_in_dim(laid, block.T, i * _BLOCK, 1)
+
+        laid = jnp.zeros((x.shape[1], len(at)), x.dtype)
+        return lax.fori_loop(0, len(at) // _BLOCK, copy, laid).T
+
+    if x.ndim != 2 or len(at) % _BLOCK or len(at) == _BLOCK:
+        return take(at)
+    return lax.platform_dependent(at, cpu=in_blocks, default=take)
 
 
 def rounds_for(bits: Any) -> Any:

@@ -15,7 +15,7 @@ from jax import lax
 
 from jaxad import chunking
 from jaxad.training import batching, recipe
-from jaxad.training.mesh import across_data
+from jaxad.training.mesh import across_data, shares_batches
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Array, Batch, Key, Objective, Params, PyTree, Stats
 
@@ -147,7 +147,8 @@ def _epoch(
         at = lax.dynamic_slice_in_dim(order, i * size, size)
         take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
         batch_weight = jnp.where(real, take(rows.weight), 0)
-        batch = across_data(Batch(take(rows.x), take(rows.label), batch_weight, epoch))
+        x = take(rows.x) if shares_batches() else batching.gather(rows.x, at)
+        batch = across_data(Batch(x, take(rows.label), batch_weight, epoch))
         state, loss, finite = _step(
             objective, how, state, batch, jax.random.fold_in(state.key, state.step)
         )

@@ -87,13 +87,18 @@ def across_data(batch: Batch) -> Batch:
     The program stays that of one device: sums over rows become sums over devices by themselves,
     also in gradients, so losses that couple a batch are what they were.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.shape.get(DATA, 1) == 1:
+    if not shares_batches():
         return batch
     x, label, weight = (
         lax.with_sharding_constraint(leaf, PartitionSpec(DATA)) for leaf in batch[:3]
     )
     return Batch(x, label, weight, batch.epoch)
+
+
+def shares_batches() -> bool:
+    """Whether the mesh of this context has a ``data`` axis of several devices."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and mesh.shape.get(DATA, 1) > 1
 
 
 def rows_sharding(mesh: Mesh | None) -> NamedSharding | None:
