@@ -31,7 +31,7 @@ def measure(rows: int = 4000, features: int = 6, epochs: int = 10) -> dict[str, 
     jax.monitoring.register_event_duration_secs_listener(listen)
     for name, count, seed, rate in (("first", rows, 0, 1e-4), ("second", rows - 77, 1, 3e-4)):
         x = np.random.default_rng(seed).normal(size=(count, features))
-        model = jaxad.DeepSVDD(epochs=epochs, learning_rate=rate, random_state=seed)
+        model = jaxad.DeepSVDD(epochs=epochs, learning_rate=rate, random_state=seed, n_members=1)
         compiled.clear()
         start = time.perf_counter()
         model.fit(x)

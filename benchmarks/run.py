@@ -12,6 +12,7 @@ from benchmarks.options import OptionError, Options, check_known, read_config, r
 from benchmarks.suites import (
     adbench,
     convolution,
+    ensembles,
     methods,
     population,
     quick,
@@ -27,6 +28,7 @@ SUITES: dict[str, ModuleType] = {
     "convolution": convolution,
     "odds": tabular_papers,
     "adbench": adbench,
+    "ensembles": ensembles,
 }
 
 

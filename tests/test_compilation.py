@@ -57,9 +57,11 @@ def test_a_first_run_compiles_a_handful_of_programs():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-def test_scoring_odd_sizes_does_not_compile_again(rng):
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_scoring_odd_sizes_does_not_compile_again(n_members, rng):
     x = rng.normal(size=(5000, 6))
-    detector = jaxad.DeepSVDD(hidden=(8,), latent_dim=4, epochs=1, random_state=0).fit(x)
+    options = {"hidden": (8,), "latent_dim": 4, "epochs": 1, "n_members": n_members}
+    detector = jaxad.DeepSVDD(**options, random_state=0).fit(x)
     detector.anomaly_score(x[:100])
     with training.Stopwatch() as watch:
         for size in (1, 2, 99, 256, 1000, 2047):
@@ -67,8 +69,9 @@ def test_scoring_odd_sizes_does_not_compile_again(rng):
     assert watch.compilations == 0
 
 
-def test_an_estimator_refitted_on_other_data_does_not_compile_again(rng):
-    options = {"hidden": (8,), "latent_dim": 4, "epochs": 3}
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_an_estimator_refitted_on_other_data_does_not_compile_again(n_members, rng):
+    options = {"hidden": (8,), "latent_dim": 4, "epochs": 3, "n_members": n_members}
     jaxad.DeepSVDD(**options, random_state=0).fit(rng.normal(size=(400, 9)))
     with training.Stopwatch() as watch:
         jaxad.DeepSVDD(**options, random_state=1, learning_rate=1e-3).fit(

@@ -38,7 +38,14 @@ from jaxad import training
 from jaxad.losses import mixture
 
 # One hidden layer, as a list: `hidden_neurons=[16]` crashed a detector in use.
-SHARED = {"hidden": [8], "epochs": 3, "milestones": (2,), "batch_size": 64, "random_state": 0}
+SHARED = {
+    "hidden": [8],
+    "epochs": 3,
+    "milestones": (2,),
+    "batch_size": 64,
+    "n_members": 1,
+    "random_state": 0,
+}
 DETECTORS = {
     "DeepSVDD": jaxad.DeepSVDD(latent_dim=4, **SHARED),
     "DeepSAD": jaxad.DeepSAD(latent_dim=4, **SHARED),

@@ -15,7 +15,7 @@ from sklearn.preprocessing import QuantileTransformer
 import jaxad
 from jaxad import networks, training
 
-QUICK = {"epochs": 3, "random_state": 0}
+QUICK = {"epochs": 3, "n_members": 1, "random_state": 0}
 DETECTORS = {
     "DeepSVDD": jaxad.DeepSVDD(hidden=(8,), latent_dim=4, **QUICK),
     "DeepSAD": jaxad.DeepSAD(hidden=(8,), latent_dim=4, **QUICK),
@@ -265,6 +265,9 @@ BAD_OPTIONS = [
     ("DeepSVDD", {"scaler": "quantile"}),
     ("DeepSVDD", {"validation_fraction": 1.0}),
     ("DeepSVDD", {"patience": 0}),
+    ("DeepSVDD", {"n_members": 0}),
+    ("DeepSVDD", {"n_members": 2.5}),
+    ("DeepSVDD", {"combine": "median"}),
     ("DeepSVDD", {"random_state": "x"}),
     ("DeepSAD", {"eta": 0}),
     ("DAGMM", {"n_components": 301}),

@@ -6,7 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxad
 
-SHARED = {"hidden": (8,), "epochs": 2, "random_state": 0}
+SHARED = {"hidden": (8,), "epochs": 2, "n_members": 1, "random_state": 0}
 DETECTORS = [
     jaxad.DeepSVDD(latent_dim=4, **SHARED),
     jaxad.DeepSAD(latent_dim=4, **SHARED),

@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 import jaxad
 from jaxad import training
 
-SMALL = {"hidden": (8,), "latent_dim": 3, "epochs": 3, "batch_size": 64}
+SMALL = {"hidden": (8,), "latent_dim": 3, "epochs": 3, "batch_size": 64, "n_members": 1}
 SVDD = jaxad.DeepSVDD(**SMALL)
 
 

@@ -50,7 +50,13 @@ def test_the_suite_end_to_end(tmp_path, monkeypatch, rng):
         tabular_papers.LEARNED,
         "dagmm_scaled",
         lambda dataset, epochs, seed: jaxad.AutoEncoder(
-            hidden=(), latent_dim=2, noise=0, epochs=epochs, batch_size=256, random_state=seed
+            hidden=(),
+            latent_dim=2,
+            noise=0,
+            epochs=epochs,
+            batch_size=256,
+            n_members=1,
+            random_state=seed,
         ),
     )
     config, out = tmp_path / "config.toml", tmp_path / "out"

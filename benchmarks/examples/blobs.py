@@ -40,6 +40,7 @@ def example(arguments: argparse.Namespace) -> None:
         network=networks.MLP((16, 2), activation="relu", use_bias=arguments.biases),
         epochs=epochs,
         batch_size=len(x),
+        n_members=1,
         learning_rate=1e-3,
         scaler="minmax",
         random_state=arguments.seed,

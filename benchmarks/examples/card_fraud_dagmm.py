@@ -37,6 +37,7 @@ SETTINGS: dict[str, Any] = {
     "reduction": "mean",
     "batch_size": 1024,
     "learning_rate": 1e-4,
+    "n_members": 1,
     "scaler": "none",
 }
 SPACE = {

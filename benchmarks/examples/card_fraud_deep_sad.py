@@ -39,11 +39,14 @@ def example(arguments: argparse.Namespace) -> None:
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
         batch_size=32,
+        n_members=1,
         random_state=seed,
     )
     detector.fit(x[train], label)
     scorers = {
-        "untrained": DeepSAD(random_state=seed, epochs=0).fit(x[train], label).anomaly_score,
+        "untrained": DeepSAD(random_state=seed, epochs=0, n_members=1)
+        .fit(x[train], label)
+        .anomaly_score,
         "Deep SAD": detector.anomaly_score,
     }
     if arguments.forest:

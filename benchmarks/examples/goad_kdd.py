@@ -62,6 +62,7 @@ def example(arguments: argparse.Namespace) -> None:
             scaler=scaler,
             validation_fraction=0.1,
             patience=5,
+            n_members=1,
             random_state=arguments.seed,
         )
         untrained = GOAD(**(detector.get_params() | {"epochs": 0})).fit(x[train])

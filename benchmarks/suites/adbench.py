@@ -104,7 +104,7 @@ def cases(is_anomaly: np.ndarray, setting: str, settings: Mapping[str, Any]) -> 
 def run(options: Options) -> None:
     """Measure what is not yet in the folder; print the tables, write them and a picture."""
     settings = dict(options.settings)
-    settings["datasets"] = _there(settings["datasets"])
+    settings["datasets"] = there(settings["datasets"])
     groups = [(setting, name) for setting in settings["settings"] for name in settings["datasets"]]
     members = [(d, epochs) for d in settings["detectors"] for epochs in _epochs(d, settings)]
     plan = [(name, _label(*member), setting) for setting, name in groups for member in members]
@@ -121,18 +121,18 @@ def run(options: Options) -> None:
     print(f"\n{shown}\n")
 
 
-def _there(names: Sequence[str]) -> tuple[str, ...]:
+def there(names: Sequence[str]) -> tuple[str, ...]:
     """The names asked for; where none were, those of the sets that need no download."""
     if tuple(names) != SETS:
         return tuple(names)
-    there = tuple(name for name in SETS if _is_there(name))
-    if not there:
+    found = tuple(name for name in SETS if _is_there(name))
+    if not found:
         raise OptionError(
             f"none of the sets is in {files.folder()}: set JAXAD_DATA to a folder that holds them "
             f"({report.path(CARDS[SETS[0]])}, {report.path(CARDS[SETS[-1]])}, ...), or name those "
             "to download with --datasets"
         )
-    return there
+    return found
 
 
 def _is_there(name: str) -> bool:

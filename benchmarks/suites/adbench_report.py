@@ -195,7 +195,7 @@ def _comparisons(figures: Figures) -> str:
                 line = [_starred(detector), against, f"{len(sets)}, {name}"]
                 for metric in QUALITY.values():
                     pair = 100 * figures.grid([detector, other], metric + suffix, sets)
-                    line += _difference(*(pair.T if len(sets) else ((), ())))
+                    line += difference(*(pair.T if len(sets) else ((), ())))
                 body.append(line)
     if not body:
         return ""
@@ -209,7 +209,8 @@ def _comparisons(figures: Figures) -> str:
     return f"{note}\n{table.text(header, body, left=3)}"
 
 
-def _difference(first: Sequence[float], second: Sequence[float]) -> list[str]:
+def difference(first: Sequence[float], second: Sequence[float]) -> list[str]:
+    """Cells for `paired`: mean difference ± its standard error, won/tied/lost, p."""
     found = paired(first, second)
     if not found.sets:
         return ["-", "-", "-"]

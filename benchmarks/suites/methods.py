@@ -167,6 +167,7 @@ def against_deepod(settings: Mapping[str, Any]) -> tuple[list[schema.Row], list[
         learning_rate=1e-3,
         scaler="none",
         map_offset=0.0,
+        n_members=1,
         random_state=0,
     )
     theirs = deepod.goad(epochs=1)

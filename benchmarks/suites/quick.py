@@ -21,7 +21,7 @@ def _estimator(kind: type, table: Mapping, image: Mapping, **fixed) -> Callable:
 
     def build(images: bool, **shared):
         options = (image if images else table) | fixed
-        return kind(validation_fraction=HELD_OUT, **options, **shared)
+        return kind(n_members=1, validation_fraction=HELD_OUT, **options, **shared)
 
     return build
 
@@ -31,7 +31,7 @@ def _for_tables(kind: type) -> Callable:
 
     def build(images: bool, **shared):
         del images
-        return kind(validation_fraction=HELD_OUT, **shared)
+        return kind(n_members=1, validation_fraction=HELD_OUT, **shared)
 
     return build
 
@@ -99,6 +99,7 @@ def header(settings: Mapping[str, Any]) -> str:
         "as training rows do.\n"
         f"Tables train for epochs={settings['epochs']!r}, images for {settings['image_epochs']} "
         "(a multilayer perceptron; LeNet for Deep SVDD, a small convolutional autoencoder).\n"
+        "All are single models (n_members=1).\n"
         "'untrained' is the same detector with epochs=0. 'compile s' is the first fit's; 'fit s' "
         "is the median over seeds without it.\n"
         "'train rows/s' counts each row once an epoch."

@@ -78,6 +78,7 @@ def _goad(hidden: tuple[int, ...], map_offset: float) -> Callable:
             epochs=epochs,
             batch_size=64,
             learning_rate=1e-3,
+            n_members=1,
             random_state=seed,
         )
 

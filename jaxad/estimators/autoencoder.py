@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxad import objectives
+from jaxad.estimators import ensemble
 from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_interval
 from jaxad.networks import IMAGES, build
@@ -28,8 +29,7 @@ class AutoEncoder(Detector):
       latent_dim: L; None is the network's own.
       batch_norm: batch normalisation in an MLP (image networks have their own).
       epochs: a number, or ``"auto"``: about 2,000 steps, 8,000 above 12,000 rows, from 1
-        to 200 epochs. 0 leaves the
-        network untrained (a control).
+        to 200 epochs. 0 leaves the network untrained (a control).
       batch_size: rows per step.
       learning_rate: of Adam.
       time_decay: the rate is divided by ``1 + time_decay * step``.
@@ -39,6 +39,8 @@ class AutoEncoder(Detector):
       validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
         set the threshold.
       patience: epochs without improvement before stopping and restoring the best, or None.
+      n_members: models of an ensemble, see `DeepSVDD`.
+      combine: how their scores make one, see `DeepSVDD`; ``"auto"`` is "mean".
       scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
         ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
       contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
@@ -50,6 +52,7 @@ class AutoEncoder(Detector):
       history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
       params_: parameters of ``encoder`` and ``decoder``.
       stats_: their ``batch_stats``.
+      n_members_: members of an ensemble, see `DeepSVDD`.
       n_features_in_: number of features.
 
     Example:
@@ -79,6 +82,8 @@ class AutoEncoder(Detector):
         clip_norm: float | None = None,
         validation_fraction: float = 0.0,
         patience: int | None = None,
+        n_members: int | str = "auto",
+        combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
         random_state: Any = None,
@@ -99,14 +104,18 @@ class AutoEncoder(Detector):
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.n_members = n_members
+        self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
         self.random_state = random_state
         self.verbose = verbose
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """Reconstructions in the units and the shape of ``X`` (images ``[N, H, W, C]``)."""
-        return self.scaler_.inverse(self._apply("reconstruct", X))
+        """Reconstructions in the units and the shape of ``X`` (images ``[N, H, W, C]``); of an
+        ensemble the mean of its members'.
+        """
+        return self.scaler_.inverse(ensemble.average(self._apply("reconstruct", X)))
 
     def _steps(self, rows: int) -> int:
         return 8000 if rows > 12_000 else 2000

@@ -16,7 +16,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 
 from jaxad import training
-from jaxad.estimators import storage
+from jaxad.estimators import ensemble, members, storage
 from jaxad.estimators.checks import (
     check_choice,
     check_interval,
@@ -24,10 +24,10 @@ from jaxad.estimators.checks import (
     check_rows,
     seed_from,
 )
-from jaxad.estimators.plan import Plan, Pretraining, Trained, train
+from jaxad.estimators.plan import REMEDY, Plan, Pretraining, Trained, train
 from jaxad.estimators.scaling import SCALERS, fit_scaler
 from jaxad.networks import IMAGES, TABULAR
-from jaxad.typing import Key, Objective
+from jaxad.typing import Key, Objective, Stats
 
 
 def key_from(seed: int, stream: int = 0) -> Key:
@@ -49,10 +49,15 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     fitting by assigning ``threshold_``. It is the quantile of the training rows' scores, or with a
     ``validation_fraction`` that of the held-out rows', which new rows resemble more. A detector
     that takes no labels ignores ``y``.
+
+    With ``n_members`` P > 1 it is an ensemble: P models that differ in their random keys, trained
+    as one population, the first of them that of ``n_members=1``. How their scores make one is
+    fixed when fitting, so that a row's score never depends on other rows.
     """
 
     _most_epochs = 200  # few rows are learnt by heart before the steps of epochs="auto" are done
     _networks: tuple[str, ...] = (*TABULAR, *IMAGES)
+    _combine = "mean"  # what combine="auto" is
     network: Any
     epochs: Any
     batch_size: int
@@ -62,6 +67,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     clip_norm: float | None
     validation_fraction: float
     patience: int | None
+    n_members: int | str = 1
+    combine: str = "auto"
     scaler: str
     contamination: float
     random_state: Any
@@ -76,13 +83,13 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
         Raises:
           ValueError: an argument or a value in X cannot be used; before anything is compiled.
-          jaxad.NonFiniteError: training met steps that are not finite, one after the other.
+          jaxad.NonFiniteError: training met steps that are not finite, one after the other. A
+            member of an ensemble is left out for that, with a warning, unless it befalls all.
         """
         plan = self._plan(X, y)
         with training.Stopwatch() as watch:
             trained = train(plan, progress=bool(self.verbose))
-            model = plan.objective, trained.result.params, trained.result.stats
-            score = training.score(*model, plan.x).astype(np.float64)
+            score = trained.score(plan)  # [P, N]
         self.compile_seconds_ = watch.compile_seconds
         self.fit_seconds_ = watch.run_seconds
         return self._adopt(plan, trained, score)
@@ -109,10 +116,11 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             rows=training.as_rows(trained, label[train]),
             validation=training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
             pretraining=self._pretraining(objective, trained, label[train], seed),
+            n_members=self._count(x),
         )
 
     def _adopt(self, plan: Plan, trained: Trained, score: np.ndarray) -> Self:
-        """Become what was trained; ``score`` ``[N]`` are the scores of all rows of the plan."""
+        """Become what was trained; ``score`` ``[P, N]`` are the scores of all rows of the plan."""
         result = trained.result
         self.scaler_ = plan.scaler
         self.objective_ = plan.objective
@@ -124,17 +132,51 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.best_epoch_ = result.best_epoch
         self.n_steps_ = result.steps
         self.n_skipped_ = result.skipped
+        self.n_members_ = trained.n_members
         # Rows that were trained on score lower than new ones: held-out rows, if any, are fairer.
-        calibration = score[plan.held_out] if len(plan.held_out) else score
+        rows = plan.held_out if len(plan.held_out) else slice(None)
+        self.combination_ = ensemble.fit_combination(self._rule(), score[:, rows])
+        calibration = ensemble.combine(self.combination_, score[:, rows])
         self.threshold_ = float(np.quantile(calibration, 1 - self.contamination))
-        collapse = self._collapse(plan.x, score)
+        if trained.lost:
+            warnings.warn(
+                f"{type(self).__name__}: members {[*trained.lost]} of {plan.n_members} are left "
+                f"out: their training met steps that are not finite. {REMEDY}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        collapse = self._collapsed_members(plan.x, score)
         if collapse:
             warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=3)
         return self
 
     def anomaly_score(self, X: Any) -> np.ndarray:
         """Anomaly scores ``[N]``, higher = more anomalous; a row's never depends on its company."""
-        return self._apply("score", X).astype(np.float64)
+        scores = self.member_scores(X)
+        return ensemble.combine(self.combination_, scores)
+
+    def member_scores(self, X: Any) -> np.ndarray:
+        """The members' own anomaly scores ``[P, N]``; P is 1 where there is no ensemble."""
+        x = self._scaled(X)
+        return members.score(self.objective_, self.params_, self.stats_, x, self.n_members_)
+
+    def score_spread(self, X: Any) -> np.ndarray:
+        """How far the members disagree on each row ``[N]``.
+
+        It is the standard deviation of what ``anomaly_score`` averages: scores with
+        ``combine="mean"``, standardised scores with ``"z"``, shares of training rows with
+        ``"rank"``.
+
+        Raises:
+          ValueError: there is no ensemble.
+        """
+        check_is_fitted(self)
+        if self.n_members_ == 1:
+            raise ValueError(
+                f"{type(self).__name__} is a single model (n_members_=1), which has no spread: fit "
+                "it with more members, such as n_members=5"
+            )
+        return ensemble.spread(self.combination_, self.member_scores(X))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Negative anomaly scores ``[N]``: higher = more normal, scikit-learn's convention."""
@@ -149,11 +191,14 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def transform(self, X: Any) -> np.ndarray:
-        """Latent vectors ``[N, L]``, float32."""
-        return self._apply("transform", X)
+        """Latent vectors ``[N, L]``, float32; an ensemble's members side by side ``[N, P * L]``."""
+        return np.concatenate(self._apply("transform", X), axis=1)
 
     def explain(self, X: Any, method: str = "auto") -> np.ndarray:
         """How much each entry of ``X`` adds to its row's score, the shape of ``X``.
+
+        Of an ensemble it is the mean over members, whose scores have the units that they are
+        averaged in; with ``combine="rank"`` those of ``"z"``.
 
         Args:
           X: rows.
@@ -167,10 +212,14 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             method = "reconstruction" if reconstructs else "gradient"
         choices = ("gradient", "reconstruction") if reconstructs else ("gradient",)
         check_choice("method", method, choices)
-        model = self.objective_, self.params_, self.stats_
-        if method == "reconstruction":
-            return np.square(training.apply_rows("reconstruct", *model, x) - x)
-        return training.explain(*model, x)
+        explained = [
+            np.square(training.apply_rows("reconstruct", self.objective_, *model, x) - x)
+            if method == "reconstruction"
+            else training.explain(self.objective_, *model, x)
+            for model in members.split(self.params_, self.stats_, self.n_members_)
+        ]
+        scales = self.combination_["scale"].tolist()
+        return ensemble.average([e / scale for e, scale in zip(explained, scales, strict=True)])
 
     def save(self, path: Any) -> None:
         """Write the fitted detector to one file, which `jaxad.load` reads. Written atomically."""
@@ -254,14 +303,32 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             check_rows(X, images=self._takes_images(X), estimator=self, reset=False)
         )
 
-    def _apply(self, method: str, X: Any) -> np.ndarray:
+    def _count(self, x: np.ndarray) -> int:
+        if self.n_members != "auto":
+            return int(self.n_members)
+        return 5 if x.ndim == 2 else 1
+
+    def _rule(self) -> str:
+        """How scores are combined; those of a single model stay as they are."""
+        if self.n_members_ == 1:
+            return "mean"
+        return self._combine if self.combine == "auto" else self.combine
+
+    def _apply(self, method: str, X: Any) -> list[np.ndarray]:
+        """A function of the objective for all rows, by each member."""
         x = self._scaled(X)
-        return training.apply_rows(method, self.objective_, self.params_, self.stats_, x)
+        return [
+            training.apply_rows(method, self.objective_, *model, x)
+            for model in members.split(self.params_, self.stats_, self.n_members_)
+        ]
 
     def _check_parameters(self) -> None:
         if self.epochs != "auto":
             check_interval("epochs", self.epochs, 0, math.inf, closed="left")
         check_positive_int("batch_size", self.batch_size)
+        if self.n_members != "auto":
+            check_positive_int("n_members", self.n_members)
+        check_choice("combine", self.combine, ("auto", *ensemble.RULES))
         check_interval("learning_rate", self.learning_rate, 0, math.inf, closed="neither")
         check_interval("weight_decay", self.weight_decay, 0, math.inf, closed="left")
         check_interval("contamination", self.contamination, 0, 0.5, closed="both")
@@ -276,8 +343,19 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _check_rows(self, x: np.ndarray) -> None:
         """Raise a ValueError if the rows and the arguments do not fit together."""
 
-    def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
-        """Why the fitted detector is of no use, or None."""
+    def _collapsed_members(self, x: np.ndarray, score: np.ndarray) -> str | None:
+        """Why the fitted detector, or which of its members, is of no use, or None."""
+        pairs = zip(score, members.split(self.params_, self.stats_, self.n_members_), strict=True)
+        found = [self._collapse(x, own, stats) for own, (_, stats) in pairs]
+        lost = [p for p, reason in enumerate(found) if reason]
+        if not lost:
+            return None
+        which = "" if self.n_members_ == 1 else f"members {lost} of {self.n_members_}: "
+        return f"{which}{found[lost[0]]}"
+
+    def _collapse(self, x: np.ndarray, score: np.ndarray, stats: Stats) -> str | None:
+        """Why a model with these statistics and scores ``[N]`` is of no use, or None."""
+        del stats
         if np.ptp(score) > 1e-6 * np.abs(score).max() or not np.ptp(x, axis=0).any():
             return None
         return (

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxad import objectives
+from jaxad.estimators import ensemble
 from jaxad.estimators.base import Detector
 from jaxad.estimators.checks import check_choice, check_interval, check_positive_int
 from jaxad.networks import MLP, build
@@ -36,9 +37,10 @@ class DAGMM(Detector):
       reduction: ``"sum"`` of squared errors over features (the paper) or ``"mean"``.
       epochs: a number, or ``"auto"``: about 2,000 steps, from 1 to 50 epochs. 0 leaves the
         networks untrained (a control).
+      combine: that of `DeepSVDD`; ``"auto"`` is "rank".
       **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
-        ``validation_fraction``, ``patience``, ``scaler``, ``contamination``, ``random_state`` and
-        ``verbose``, and the fitted attributes, are those of `DeepSVDD`.
+        ``validation_fraction``, ``patience``, ``n_members``, ``scaler``, ``contamination``,
+        ``random_state`` and ``verbose``, and the fitted attributes, are those of `DeepSVDD`.
 
     Example:
       >>> import numpy as np
@@ -50,6 +52,7 @@ class DAGMM(Detector):
 
     network = "mlp"
     _most_epochs = 50
+    _combine = "rank"  # energies of different mixtures have different units
 
     def __init__(
         self,
@@ -72,6 +75,8 @@ class DAGMM(Detector):
         clip_norm: float | None = 5.0,
         validation_fraction: float = 0.0,
         patience: int | None = None,
+        n_members: int | str = "auto",
+        combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
         random_state: Any = None,
@@ -95,6 +100,8 @@ class DAGMM(Detector):
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.n_members = n_members
+        self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
         self.random_state = random_state
@@ -124,12 +131,13 @@ class DAGMM(Detector):
             "learning_rate": 1e-4,
             "jitter": 1e-6,
             "clip_norm": None,
+            "n_members": 1,
         }
         return cls(**(settings | others))
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """Reconstructions ``[N, D]`` in the units of ``X``."""
-        return self.scaler_.inverse(self._apply("reconstruct", X))
+        """Reconstructions ``[N, D]`` in the units of ``X``; of an ensemble the mean."""
+        return self.scaler_.inverse(ensemble.average(self._apply("reconstruct", X)))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

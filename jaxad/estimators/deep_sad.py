@@ -66,6 +66,8 @@ class DeepSAD(Detector):
         clip_norm: float | None = None,
         validation_fraction: float = 0.0,
         patience: int | None = None,
+        n_members: int | str = "auto",
+        combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
         random_state: Any = None,
@@ -90,6 +92,8 @@ class DeepSAD(Detector):
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.n_members = n_members
+        self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
         self.random_state = random_state
@@ -136,5 +140,6 @@ class DeepSAD(Detector):
         on = on if on.any() else label >= 0
         return pretraining(self, objective, x[on], seed)
 
-    def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
-        return collapsed_onto_centre(score, self.stats_["centre"]) or super()._collapse(x, score)
+    def _collapse(self, x, score, stats) -> str | None:
+        collapse = collapsed_onto_centre(score, stats["centre"])
+        return collapse or super()._collapse(x, score, stats)

@@ -51,6 +51,11 @@ class DeepSVDD(Detector):
       validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
         set the threshold.
       patience: epochs without improvement before stopping and restoring the best, or None.
+      n_members: models of an ensemble, which differ in their random keys and are trained as one
+        population; ``"auto"``: 5 for tables, 1 (a single model) for images.
+      combine: how an ensemble's scores make one: ``"mean"``; ``"z"``, standardised by their mean
+        and deviation over the training (or held-out) rows; ``"rank"``, as shares of those rows
+        that score lower; or ``"auto"``, which is "mean".
       scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
         ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
       contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
@@ -62,6 +67,8 @@ class DeepSVDD(Detector):
       history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
       params_: the network's parameters.
       stats_: ``centre`` ``[L]``, ``radius``, ``batch_stats``.
+      n_members_: P, the members whose training did not fail. If there is more than one, what is in
+        ``history_``, ``params_`` and ``stats_`` has a leading axis ``[P]``.
       n_features_in_: number of features.
 
     Example:
@@ -94,6 +101,8 @@ class DeepSVDD(Detector):
         clip_norm: float | None = None,
         validation_fraction: float = 0.0,
         patience: int | None = None,
+        n_members: int | str = "auto",
+        combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
         random_state: Any = None,
@@ -117,6 +126,8 @@ class DeepSVDD(Detector):
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.n_members = n_members
+        self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
         self.random_state = random_state
@@ -149,7 +160,8 @@ class DeepSVDD(Detector):
     def _pretraining(self, objective, x, label, seed) -> Pretraining | None:
         return pretraining(self, objective, x, seed)
 
-    def _collapse(self, x: np.ndarray, score: np.ndarray) -> str | None:
+    def _collapse(self, x, score, stats) -> str | None:
         soft = self.objective == "soft-boundary"
-        distance = score + np.square(self.stats_["radius"]) if soft else score
-        return collapsed_onto_centre(distance, self.stats_["centre"]) or super()._collapse(x, score)
+        distance = score + np.square(stats["radius"]) if soft else score
+        collapse = collapsed_onto_centre(distance, stats["centre"])
+        return collapse or super()._collapse(x, score, stats)

@@ -48,8 +48,8 @@ class GOAD(Detector):
       scaler: that of `DeepSVDD`; images are taken to have pixels in [0, 1] after it, as with
         ``"auto"``, and shown to the network in [-1, 1].
       **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
-        ``validation_fraction``, ``patience``, ``contamination``, ``random_state`` and ``verbose``,
-        and the fitted attributes, are those of `DeepSVDD`.
+        ``validation_fraction``, ``patience``, ``n_members``, ``combine``, ``contamination``,
+        ``random_state`` and ``verbose``, and the fitted attributes, are those of `DeepSVDD`.
 
     Example:
       >>> import numpy as np
@@ -86,6 +86,8 @@ class GOAD(Detector):
         clip_norm: float | None = None,
         validation_fraction: float = 0.0,
         patience: int | None = None,
+        n_members: int | str = "auto",
+        combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
         random_state: Any = None,
@@ -113,6 +115,8 @@ class GOAD(Detector):
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.n_members = n_members
+        self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
         self.random_state = random_state
@@ -182,10 +186,10 @@ class GOAD(Detector):
             return WideResNet(self.resnet_depth, self.resnet_width)
         return build.encoder(self.network, hidden=self.hidden, latent_dim=self.latent_dim)
 
-    def _collapse(self, x, score) -> str | None:
+    def _collapse(self, x, score, stats) -> str | None:
         if self.network == "mlp" and not self.hidden:
             return (
                 "the trunk is linear (hidden=()), so on standardised rows every class centre is 0 "
                 "and the maps cannot be told apart: give it a hidden layer"
             )
-        return super()._collapse(x, score)
+        return super()._collapse(x, score, stats)

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad import training
+from jaxad.estimators import members
 from jaxad.objectives import encoder_of
 from jaxad.typing import Array, Batch, Key, Params, Stats
+
+REMEDY = "Lower learning_rate, or set clip_norm (5 is a good start)"
 
 
 class Pretraining(NamedTuple):
@@ -34,6 +37,7 @@ class Plan(NamedTuple):
       rows: to train on.
       validation: the held-out rows, or None.
       pretraining: what comes first, or None.
+      n_members: P, how many models that differ in their keys; 1 is a single model.
     """
 
     scaler: Any
@@ -45,6 +49,7 @@ class Plan(NamedTuple):
     rows: Batch
     validation: Batch | None
     pretraining: Pretraining | None
+    n_members: int = 1
 
     @property
     def structure(self) -> Hashable:
@@ -59,16 +64,54 @@ class Plan(NamedTuple):
         rows = other.rows if _same_rows(self.rows, other.rows) else self.rows
         return self._replace(x=x, rows=rows)
 
+    def members(self) -> list["Plan"]:
+        """A plan for each member; the first is that of a single model."""
+        return [self._member(p) for p in range(self.n_members)]
+
+    def _member(self, p: int) -> "Plan":
+        first = self.pretraining and self.pretraining._replace(
+            key=members.key_of(self.pretraining.key, p)
+        )
+        return self._replace(key=members.key_of(self.key, p), pretraining=first, n_members=1)
+
 
 class Trained(NamedTuple):
-    """A result, and the history of what came before it."""
+    """A result, and the history of what came before it.
+
+    Those of an ensemble have a leading axis ``[P]``: leaves are arrays, histories end in NaN, and
+    what is a number of a single model is a tuple.
+
+    Attributes:
+      result: the trained model.
+      pretrain_history: of the pretraining, or None.
+      n_members: P, the members that did not fail; where one is left it is a single model.
+      lost: numbers of the members that failed.
+    """
 
     result: training.Result
     pretrain_history: dict[str, np.ndarray] | None
+    n_members: int = 1
+    lost: tuple[int, ...] = ()
+
+    def score(self, plan: Plan, mesh: Any = None) -> np.ndarray:
+        """Scores ``[P, N]`` of all rows of the plan."""
+        model = plan.objective, self.result.params, self.result.stats
+        return members.score(*model, plan.x, self.n_members, mesh=mesh)
 
 
 def train(plan: Plan, *, progress: bool = False) -> Trained:
-    """Carry out one plan."""
+    """Carry out one plan.
+
+    Raises:
+      jaxad.NonFiniteError: training met steps that are not finite; of an ensemble: in every member.
+    """
+    if plan.n_members > 1:
+        (ensemble,) = train_population([plan], progress=progress)
+        if ensemble is None:
+            raise training.NonFiniteError(
+                f"all {plan.n_members} members met steps that are not finite. {REMEDY}"
+            )
+        return ensemble
     first, initial, history = plan.pretraining, None, None
     if first is not None:
         model = training.fit(
@@ -91,6 +134,35 @@ def train(plan: Plan, *, progress: bool = False) -> Trained:
 
 def train_population(
     plans: Sequence[Plan], *, mesh: Any = None, progress: bool = False
+) -> list[Trained | None]:
+    """Carry out plans of one structure, with all their members, as one population.
+
+    Returns:
+      For each plan what was trained; None where that, or every member, failed.
+    """
+    every = [member for plan in plans for member in plan.members()]
+    trained, failed = _train_members(every, mesh, progress)
+    ends = np.cumsum([plan.n_members for plan in plans])[:-1]
+    groups = np.split(np.arange(len(every)), ends)
+    return [_kept([trained[i] for i in own], failed[own]) for own in groups]
+
+
+def _kept(trained: Sequence[Trained], failed: np.ndarray) -> Trained | None:
+    """What did not fail, as one; None where all did."""
+    kept = [one for one, lost in zip(trained, failed, strict=True) if not lost]
+    if not kept:
+        return None
+    before = [one.pretrain_history for one in kept if one.pretrain_history is not None]
+    return Trained(
+        members.stacked([one.result for one in kept]),
+        members.histories(before) if before else None,
+        len(kept),
+        tuple(np.flatnonzero(failed).tolist()),
+    )
+
+
+def _train_members(
+    plans: Sequence[Plan], mesh: Any, progress: bool
 ) -> tuple[list[Trained], np.ndarray]:
     """Carry out plans of one structure as one population, and tell which failed."""
     firsts = [plan.pretraining for plan in plans if plan.pretraining is not None]

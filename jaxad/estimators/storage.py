@@ -10,7 +10,15 @@ from jaxad.estimators.scaling import AffineScaler
 from jaxad.persistence import FileFormatError
 
 # Numbers and names a fitted detector carries beside its arrays.
-_FACTS = ("n_features_in_", "input_shape_", "threshold_", "best_epoch_", "n_steps_", "n_skipped_")
+_FACTS = (
+    "n_features_in_",
+    "input_shape_",
+    "threshold_",
+    "best_epoch_",
+    "n_steps_",
+    "n_skipped_",
+    "n_members_",
+)
 _NOT_WRITTEN = object()
 
 
@@ -32,6 +40,7 @@ def save(detector: Any, path: Any) -> None:
         "stats": detector.stats_,
         "scaler": {"shift": detector.scaler_.shift, "scale": detector.scaler_.scale},
         "history": detector.history_,
+        "combination": detector.combination_,
     }
     persistence.write(path, arrays, metadata)
 
@@ -73,6 +82,7 @@ def load(path: Any, **modules: Any) -> Any:
     detector.params_ = _on_device(arrays["params"])
     detector.stats_ = _on_device(arrays["stats"])
     detector.history_ = arrays["history"]
+    detector.combination_ = arrays["combination"]
     detector.objective_ = detector._objective(tuple(metadata["row_shape"]), 1)
     return detector
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jaxad import training
 from jaxad.data.protocols import as_marks
 from jaxad.estimators.base import Detector
-from jaxad.estimators.plan import Plan, train_population
+from jaxad.estimators.plan import REMEDY, Plan, train_population
 
 
 def fit_many(
@@ -76,26 +76,24 @@ def fit_many(
 
 def _fit_group(detectors: list[Detector], plans: list[Plan], mesh: Any, progress: bool) -> None:
     with training.Stopwatch() as watch:
-        trained, failed = train_population(plans, mesh=mesh, progress=progress)
+        trained = train_population(plans, mesh=mesh, progress=progress)
         scores = [
-            training.score(plan.objective, one.result.params, one.result.stats, plan.x)
+            None if one is None else one.score(plan, mesh)
             for plan, one in zip(plans, trained, strict=True)
         ]
-    for detector, plan, one, score, lost in zip(
-        detectors, plans, trained, scores, failed, strict=True
-    ):
-        if lost:
+    for detector, plan, one, score in zip(detectors, plans, trained, scores, strict=True):
+        if one is None or score is None:
             vars(detector).pop("params_", None)  # of an earlier fit
             warnings.warn(
-                f"{detector} is left unfitted: its training met steps that are not finite. Lower "
-                "learning_rate, or set clip_norm (5 is a good start)",
+                f"{detector} is left unfitted: its training met steps that are not finite. "
+                f"{REMEDY}",
                 RuntimeWarning,
                 stacklevel=3,
             )
             continue
         detector.compile_seconds_ = watch.compile_seconds
         detector.fit_seconds_ = watch.run_seconds
-        detector._adopt(plan, one, score.astype(np.float64))
+        detector._adopt(plan, one, score)
 
 
 def sweep(
@@ -134,8 +132,9 @@ def sweep(
 
     Returns:
       A row for each setting, seed and fold: the setting, ``seed``, ``fold``, ``loss`` (of the last
-      epoch), ``validation_loss`` if there is one, ``auroc`` and ``average_precision`` where they
-      can be told, and the fitted ``detector`` (None where training failed).
+      epoch; of an ensemble the mean), ``validation_loss`` if there is one, ``auroc`` and
+      ``average_precision`` where they can be told, and the fitted ``detector`` (None where training
+      failed).
 
     Raises:
       ValueError: an argument that the estimator does not have, or data that do not fit.
@@ -213,7 +212,13 @@ def _rows(values: Any, rows: Any) -> Any:
 def _losses(detector: Any) -> dict[str, float]:
     history = detector.history_
     names = [name for name in ("loss", "validation_loss") if name in history]
-    return {name: float(history[name][-1]) if len(history[name]) else np.nan for name in names}
+    return {name: _last(history[name]) for name in names}
+
+
+def _last(values: np.ndarray) -> float:
+    """The last epoch's value, of an ensemble the mean of its members'; NaN without an epoch."""
+    known = [member[~np.isnan(member)] for member in np.atleast_2d(values)]
+    return float(np.mean([member[-1] if len(member) else np.nan for member in known]))
 
 
 def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
