@@ -9,9 +9,9 @@ import jaxad
 SHARED = {"hidden": (8,), "epochs": 2, "n_members": 1, "random_state": 0}
 DETECTORS = [
     jaxad.DeepSVDD(latent_dim=4, **SHARED),
-    jaxad.DeepSAD(latent_dim=4, **SHARED),
+    jaxad.DeepSAD(latent_dim=4, **SHARED | {"n_members": 2}),
     jaxad.DAGMM(n_components=2, **SHARED),
-    jaxad.GOAD(latent_dim=4, n_transforms=4, transform_dim=6, **SHARED),
+    jaxad.GOAD(latent_dim=4, n_transforms=4, transform_dim=6, **SHARED | {"n_members": 2}),
     jaxad.AutoEncoder(latent_dim=4, **SHARED),
 ]
 

@@ -125,8 +125,9 @@ def text(rows: Sequence[schema.Row], settings: Mapping[str, Any]) -> str:
     """The header, the table, and what could not be measured."""
     paragraphs = (
         f"{len(settings['datasets'])} sets, one-class by random halves; sets of more than "
-        f"{settings['max_rows']:,} rows are drawn down to as many; {settings['seeds']} single models for each set "
-        f"and detector, epochs={settings['epochs']!r}, other arguments at their defaults. "
+        f"{settings['max_rows']:,} rows are drawn down to as many; {settings['seeds']} single "
+        f"models for each set and detector, epochs={settings['epochs']!r}, other arguments at "
+        "their defaults. "
         f"{', '.join(WITH_LABELS)} is given {settings['known_anomalies']} known anomalies and is "
         "not measured on them.",
         "An ensemble's figure on a set is the mean over all ensembles of its size that share no "
