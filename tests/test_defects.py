@@ -49,7 +49,7 @@ SHARED = {
 DETECTORS = {
     "DeepSVDD": jaxad.DeepSVDD(latent_dim=4, **SHARED),
     "DeepSAD": jaxad.DeepSAD(latent_dim=4, **SHARED),
-    "DAGMM": jaxad.DAGMM(latent_dim=2, n_components=2, **SHARED),
+    "DAGMM": jaxad.DAGMM(latent_dim=2, n_components=2, learning_rate=1e-3, **SHARED),
     "GOAD": jaxad.GOAD(latent_dim=4, n_transforms=4, transform_dim=6, **SHARED),
     "AutoEncoder": jaxad.AutoEncoder(latent_dim=2, **SHARED),
 }
