@@ -13,16 +13,22 @@ from benchmarks.suites import (
     adbench,
     convolution,
     ensembles,
+    latency,
     methods,
     population,
     quick,
+    roofline,
     speed,
     tabular_papers,
+    throughput,
 )
 
 SUITES: dict[str, ModuleType] = {
     "quick": quick,
     "speed": speed,
+    "throughput": throughput,
+    "roofline": roofline,
+    "latency": latency,
     "methods": methods,
     "population": population,
     "convolution": convolution,
