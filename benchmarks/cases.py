@@ -56,10 +56,14 @@ class Case:
         """All rows, with labels where the method has a use for them."""
         return training.as_rows(self.data(), self.label() if self.method == "deep_sad" else None)
 
-    def train(self) -> training.Result:
+    @property
+    def recipe(self) -> training.Recipe:
+        """Of a timed run."""
+        return training.Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=1e-4)
+
+    def trainer(self) -> Callable[[], training.Result]:
         """A whole run of ours, from host rows to trained weights."""
-        recipe = training.Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=1e-4)
-        return training.fit(self.objective, recipe, jax.random.key(0), self.batch())
+        return partial(training.fit, self.objective, self.recipe, jax.random.key(0), self.batch())
 
 
 def loops(case: Case, *, compiled: bool) -> dict[str, Callable[[int], None]]:

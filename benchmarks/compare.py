@@ -1,4 +1,4 @@
-"""``python -m benchmarks.run compare OLD NEW``: what became slower or faster, and how sure that is."""
+"""``python -m benchmarks.run compare OLD NEW``: what became slower or faster, and how surely."""
 
 import argparse
 import sys

@@ -60,7 +60,8 @@ def against_pytorch(
 ) -> tuple[list[schema.Row], list[Target]]:
     """Whole training runs, from host rows to trained weights, on one core and on all."""
     case, goals = CASES[part], GOALS[part]
-    loops: dict[str, Callable[[int], object]] = {"jaxad": lambda cores: case.train()}
+    ours = case.trainer()
+    loops: dict[str, Callable[[int], object]] = {"jaxad": lambda cores: ours()}
     try:
         loops |= cases.loops(case, compiled=settings["compile"])
         missing = None

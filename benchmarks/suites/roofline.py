@@ -88,7 +88,7 @@ def measure(
     devices = jax.local_devices()[: 1 if alone else None]
     products = peak.matrix_products(devices, size=settings["size"])
     copy, moved = bandwidth.copies(devices, megabytes=settings["megabytes"])
-    train = case.train if alone else _population(case, members)
+    train = case.trainer() if alone else _population(case, members)
     variants = {"run": train, "products": products.run, "copies": copy}
     _, later = timed(f"{part}: {name}", variants, settings["repeats"], float("inf"))
     steps = members * case.steps
@@ -129,9 +129,8 @@ def _target(what: str, share: Ratio, goal: float | None) -> Target:
 
 
 def _population(case: cases.Case, members: int):
-    recipe = training.Recipe(epochs=case.epochs, batch_size=case.batch_size, learning_rate=1e-4)
     keys = jax.random.split(jax.random.key(0), members)
     rows = case.batch()
     return lambda: np.asarray(
-        training.fit_population(case.objective, recipe, keys, rows).history["loss"]
+        training.fit_population(case.objective, case.recipe, keys, rows).history["loss"]
     )

@@ -98,10 +98,11 @@ def against_pytorch(
 ) -> tuple[list[schema.Row], list[Target]]:
     """A paper's setting, on one core and on all."""
     failures: dict[str, str] = {}
-    loops: dict[str, Callable[[int], object]] = {"jaxad": lambda cores: case.train()}
+    train = case.trainer()
+    loops: dict[str, Callable[[int], object]] = {"jaxad": lambda cores: train()}
     if case.method == "deep_sad":
-        (svdd,) = cases.papers("deep_svdd").values()
-        loops["jaxad Deep SVDD"] = lambda cores: svdd.train()
+        (svdd,) = (case.trainer() for case in cases.papers("deep_svdd").values())
+        loops["jaxad Deep SVDD"] = lambda cores: svdd()
     loops |= _pytorch(case, settings, failures)
     cores = environment.usable_cores()
     variants, counts = on_each_core_count(loops)
@@ -129,7 +130,7 @@ def at_size(
     """A common size, all cores; the eager loop also with one thread, which small steps prefer."""
     case, failures = cases.sized(method, size, settings["steps"]), {}
     count = len(environment.usable_cores())
-    variants: dict[str, Callable[[], object]] = {"jaxad": case.train}
+    variants: dict[str, Callable[[], object]] = {"jaxad": case.trainer()}
     for loop, run in _pytorch(case, settings, failures).items():
         for threads in sorted({1, count}) if loop.endswith("eager") else [count]:
             ending = f", {threads} thread{'s' * (threads > 1)}"
