@@ -176,6 +176,8 @@ def sized(method: str, size: str, steps: int) -> Case:
         "epochs": max(1, round(steps * batch_size / rows)),
     }
     widths = (width, width // 2)
+    if method == "dagmm":  # whose mixture is of a few dimensions
+        widths = (*widths, 4)
     makers: dict[str, Callable[..., Case]] = {
         "deep_svdd": _svdd,
         "deep_sad": _sad,

@@ -26,10 +26,11 @@ DEFAULTS: dict[str, Any] = {
     "methods": cases.METHODS,
     "sizes": tuple(cases.SIZES),
     "repeats": 5,
-    "steps": 480,
+    "steps": 240,
     "scored_rows": 2**20,
     "published_rows": 8192,
     "compile": True,
+    "compile_sizes": False,
 }
 CHOICES: dict[str, Sequence[str]] = {
     "parts": PARTS,
@@ -55,7 +56,8 @@ NOTE = (
     "variants of a case, interleaved. `first s` is a variant's first run; `compile s` is what it\n"
     "took longer than a later one (programs are shared: on one core, it has compiled for all).\n"
     "`times jaxad`: the variant's time over ours. A variant ten times slower than the fastest is\n"
-    "run once. PyOD and DeepOD run in a process of their own, with torch's own thread count."
+    "run once. At common sizes PyTorch is compiled only if `compile_sizes` is set: it takes up to\n"
+    "half a minute a case. PyOD and DeepOD run in a process of their own, torch's thread count."
 )
 
 
@@ -83,11 +85,11 @@ def run(options: Options) -> None:
 
 
 def _pytorch(
-    case: cases.Case, settings: Mapping[str, Any], failures: dict[str, str]
+    case: cases.Case, compiled: bool, failures: dict[str, str]
 ) -> dict[str, Callable[[int], None]]:
     """The loops there are; what there is not goes into ``failures``."""
     try:
-        return cases.loops(case, compiled=settings["compile"])
+        return cases.loops(case, compiled=compiled)
     except ImportError as error:
         failures["pytorch"] = str(error)
         return {}
@@ -103,7 +105,7 @@ def against_pytorch(
     if case.method == "deep_sad":
         (svdd,) = (case.trainer() for case in cases.papers("deep_svdd").values())
         loops["jaxad Deep SVDD"] = lambda cores: svdd()
-    loops |= _pytorch(case, settings, failures)
+    loops |= _pytorch(case, settings["compile"], failures)
     cores = environment.usable_cores()
     variants, counts = on_each_core_count(loops)
     first, later = timed(name, variants, settings["repeats"], failures=failures)
@@ -131,7 +133,7 @@ def at_size(
     case, failures = cases.sized(method, size, settings["steps"]), {}
     count = len(environment.usable_cores())
     variants: dict[str, Callable[[], object]] = {"jaxad": case.trainer()}
-    for loop, run in _pytorch(case, settings, failures).items():
+    for loop, run in _pytorch(case, settings["compile_sizes"], failures).items():
         for threads in sorted({1, count}) if loop.endswith("eager") else [count]:
             ending = f", {threads} thread{'s' * (threads > 1)}"
             variants[loop + ending] = partial(run, threads)
