@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from benchmarks import environment, schema, table
+from benchmarks.bounds import bound_of
 from benchmarks.options import Options
 from benchmarks.timing import Timing, interleaved, ratio
 
@@ -168,10 +169,18 @@ def finish(
 
 
 def targets_text(targets: Sequence[Target]) -> str:
-    """What was to be reached, what was, and whether that is enough."""
+    """What was to be reached, what was, whether that is enough, and what bounds it if known."""
     verdict = {True: "yes", False: "no", None: "-"}
     body = [[t.what, t.goal, t.measured, verdict[t.met]] for t in targets]
-    return table.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)
+    text = table.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)
+    bounds = bounds_of(targets)
+    return text if not bounds else f"{text}\n\n" + "\n".join(bounds)
+
+
+def bounds_of(targets: Sequence[Target]) -> list[str]:
+    """What is known to bound the targets that were missed, each sentence once."""
+    found = [bound_of(target.what) for target in targets if target.met is False]
+    return list(dict.fromkeys(bound for bound in found if bound))
 
 
 def show_spread(digits: int) -> table.Show:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import schema, table
-from benchmarks.bounds import bound_of
-from benchmarks.comparison import targets_of
+from benchmarks.comparison import bounds_of, targets_of
 from benchmarks.options import OptionError
 from benchmarks.report_plots import PICTURES
 
@@ -93,20 +92,18 @@ def page(
 
 
 def _targets(found: Sequence[Found]) -> list[str]:
-    body, bounds = [], []
+    body, every = [], []
     verdict = {True: "yes", False: "**no**", None: "-"}
     for one in found:
         for target in targets_of(one.record.rows):
             cells = [target.what, target.goal, target.measured, verdict[target.met]]
             body.append([_name(one), *(cell.replace("|", "/") for cell in cells)])
-            bound = bound_of(target.what) if target.met is False else None
-            if bound and bound not in bounds:
-                bounds.append(bound)
+            every.append(target)
     if not body:
         return []
     header = ["suite", "target", "goal", "measured", "met"]
     text = ["## What was to be reached", table.markdown(header, body)]
-    if bounds:
+    if bounds := bounds_of(every):
         text.append("What bounds those that were missed, where it is known:")
         text.append("\n".join(f"* {bound}" for bound in bounds))
     return text

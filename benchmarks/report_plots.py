@@ -66,7 +66,9 @@ def throughput(record: schema.Record, path: Path) -> None:
             )
             for kind, speed in speeds.items():
                 label, colour, marker = _KINDS[kind]
-                seen[label] = ax.scatter(speed, at, 28, colour, marker=marker, zorder=2)
+                seen[label] = ax.scatter(
+                    speed, at, 28, colour, marker=marker, zorder=3 if kind == "jaxad" else 2
+                )
         _named(ax, [name.removeprefix("scoring: ").removesuffix(", 1 core") for name in names])
         ax.set_title(title, loc="left", fontsize=9)
     axes[-1].set(xscale="log", xlabel="rows a second")

@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "repeats": 5,
     "steps": 240,
     "scored_rows": 2**20,
-    "published_rows": 8192,
+    "published_rows": 20_480,
     "compile": True,
     "compile_sizes": False,
 }

@@ -17,7 +17,7 @@ from benchmarks.rates import timed_rows
 
 REPEATS = 3
 WIDTHS = (128, 64, 32)
-HOW: dict[str, Any] = {"epochs": 2, "batch_size": 128, "learning_rate": 1e-4}
+HOW: dict[str, Any] = {"epochs": 5, "batch_size": 128, "learning_rate": 1e-4}
 PLAIN: dict[str, Any] = {"scaler": "none", "random_state": 0}
 
 
@@ -135,7 +135,7 @@ PEERS = (
         goal=500.0,
         score_goal=500.0,
         features=6,
-        share=1 / 16,
+        share=1 / 32,
         scored=64,
         widths=(8,) * 6,
         how={"epochs": 1, "batch_size": 64, "learning_rate": 1e-3},
