@@ -26,6 +26,7 @@ def peers():
     pytest.importorskip("torch")
     from benchmarks.peers import pytorch
 
+    pytorch.torch.set_num_threads(1)  # tiny products only wait for each other
     return pytorch
 
 

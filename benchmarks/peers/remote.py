@@ -76,7 +76,7 @@ class Remote:
         try:
             print(json.dumps(command), file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()  # pyright: ignore[reportOptionalMemberAccess]
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a broken or closed pipe
             raise PeerError(f"the peers' process ended: {error}") from error
         if not line:
             raise PeerError(f"the peers' process ended with status {self._process.wait()}")
