@@ -6,7 +6,6 @@ the folder that the command makes by default.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ from pathlib import Path
 from benchmarks.peers import PeerError
 
 TORCH = "torch==2.13.0"
-# What DeepOD imports; its pins are left aside.
-DEEPOD = ("deepod", "pandas", "tqdm")
+# What DeepOD imports besides what PyOD brings; its own pins are left aside.
+DEEPOD_NEEDS = ("pandas", "tqdm")
 MAKE = "python -m benchmarks.run peers"
 
 
@@ -56,10 +55,11 @@ def create(folder: Path, torch: str = TORCH) -> Path:
     pip = [str(_python(folder)), "-m", "pip", "install", "--quiet"]
     _run([*pip, torch])
     # Held where it is: what comes later may not bring another torch.
+    ask = "from importlib.metadata import version; print(version('torch'))"
     held = folder / "torch.txt"
-    held.write_text(torch + "\n")
-    _run([*pip, "--constraint", str(held), "pyod", *DEEPOD[1:]])
-    _run([*pip, "--no-deps", DEEPOD[0]])
+    held.write_text(f"torch=={_run([str(_python(folder)), '-c', ask]).strip()}\n")
+    _run([*pip, "--constraint", str(held), "pyod", *DEEPOD_NEEDS])
+    _run([*pip, "--no-deps", "deepod"])
     _run([str(_python(folder)), "-c", "import pyod.models.deep_svdd, deepod.models.tabular"])
     _finished(folder).touch()
     return _python(folder)
@@ -73,7 +73,7 @@ def _finished(folder: Path) -> Path:
     return folder / "finished"
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: Sequence[str]) -> str:
     print("+", " ".join(command), flush=True)
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -84,6 +84,7 @@ def _run(command: Sequence[str]) -> None:
         errors = [line for line in words if line.lower().startswith("error")]
         last = (errors or words or ["no message"])[-1]
         raise PeerError(f"{' '.join(command[1:])} failed: {last}")
+    return done.stdout
 
 
 def main(argv: Sequence[str]) -> int:
@@ -95,8 +96,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--torch", default=TORCH, metavar="SPEC", help=f"default: {TORCH}")
     arguments = parser.parse_args(argv)
     folder = (arguments.folder or default_folder()).resolve()
-    if not shutil.which(sys.executable):
-        raise PeerError(f"no python at {sys.executable}")
     create(folder, arguments.torch)
     print(f"peers: {folder}")
     if folder != default_folder().resolve():

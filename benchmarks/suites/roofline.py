@@ -11,7 +11,7 @@ from benchmarks import bandwidth, cases, environment, operations, peak, schema, 
 from benchmarks.comparison import Target, show_spread, timed
 from benchmarks.options import Options
 from benchmarks.parts import Part, run_parts
-from benchmarks.timing import Ratio, Timing, ratio
+from benchmarks.timing import Ratio
 from jaxad import training
 
 DESCRIPTION = "operations and bytes of a step, the machine's measured peaks, and the share achieved"
@@ -19,7 +19,7 @@ PARTS = ("single", "population")
 DEFAULTS: dict[str, Any] = {
     "parts": PARTS,
     "methods": cases.METHODS,
-    "repeats": 7,
+    "repeats": 5,
     "members": 16,
     "size": 1024,
     "megabytes": 256,
@@ -86,38 +86,33 @@ def measure(
     alone = part == "single"
     members = 1 if alone else settings["members"]
     devices = jax.local_devices()[: 1 if alone else None]
+    flops, size = operations.step_flops(case), operations.step_bytes(case)
+    steps = members * case.steps
+    work = peak.Work(case.trainer() if alone else _population(case, members), flops * steps)
     products = peak.matrix_products(devices, size=settings["size"])
     copy, moved = bandwidth.copies(devices, megabytes=settings["megabytes"])
-    train = case.trainer() if alone else _population(case, members)
-    variants = {"run": train, "products": products.run, "copies": copy}
+    variants = {"run": work.run, "products": products.run, "copies": copy}
     _, later = timed(f"{part}: {name}", variants, settings["repeats"], float("inf"))
-    steps = members * case.steps
-    step = Timing(tuple(s / steps for s in later["run"].seconds))
-    flops, size = operations.step_flops(case), operations.step_bytes(case)
-    share = ratio(products.each(later["products"]), Timing(tuple(s / flops for s in step.seconds)))
+    taken = np.asarray(later["run"].seconds) / steps
+    fastest = flops / np.asarray(products.rates(later["products"]))
+    fastest_moved = size / (moved / np.asarray(later["copies"].seconds))
     counted = operations.countable_rows(case)
     compiler = operations.compiler_count(case, counted)
-    shares, roofs = [], []
-    for s, p, c in zip(
-        step.seconds, later["products"].seconds, later["copies"].seconds, strict=True
-    ):
-        fastest = flops / (products.flops / p)
-        shares.append(100 * fastest / s)
-        roofs.append(100 * max(fastest, size / (moved / c)) / s)
     metrics = {
         "megaflops": [flops / 1e6],
         "compiler_flops_ratio": [compiler["flops"] / operations.step_flops(case, counted)],
         "megabytes": [size / 1e6],
         "compiler_megabytes": [compiler["bytes"] / 1e6 * case.batch_size / counted],
-        "microseconds": [1e6 * s for s in step.seconds],
-        "gigaflops": [flops / s / 1e9 for s in step.seconds],
-        "gigabytes": [size / s / 1e9 for s in step.seconds],
-        "percent": shares,
-        "roof_percent": roofs,
+        "microseconds": (1e6 * taken).tolist(),
+        "gigaflops": (flops / taken / 1e9).tolist(),
+        "gigabytes": (size / taken / 1e9).tolist(),
+        "percent": (100 * fastest / taken).tolist(),
+        "roof_percent": (100 * np.maximum(fastest, fastest_moved) / taken).tolist(),
         "seconds": later["run"].seconds,
     }
     what = "single run, 1 device" if alone else f"{members} members, {len(devices)} devices"
     rows = [schema.Row(name, what, metrics, {"members": members, "steps": case.steps})]
+    share = peak.share(work, later["run"], products, later["products"])
     goal = GOALS.get((part, name))
     return rows, [_target(f"{name}: {what}, share of peak", share, goal)]
 
