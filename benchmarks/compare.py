@@ -79,8 +79,10 @@ def changes(old: schema.Record, new: schema.Record) -> list[Change]:
     return found
 
 
-def _key(row: schema.Row) -> tuple[str, str, str]:
-    return row.dataset, row.detector, str(row.details.get("setting", ""))
+def _key(row: schema.Row) -> tuple[str, ...]:
+    """What tells a row from others, the amount of work among it: other work is another time."""
+    named = [row.details.get(name) for name in ("setting", "rows", "units", "members", "steps")]
+    return row.dataset, row.detector, *map(str, named)
 
 
 def _ratio(old: np.ndarray, new: np.ndarray) -> tuple[float, float, float]:

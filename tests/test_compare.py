@@ -18,6 +18,14 @@ def written(folder, times, **other):
     return str(folder)
 
 
+def test_times_of_other_work_are_not_compared(tmp_path, old, capsys):
+    new = tmp_path / "new" / "rows.json"
+    written(new.parent, {"jaxad": noisy(5.0, 2), "pytorch": noisy(3.0, 3)})
+    new.write_text(new.read_text().replace('"details": {}', '"details": {"rows": 7}', 1))
+    assert run.main(["compare", old, str(new.parent)]) == 0
+    assert "not in NEW: case, jaxad" in capsys.readouterr().out
+
+
 def noisy(middle, seed):
     return middle * (1 + 0.02 * np.random.default_rng(seed).normal(size=7))
 
