@@ -112,27 +112,26 @@ def peak(record: schema.Record, path: Path) -> None:
         ax.errorbar(middle, at, xerr=[low, high], fmt="o^sD"[i % 4], capsize=3, label=kind)
     _named(ax, list(shares))
     ax.set(xlabel="% of the peak of matrix products on the same cores", xlim=(0, 100))
-    ax.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=110)
 
 
 def first_result(record: schema.Record, path: Path) -> None:
     """Import and first fit in a fresh process, stacked."""
     rows = [row for row in record.rows if "import_seconds" in row.metrics]
+    bars: dict[str, Any] = {}
     figure = matplotlib.figure.Figure(figsize=(7, 1.3 + 0.26 * len(rows)), layout="constrained")
     ax = figure.subplots()
     for at, row in enumerate(rows):
         imported, fitted = (
             Timing(tuple(row.metrics[name])).median for name in ("import_seconds", "seconds")
         )
-        ours = row.detector.startswith("jaxad")
-        label = at == 0
-        ax.barh(at, imported, 0.7, color="#c9c9c9", label="import" if label else None)
-        colour = _KINDS["jaxad" if ours else "PyOD"][1]
-        ax.barh(at, fitted, 0.7, imported, color=colour, label="first fit" if label else None)
+        label, colour, _ = _KINDS["jaxad" if row.detector.startswith("jaxad") else "PyOD"]
+        bars["import"] = ax.barh(at, imported, 0.7, color="#c9c9c9")
+        bars[f"first fit, {label}"] = ax.barh(at, fitted, 0.7, imported, color=colour)
     _named(ax, [f"{row.dataset}: {row.detector.removeprefix('jaxad, ')}" for row in rows])
     ax.set(xlabel="seconds in a fresh process")
-    ax.legend(fontsize=8)
+    figure.legend(list(bars.values()), list(bars), loc="outside upper center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=110)
 
 
