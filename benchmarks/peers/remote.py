@@ -53,7 +53,9 @@ class Remote:
           **settings: ``widths``, ``batch_size``, ``epochs``, ``learning_rate`` and, for GOAD,
             ``transforms`` and ``mapped``.
         """
-        files = {"rows": x, "new": new} | ({} if label is None else {"label": label})
+        files = {"rows": x, "new": new}
+        if label is not None:
+            files["label"] = np.asarray(label, np.int64)
         paths = {}
         for name, array in files.items():
             paths[name] = str(Path(self._files.name) / f"{name}.npy")
