@@ -29,7 +29,7 @@ def measure(
       rows: to fit.
       features: of a row.
       cache: folder of the persistent compilation cache, or None.
-      **options: of the detector; where there are none, 10 epochs.
+      **options: of the detector; what is not given is 10 epochs of a single model.
 
     Returns:
       Wall seconds of the import and both fits, the programs each fit compiled, and the seconds

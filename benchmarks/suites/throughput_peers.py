@@ -18,7 +18,7 @@ from benchmarks.rates import timed_rows
 REPEATS = 3
 WIDTHS = (128, 64, 32)
 HOW: dict[str, Any] = {"epochs": 5, "batch_size": 128, "learning_rate": 1e-4}
-PLAIN: dict[str, Any] = {"scaler": "none", "random_state": 0}
+PLAIN: dict[str, Any] = {"scaler": "none", "n_members": 1, "random_state": 0}
 
 
 @dataclass(frozen=True)
