@@ -7,9 +7,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from benchmarks import environment, schema, table
+from benchmarks.bounds import bound_of
 from benchmarks.options import Options
 from benchmarks.timing import Timing, interleaved, ratio
 
+TARGET = "target"  # the data set's name in rows that hold a `Target`
 GIVE_UP = 10.0
 PAUSE = 0.3
 
@@ -24,14 +26,27 @@ class Target(NamedTuple):
 
 
 def timed(
-    what: str, variants: Mapping[str, Callable], repeats: int, give_up: float = GIVE_UP
+    what: str,
+    variants: Mapping[str, Callable],
+    repeats: int,
+    give_up: float = GIVE_UP,
+    failures: dict[str, str] | None = None,
 ) -> tuple[dict[str, Timing], dict[str, Timing]]:
     """`benchmarks.timing.interleaved` with a progress bar.
 
-    By default a variant ten times slower than the fastest is not repeated.
+    By default a variant ten times slower than the fastest is not repeated. Where there are
+    ``failures`` to write into, a variant that is not ours and fails is left out, with the reason.
     """
+
+    def failed(name: str, error: Exception) -> bool:
+        if failures is None or name.startswith("jaxad"):
+            return False
+        lines = str(error).strip().splitlines()
+        failures[name] = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        return True
+
     bar = partial(tqdm, total=len(variants) * (repeats + 1), desc=what, unit="run")
-    return interleaved(variants, repeats, give_up=give_up, pause=PAUSE, progress=bar)
+    return interleaved(variants, repeats, give_up=give_up, pause=PAUSE, progress=bar, failed=failed)
 
 
 def on_each_core_count(
@@ -124,14 +139,24 @@ def timed_rows(
     return rows
 
 
+def verdicts(targets: Sequence[Target]) -> list[schema.Row]:
+    """Targets as rows of a record, see `targets_of`."""
+    return [schema.Row(TARGET, t.what, details=t._asdict()) for t in targets]
+
+
+def targets_of(rows: Sequence[schema.Row]) -> list[Target]:
+    """The targets among the rows of a record."""
+    fields = Target._fields
+    return [Target(*(r.details[f] for f in fields)) for r in rows if r.dataset == TARGET]
+
+
 def finish(
     options: Options, rows: Sequence[schema.Row], targets: Sequence[Target], begun: schema.Begun
 ) -> None:
     """Print rows and targets as tables; write them to ``rows.json`` and ``table.txt``."""
-    verdicts = [schema.Row("target", t.what, details=t._asdict()) for t in targets]
     result = schema.record(
         options.suite,
-        [*rows, *verdicts],
+        [*rows, *verdicts(targets)],
         seeds=[0],
         config=dict(options.settings),
         threads=options.threads,
@@ -144,13 +169,23 @@ def finish(
 
 
 def targets_text(targets: Sequence[Target]) -> str:
-    """What was to be reached, what was, and whether that is enough."""
+    """What was to be reached, what was, whether that is enough, and what bounds it if known."""
     verdict = {True: "yes", False: "no", None: "-"}
     body = [[t.what, t.goal, t.measured, verdict[t.met]] for t in targets]
-    return table.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)
+    text = table.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)
+    bounds = bounds_of(targets)
+    return text if not bounds else f"{text}\n\n" + "\n".join(bounds)
 
 
-def _show_spread(digits: int) -> table.Show:
+def bounds_of(targets: Sequence[Target]) -> list[str]:
+    """What is known to bound the targets that were missed, each sentence once."""
+    found = [bound_of(target.what) for target in targets if target.met is False]
+    return list(dict.fromkeys(bound for bound in found if bound))
+
+
+def show_spread(digits: int) -> table.Show:
+    """The median with the quartiles, ``1.20 [1.10, 1.30]``."""
+
     def show(values: Sequence[float]) -> str:
         timing = Timing(tuple(values))
         low, high = timing.quartiles
@@ -160,9 +195,9 @@ def _show_spread(digits: int) -> table.Show:
 
 
 COLUMNS = (
-    table.Column("seconds", "seconds", _show_spread(3)),
-    table.Column("us per step or row", "microseconds_per_unit", _show_spread(2)),
-    table.Column("times jaxad", "ratio", _show_spread(2)),
+    table.Column("seconds", "seconds", show_spread(3)),
+    table.Column("us per step or row", "microseconds_per_unit", show_spread(2)),
+    table.Column("times jaxad", "ratio", show_spread(2)),
     table.Column("first run s", "first_seconds", table.first(2)),
 )
 _NOTE = (

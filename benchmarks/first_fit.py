@@ -1,26 +1,48 @@
 """What a user waits for: the first fit in a fresh process, then a second one on other data.
 
-``python -m benchmarks.first_fit`` prints one JSON object; the speed suite runs it in processes of
-its own, since a process compiles only once.
+``python -m benchmarks.first_fit [JSON]`` prints one JSON object; suites run it in processes of its
+own, since a process compiles only once. The JSON holds arguments of `measure`.
 """
 
 import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def measure(rows: int = 4000, features: int = 6, epochs: int = 10) -> dict[str, float]:
+def measure(
+    detector: str = "DeepSVDD",
+    rows: int = 4000,
+    features: int = 6,
+    cache: str | None = None,
+    **options: Any,
+) -> dict[str, float]:
     """Import, fit, then fit other data of similar size with another seed and learning rate.
 
+    Args:
+      detector: a class of `jaxad`.
+      rows: to fit.
+      features: of a row.
+      cache: folder of the persistent compilation cache, or None.
+      **options: of the detector; what is not given is 10 epochs of a single model.
+
     Returns:
-      Wall seconds of the import and both fits, and the programs each fit compiled.
+      Wall seconds of the import and both fits, the programs each fit compiled, and the seconds
+      that took.
     """
     start = time.perf_counter()
     import jax
 
     import jaxad
+    from jaxad import training
 
+    if cache is not None:
+        training.compilation_cache(cache)
     result = {"import_seconds": time.perf_counter() - start}
     compiled = []
 
@@ -29,16 +51,36 @@ def measure(rows: int = 4000, features: int = 6, epochs: int = 10) -> dict[str, 
             compiled.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     for name, count, seed, rate in (("first", rows, 0, 1e-4), ("second", rows - 77, 1, 3e-4)):
         x = np.random.default_rng(seed).normal(size=(count, features))
-        model = jaxad.DeepSVDD(epochs=epochs, learning_rate=rate, random_state=seed, n_members=1)
+        model = getattr(jaxad, detector)(
+            **{"epochs": 10, "learning_rate": rate, "random_state": seed, "n_members": 1} | options
+        )
+        labels = [-1] * 40 + [0] * (count - 40) if detector == "DeepSAD" else None
         compiled.clear()
         start = time.perf_counter()
-        model.fit(x)
+        model.fit(x, labels)
         result[f"{name}_seconds"] = time.perf_counter() - start
         result[f"{name}_compilations"] = len(compiled)
+        result[f"{name}_compile_seconds"] = model.compile_seconds_
     return result
 
 
+def in_fresh_process(**arguments: Any) -> dict[str, float]:
+    """`measure` in a process of its own, whose only cache is the one asked for."""
+    uncached = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.first_fit", json.dumps(arguments)],
+        cwd=Path(__file__).parents[1],
+        env=uncached,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the first fit failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure()))
+    print(json.dumps(measure(**json.loads(sys.argv[1] if len(sys.argv) > 1 else "{}"))))

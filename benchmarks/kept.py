@@ -16,6 +16,41 @@ def key(row: schema.Row) -> Key:
     return row.dataset, row.detector, row.details["setting"]
 
 
+def circumstances(
+    options: Options, config: Mapping[str, Any], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """What a run must have in common with the one it continues."""
+    return {
+        "suite": options.suite,
+        "seeds": list(seeds),
+        "config": json.loads(json.dumps(dict(config))),
+        "threads": options.threads,
+    }
+
+
+def earlier(path: Path, run: Mapping[str, Any]) -> schema.Record:
+    """The record in a file, to be continued.
+
+    Raises:
+      OptionError: it cannot be read, or is of a run with other settings, seeds, threads or versions
+        than ``run``, which has the keys of `circumstances`.
+    """
+    try:
+        old = schema.read(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise OptionError(f"{path} cannot be continued: {error}") from error
+    run = {**run, "versions": environment.versions()}
+    found, wanted = ({**r.pop("config"), **r} for r in ({k: vars(old)[k] for k in run}, run))
+    differing = [k for k in found | wanted if found.get(k) != wanted.get(k)]
+    if differing:
+        name = differing[0]
+        raise OptionError(
+            f"{path} holds a run whose {name} is {found.get(name)!r}, not "
+            f"{wanted.get(name)!r}: continue it as it was begun, or give another --out"
+        )
+    return old
+
+
 class Kept:
     """The rows of a run, in a file that is whole after every one of them.
 
@@ -35,12 +70,7 @@ class Kept:
         self._path, self._plan = path, plan
         self._begun = schema.begin()
         self.commit = self._begun.commit
-        self._run = {
-            "suite": options.suite,
-            "seeds": list(range(config["seeds"])),
-            "config": json.loads(json.dumps(dict(config))),
-            "threads": options.threads,
-        }
+        self._run = circumstances(options, config, range(config["seeds"]))
         self._rows = {}
         if path.exists():
             self._take_over()
@@ -59,19 +89,7 @@ class Kept:
         self._write()
 
     def _take_over(self) -> None:
-        try:
-            old = schema.read(self._path)
-        except (ValueError, KeyError, TypeError) as error:
-            raise OptionError(f"{self._path} cannot be continued: {error}") from error
-        run = self._run | {"versions": environment.versions()}
-        found, wanted = ({**r.pop("config"), **r} for r in ({k: vars(old)[k] for k in run}, run))
-        differing = [k for k in found | wanted if found.get(k) != wanted.get(k)]
-        if differing:
-            name = differing[0]
-            raise OptionError(
-                f"{self._path} holds a run whose {name} is {found.get(name)!r}, not "
-                f"{wanted.get(name)!r}: continue it as it was begun, or give another --out"
-            )
+        old = earlier(self._path, self._run)
         self._begun = self._begun._replace(time=old.started)
         # What could not be measured at all is tried again.
         self._rows = {key(row): row for row in old.rows if row.metrics}

@@ -1,28 +1,39 @@
-"""Run a benchmark suite: ``python -m benchmarks.run [SUITE] [options]``."""
+"""Run a benchmark suite: ``python -m benchmarks.run [SUITE] [options]``.
+
+``report``, ``compare`` and ``peers`` in a suite's place do something with results or peers.
+"""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import environment
+from benchmarks import compare, environment, report
 from benchmarks.options import OptionError, Options, check_known, read_config, resolve
+from benchmarks.peers import PeerError
+from benchmarks.peers import environment as peers
 from benchmarks.suites import (
     adbench,
     convolution,
     ensembles,
+    latency,
     methods,
     population,
     quick,
+    roofline,
     speed,
     tabular_papers,
+    throughput,
 )
 
 SUITES: dict[str, ModuleType] = {
     "quick": quick,
     "speed": speed,
+    "throughput": throughput,
+    "roofline": roofline,
+    "latency": latency,
     "methods": methods,
     "population": population,
     "convolution": convolution,
@@ -32,8 +43,24 @@ SUITES: dict[str, ModuleType] = {
 }
 
 
+def _report(argv: Sequence[str]) -> int:
+    return report.main(argv, {name: suite.DESCRIPTION for name, suite in SUITES.items()})
+
+
+# Name -> what it does, and what does it.
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "report": ("render the newest results as one Markdown page with pictures", _report),
+    "compare": (
+        "OLD NEW: what became slower between two results, and how sure that is",
+        compare.main,
+    ),
+    "peers": ("[FOLDER]: make the environment that PyOD and DeepOD are measured in", peers.main),
+}
+
+
 def _parser() -> argparse.ArgumentParser:
-    width = max(map(len, SUITES))
+    width = max(map(len, [*SUITES, *COMMANDS]))
+    commands = "\n".join(f"  {name:<{width}}  {text}" for name, (text, _) in COMMANDS.items())
     listing = "\n".join(f"  {name:<{width}}  {s.DESCRIPTION}" for name, s in SUITES.items())
     settings = "\n".join(
         f"  {name:<{width}}  {', '.join(s.DEFAULTS)}" for name, s in SUITES.items()
@@ -41,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run",
         description="Run a benchmark suite, print its table and keep its results.",
-        epilog=f"suites:\n{listing}\n\nsettings a config file may hold:\n{settings}",
+        epilog=f"suites:\n{listing}\n\ncommands (each with its own --help):\n{commands}\n\n"
+        f"settings a config file may hold:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = {"type": lambda text: text.split(","), "metavar": "A,B"}
@@ -72,7 +100,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     config = read_config(arguments.config) if arguments.config else {}
     configured = config.pop("suite", None)
     name = arguments.suite or configured or "quick"
-    check_known("suite", [name], list(SUITES))
+    check_known("suite", [name], [*SUITES, *COMMANDS])
     if configured not in (None, name):
         raise OptionError(f"{arguments.config} is for suite {configured!r}, not {name!r}")
     given = {k: getattr(arguments, k) for k in ("seeds", "datasets", "detectors")}
@@ -84,16 +112,25 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status, 2 for something asked for that does not exist."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        options = _options(arguments)
+        if argv and argv[0] in COMMANDS:
+            return COMMANDS[argv[0]][1](argv[1:])
+        options = _options(_parser().parse_args(argv))
         _confine(options.threads)
         options.out.mkdir(parents=True, exist_ok=True)
-        SUITES[options.suite].run(options)
-    except OptionError as error:
+        return _run(options)
+    except (OptionError, PeerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _run(options: Options) -> int:
+    try:
+        SUITES[options.suite].run(options)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: what was measured so far is in {options.out}", file=sys.stderr)
+        return 130
     print(f"results: {options.out}")
     return 0
 

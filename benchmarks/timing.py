@@ -43,6 +43,7 @@ def interleaved(
     give_up: float = math.inf,
     pause: float = 0.0,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+    failed: Callable[[str, Exception], bool] = lambda name, error: False,
 ) -> tuple[dict[str, Timing], dict[str, Timing]]:
     """Time every variant once, then ``repeats`` times in turn, so that drift hits all alike.
 
@@ -56,6 +57,8 @@ def interleaved(
       pause: seconds of rest before every run: the threads of a pool that has just worked go on
         spinning for a while, on the next variant's account.
       progress: wraps the iteration over runs, for a progress bar.
+      failed: told of a variant that raised an error; where it returns True the variant is left out
+        of the result, else the error goes on.
 
     Returns:
       The first run of each variant (with what it compiles), and the rounds after it.
@@ -64,13 +67,21 @@ def interleaved(
     rounds = [names] + [names[i % len(names) :] + names[: i % len(names)] for i in range(repeats)]
     taken: dict[str, list[float]] = {name: [] for name in names}
     for name in progress([name for order in rounds for name in order]):
+        if name not in taken:
+            continue
         if all(len(seconds) > 1 for seconds in taken.values()):
             fastest = min(seconds[1] for seconds in taken.values())
             if taken[name][1] > give_up * fastest:
                 continue
         time.sleep(pause)
         start = time.perf_counter()
-        variants[name]()
+        try:
+            variants[name]()
+        except Exception as error:
+            if not failed(name, error):
+                raise
+            del taken[name]
+            continue
         taken[name].append(time.perf_counter() - start)
     first = {name: Timing((seconds[0],)) for name, seconds in taken.items()}
     return first, {name: Timing(tuple(seconds[1:])) for name, seconds in taken.items()}

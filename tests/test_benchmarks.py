@@ -258,13 +258,12 @@ def test_quick_suite_end_to_end(tmp_path, capsys):
 
 
 @pytest.fixture
-def no_peers(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("benchmarks.peers.")]:
+def no_peers(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.startswith("benchmarks.peers.pytorch")]:
         monkeypatch.delitem(sys.modules, name)
-    for peer in ("pytorch", "deepod"):
-        monkeypatch.delattr(f"benchmarks.peers.{peer}", raising=False)
+    monkeypatch.delattr("benchmarks.peers.pytorch", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setitem(sys.modules, "deepod", None)
+    monkeypatch.setenv("JAXAD_PEERS", str(tmp_path / "no peers"))
 
 
 @pytest.mark.slow
@@ -288,7 +287,7 @@ def test_speed_suite_says_what_it_could_not_measure(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("suite", "parts", "missing"),
     [
-        ("methods", "['goad_thyroid', 'goad_deepod']", {"pytorch autograd", "DeepOD"}),
+        ("methods", "['goad_thyroid', 'goad_deepod']", {"pytorch autograd, eager", "DeepOD"}),
         ("convolution", "['lenet_8_4']", {"pytorch"}),
     ],
 )

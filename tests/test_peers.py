@@ -1,5 +1,6 @@
 """The PyTorch loops we measure against train what they say."""
 
+import functools
 import subprocess
 import sys
 
@@ -25,6 +26,7 @@ def peers():
     pytest.importorskip("torch")
     from benchmarks.peers import pytorch
 
+    pytorch.torch.set_num_threads(1)  # tiny products only wait for each other
     return pytorch
 
 
@@ -91,17 +93,26 @@ def test_goad_distances_and_triplet_equal_the_plain_formulas(peers):
     np.testing.assert_allclose(peers.goad.triplet_centre(z, margin=0.5), np.mean(values), rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["deep_svdd", "deep_svdd_by_hand", "dagmm", "goad"])
+@pytest.mark.parametrize(
+    "method", ["deep_svdd", "deep_svdd_by_hand", "deep_sad", "autoencoder", "dagmm", "goad"]
+)
 def test_every_loop_lowers_its_loss_and_follows_its_seed(peers, rows, method):
-    train = getattr(peers, method).train
     options = {"goad": {"transforms": 8, "mapped": 8, "widths": (8, 8)}}.get(method, {})
+    train = functools.partial(getattr(peers, method).train, rows)
+    if method == "deep_sad":
+        train = functools.partial(train, labels_of(peers, rows))
     run = {"epochs": 10, "batch_size": 64, "learning_rate": 1e-3} | options
-    _, losses = train(rows, seed=0, **run)
-    _, again = train(rows, seed=0, **run)
-    _, other = train(rows, seed=1, **run)
+    _, losses = train(seed=0, **run)
+    _, again = train(seed=0, **run)
+    _, other = train(seed=1, **run)
     assert losses[-1] < losses[0]
     np.testing.assert_array_equal(losses, again)
     assert not np.array_equal(losses, other)
+
+
+def labels_of(peers, rows):
+    """-1, 0, 1, 0, -1, 0, ..."""
+    return peers.torch.arange(len(rows)).remainder(4).sub(1).remainder(3).sub(1)
 
 
 def _kernels(module):
@@ -117,12 +128,68 @@ def _kernels(module):
     return named
 
 
-def test_dagmm_has_our_loss(peers, rows):
+def _loss_and_score(objective, params, stats, rows, label=None):
+    """Ours, for rows that are one batch."""
     import jax
     import jax.numpy as jnp
 
-    from jaxad import networks, objectives
     from jaxad.typing import Batch
+
+    label = np.zeros(len(rows), np.int32) if label is None else label
+    batch = Batch(rows.numpy(), label, jnp.ones(len(rows)), 0.0)
+    first = np.bool_(False)
+    values, _ = objective.loss(params, stats, batch, jax.random.key(1))
+    stats = objective.refresh(params, stats, batch, first=first)
+    return values, objective.score(params, stats, rows.numpy())
+
+
+def _assert_scores(theirs, rows, expected, rtol=1e-3):
+    """A peer's scores, a few rows at a time."""
+    from benchmarks.peers.pytorch.loop import score_rows
+
+    np.testing.assert_allclose(score_rows(theirs, rows, chunk=64)(), expected, rtol=rtol)
+
+
+def test_deep_sad_has_our_loss_and_scores(peers, rows):
+    import jax
+
+    from jaxad import networks, objectives, training
+
+    weights = peers.deep_svdd.initial(6, (16, 8, 4))
+    label = labels_of(peers, rows)
+    centre = peers.deep_svdd.centre_of(weights, rows[label >= 0])
+    distance = peers.deep_svdd.score(weights, centre, rows)
+    theirs = peers.deep_sad.labelled_loss(distance, label, eta=1.5)
+    ours = objectives.DeepSAD(networks.MLP((16, 8, 4)), eta=1.5)
+    params, stats = ours.init(jax.random.key(0), rows.numpy())
+    params = jax.tree.unflatten(jax.tree.structure(params), [w.numpy().T for w in weights])
+    batch = training.as_rows(rows.numpy(), label.numpy())
+    stats = ours.refresh(params, stats, batch, first=np.bool_(True))
+    np.testing.assert_allclose(stats["centre"], centre, rtol=1e-5)
+    values, scores = _loss_and_score(ours, params, stats, rows, label.numpy())
+    np.testing.assert_allclose(values, theirs, rtol=1e-3)
+    _assert_scores(functools.partial(peers.deep_svdd.score, weights, centre), rows, scores)
+
+
+def test_autoencoder_has_our_loss_and_scores(peers, rows):
+    import jax
+
+    from jaxad import networks, objectives
+
+    theirs = peers.autoencoder.Autoencoder(6, widths=(5, 3))
+    options = {"activation": "relu", "use_bias": True}
+    ours = objectives.AutoEncoder(networks.MLP((5, 3), **options), networks.MLP((5, 6), **options))
+    _, stats = ours.init(jax.random.key(0), rows.numpy())
+    params = {name: _kernels(getattr(theirs, name)) for name in ("encoder", "decoder")}
+    values, scores = _loss_and_score(ours, params, stats, rows)
+    np.testing.assert_allclose(values.mean(), theirs(rows).item(), rtol=1e-4)
+    _assert_scores(theirs.score, rows, scores)
+
+
+def test_dagmm_has_our_loss_and_scores(peers, rows):
+    import jax
+
+    from jaxad import networks, objectives
 
     theirs = peers.dagmm.DAGMM(6, hidden=(5, 4), latent=2, dropout=0.0).eval()
     options = {"activation": "tanh", "use_bias": True}
@@ -134,17 +201,15 @@ def test_dagmm_has_our_loss(peers, rows):
     )
     _, stats = ours.init(jax.random.key(0), rows.numpy())
     params = {name: _kernels(getattr(theirs, name)) for name in ("encoder", "decoder", "estimator")}
-    batch = Batch(rows.numpy(), jnp.zeros(300, jnp.int32), jnp.ones(300), 0.0)
-    values, _ = ours.loss(params, stats, batch, jax.random.key(1))
+    values, scores = _loss_and_score(ours, params, stats, rows)
     np.testing.assert_allclose(values.mean(), theirs(rows).item(), rtol=1e-4)
+    _assert_scores(peers.dagmm.fixed_energy(theirs, rows), rows, scores)
 
 
-def test_goad_has_our_loss(peers, rows):
+def test_goad_has_our_loss_and_scores(peers, rows):
     import jax
-    import jax.numpy as jnp
 
     from jaxad import networks, objectives
-    from jaxad.typing import Batch
 
     theirs = peers.goad.GOAD(6, transforms=8, mapped=5, widths=(4,))
     theirs.head.bias.data.zero_()
@@ -152,6 +217,7 @@ def test_goad_has_our_loss(peers, rows):
     _, stats = ours.init(jax.random.key(0), rows.numpy())
     stats |= {"maps": theirs.maps.numpy().transpose(1, 0, 2)}
     params = {"trunk": _kernels(theirs.trunk), "head": _kernels(theirs.head)["Dense_0"]}
-    batch = Batch(rows.numpy(), jnp.zeros(300, jnp.int32), jnp.ones(300), 0.0)
-    values, _ = ours.loss(params, stats, batch, jax.random.key(1))
+    values, scores = _loss_and_score(ours, params, stats, rows)
     np.testing.assert_allclose(values.mean(), theirs(rows).item(), rtol=1e-4)
+    centres = theirs.encode(rows).mean(0)
+    _assert_scores(functools.partial(peers.goad.confusion, theirs, centres), rows, scores)

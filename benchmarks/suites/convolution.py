@@ -1,6 +1,6 @@
 """How fast: image networks inside a compiled loop, against XLA's own convolution and PyTorch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -142,18 +142,24 @@ def pytorch(name: str, loss: Callable, batch_size: int, steps: int, images: np.n
 def run(options: Options) -> None:
     """Train each network some Adam steps at a time, pinned to ``cores`` of the machine's cores."""
     begun, settings = schema.begin(), options.settings
+    rows, targets = [], []
+    for name in settings["parts"]:
+        new_rows, new_targets = on_cores(name, settings)
+        rows += new_rows
+        targets += new_targets
+    finish(options, rows, targets, begun)
+
+
+def on_cores(name: str, settings: Mapping[str, Any]) -> tuple[list[schema.Row], list[Target]]:
+    """`measure` a network on made images, on ``cores`` of the machine's cores."""
     cores = environment.usable_cores()
     environment.pin(cores[-settings["cores"] :])
     images = np.random.default_rng(0).uniform(size=(settings["images"], 28, 28, 1))
-    rows, targets = [], []
-    for name in settings["parts"]:
-        new_rows, new_targets = measure(
-            name, images.astype(np.float32), settings["steps"], settings["repeats"]
-        )
-        rows += new_rows
-        targets += new_targets
-    environment.pin(cores)
-    finish(options, rows, targets, begun)
+    images = images.astype(np.float32)
+    try:
+        return measure(name, images, settings["steps"], settings["repeats"])
+    finally:
+        environment.pin(cores)
 
 
 def measure(

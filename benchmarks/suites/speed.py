@@ -1,12 +1,7 @@
 """How fast: training against PyTorch, the first and second fit, scoring in chunks."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,6 +20,7 @@ from benchmarks.comparison import (
     timed,
     timed_rows,
 )
+from benchmarks.first_fit import in_fresh_process
 from benchmarks.options import Options
 from benchmarks.timing import Timing, ratio
 from jaxad import networks, objectives, training
@@ -113,19 +109,8 @@ def _pytorch_loops(x: np.ndarray, epochs: int, compiled: bool) -> dict[str, Call
 
 def first_fit(settings: Mapping[str, Any]) -> tuple[list[schema.Row], list[Target]]:
     """The estimator in fresh processes: 4,000 x 6 rows, 10 epochs, nothing cached."""
-    uncached = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    runs = []
-    for _ in tqdm(range(max(1, settings["repeats"] // 2)), desc="first fit", unit="process"):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.first_fit"],
-            cwd=Path(__file__).parents[2],
-            env=uncached,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise RuntimeError(f"the first fit failed:\n{done.stderr}")
-        runs.append(json.loads(done.stdout))
+    count = max(1, settings["repeats"] // 2)
+    runs = [in_fresh_process() for _ in tqdm(range(count), desc="first fit", unit="process")]
     values = {key: [run[key] for run in runs] for key in runs[0]}
     first, second = Timing(tuple(values["first_seconds"])), Timing(tuple(values["second_seconds"]))
     share = ratio(second, first)

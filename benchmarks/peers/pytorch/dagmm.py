@@ -1,7 +1,7 @@
 """DAGMM (Zong et al., ICLR 2018, equations 1 to 7) with PyTorch's autograd."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -72,8 +72,8 @@ class DAGMM(nn.Module):
         )
         self.lambda_energy, self.lambda_covariance = lambda_energy, lambda_covariance
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The mean loss of a batch ``[B, D]``."""
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent vector, relative error and cosine ``[B, d]``, and the residual ``[B, D]``."""
         code = self.encoder(x)
         output = self.decoder(code)
         residual = x - output
@@ -81,13 +81,43 @@ class DAGMM(nn.Module):
         relative = torch.linalg.vector_norm(residual, dim=1) / size
         output_size = torch.linalg.vector_norm(output, dim=1).clamp_min(1e-12)
         cosine = (x * output).sum(1) / (size * output_size)
-        z = torch.cat([code, relative[:, None], cosine[:, None]], 1)
+        return torch.cat([code, relative[:, None], cosine[:, None]], 1), residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean loss of a batch ``[B, D]``."""
+        z, residual = self.features(x)
         phi, mean, covariance = mixture(z, self.estimator(z))
         return (
             residual.square().sum(1).mean()
             + self.lambda_energy * energy(z, phi, mean, covariance).mean()
             + self.lambda_covariance * covariance.diagonal(dim1=1, dim2=2).reciprocal().sum()
         )
+
+
+def scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
+    """Energies of a fresh network under the mixture of ``x``: as fast as a trained one's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = DAGMM(x.shape[1], **options).eval()
+    return fixed_energy(model, x)
+
+
+@torch.no_grad()
+def fixed_energy(model: DAGMM, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Energies under the mixture of all rows ``x``; its factors are inverted once."""
+    z, _ = model.features(x)
+    phi, mean, covariance = mixture(z, model.estimator(z))
+    factor = torch.linalg.cholesky(covariance)
+    whiten = torch.linalg.inv(factor)
+    log_root = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    constant = phi.log() - log_root - 0.5 * z.shape[1] * math.log(2 * math.pi)
+
+    def score(x: Tensor) -> Tensor:
+        z, _ = model.features(x)
+        whitened = torch.einsum("kij,bkj->bki", whiten, z[:, None] - mean)
+        return -torch.logsumexp(constant - 0.5 * whitened.square().sum(-1), 1)
+
+    return score
 
 
 def train(

@@ -1,6 +1,7 @@
 """One-class Deep SVDD (Ruff et al., ICML 2018, equation 4) with PyTorch's autograd."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,17 @@ def centre_of(weights: Sequence[Tensor], x: Tensor, *, minimum: float = 0.1) -> 
     return torch.where(centre.abs() < minimum, centre.sign() * minimum, centre)
 
 
+def score(weights: Sequence[Tensor], centre: Tensor, x: Tensor) -> Tensor:
+    """Squared distances to the centre, ``[B]``."""
+    return (encode(weights, x) - centre).square().sum(1)
+
+
+def scorer(x: Tensor, *, widths: Sequence[int] = (128, 64, 32)) -> Callable[[Tensor], Tensor]:
+    """The scores of a fresh network whose centre is that of ``x``: as fast as a trained one's."""
+    weights = initial(x.shape[1], widths)
+    return partial(score, weights, centre_of(weights, x))
+
+
 def train(
     x: Tensor,
     *,
@@ -52,7 +64,7 @@ def train(
     centre = centre_of(params, x)
 
     def loss(batch: Tensor) -> Tensor:
-        return (encode(params, batch) - centre).square().sum(1).mean()
+        return score(params, centre, batch).mean()
 
     losses = minimise(
         loss,

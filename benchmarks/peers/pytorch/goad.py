@@ -1,6 +1,7 @@
 """GOAD for tables (Bergman and Hoshen, ICLR 2020) with PyTorch's autograd."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -48,13 +49,33 @@ class GOAD(nn.Module):
         self.head = nn.Linear(widths[-1], transforms)
         self.margin, self.triplet_weight = margin, triplet_weight
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Latent vectors ``[B, M, L]`` of all mapped rows."""
+        return self.trunk(torch.einsum("nd,mdr->nmr", x, self.maps))
+
     def forward(self, x: Tensor) -> Tensor:
         """The mean loss of a batch ``[B, D]``."""
-        z = self.trunk(torch.einsum("nd,mdr->nmr", x, self.maps))
+        z = self.encode(x)
         rows, transforms, _ = z.shape
         target = torch.arange(transforms).repeat(rows)
         classified = F.cross_entropy(self.head(z).flatten(0, 1), target)
         return classified + self.triplet_weight * triplet_centre(z, margin=self.margin)
+
+
+def confusion(model: GOAD, centres: Tensor, x: Tensor, *, epsilon: float = 1e-6) -> Tensor:
+    """``[B]``: sum over m of ``-log softmax(-max(squared distance, epsilon))`` of the own class."""
+    distance = squared_distances(model.encode(x), centres).clamp_min(epsilon)
+    certainty = torch.log_softmax(-distance, -1)
+    return -certainty.diagonal(dim1=1, dim2=2).sum(1)
+
+
+@torch.no_grad()
+def scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
+    """The scores of a fresh network with the class centres of ``x``: as fast as a trained one's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GOAD(x.shape[1], **options).eval()
+    return partial(confusion, model, model.encode(x).mean(0))
 
 
 def train(

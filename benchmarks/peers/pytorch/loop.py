@@ -1,4 +1,4 @@
-"""The autograd training loop all peers share."""
+"""The loops all peers share: training with autograd, and scoring."""
 
 from collections.abc import Callable, Iterable
 
@@ -28,10 +28,10 @@ def train_module(
 
 
 def minimise(
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[..., Tensor],
     params: Iterable[Tensor],
     x: Tensor,
-    *,
+    *others: Tensor,
     epochs: int,
     batch_size: int,
     learning_rate: float,
@@ -44,9 +44,10 @@ def minimise(
     overlapped.
 
     Args:
-      loss: the mean loss of a batch ``[B, D]``.
+      loss: the mean loss of a batch ``[B, D]``, and of the same rows of ``others``.
       params: the leaves to train, in place.
       x: the rows.
+      *others: what else belongs to each row, such as labels ``[N]``.
       epochs: passes over the rows.
       batch_size: rows a step; the last step of an epoch takes what is left.
       learning_rate: Adam's.
@@ -64,10 +65,33 @@ def minimise(
         total = torch.zeros(())
         order = torch.randperm(len(x), generator=generator)
         for index in order.split(batch_size):
-            value = step_loss(x.index_select(0, index))
+            value = step_loss(*(a.index_select(0, index) for a in (x, *others)))
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             optimiser.step()
             total.add_(value.detach(), alpha=len(index) / len(x))
         history.append(total)
     return torch.stack(history)
+
+
+def score_rows(
+    score: Callable[[Tensor], Tensor], x: Tensor, *, chunk: int, compile: bool = False
+) -> Callable[[], Tensor]:
+    """A function that scores ``x`` ``[N, D]``, ``chunk`` rows at a time, into one vector.
+
+    Args:
+      score: the scores of a few rows.
+      x: the rows.
+      chunk: rows at a time: what is made on the way should fit the cache.
+      compile: run ``score`` through ``torch.compile``.
+    """
+    step = torch.compile(score) if compile else score
+    out = torch.empty(len(x))
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        for part, into in zip(x.split(chunk), out.split(chunk), strict=True):
+            into.copy_(step(part))
+        return out
+
+    return run
