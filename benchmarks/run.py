@@ -13,10 +13,10 @@ from benchmarks.suites import (
     adbench,
     convolution,
     methods,
+    papers,
     population,
     quick,
     speed,
-    tabular_papers,
 )
 
 SUITES: dict[str, ModuleType] = {
@@ -25,9 +25,12 @@ SUITES: dict[str, ModuleType] = {
     "methods": methods,
     "population": population,
     "convolution": convolution,
-    "odds": tabular_papers,
     "adbench": adbench,
+    "papers": papers,
 }
+
+# Settings that the command line takes beside a config file.
+_SETTINGS = ("seeds", "datasets", "detectors", "tables", "rows", "effort")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
     parser.add_argument("--datasets", help="only these data sets", **names)
     parser.add_argument("--detectors", help="only these detectors", **names)
+    parser.add_argument("--tables", help="only these tables of papers", **names)
+    parser.add_argument("--rows", help="only these rows of them", **names)
+    parser.add_argument(
+        "--effort", type=int, metavar="PERCENT", help="epochs in per cent of the papers'"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: results/SUITE-UTC-TIME"
     )
@@ -73,7 +81,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     check_known("suite", [name], list(SUITES))
     if configured not in (None, name):
         raise OptionError(f"{arguments.config} is for suite {configured!r}, not {name!r}")
-    given = {k: getattr(arguments, k) for k in ("seeds", "datasets", "detectors")}
+    given = {k: getattr(arguments, k) for k in _SETTINGS}
     given = config | {k: v for k, v in given.items() if v is not None}
     settings = resolve(SUITES[name], given)
     out = arguments.out or Path("results") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
