@@ -419,6 +419,19 @@ def test_the_published_tables_seeds_come_first():
     )
 
 
+@pytest.mark.skipif(not adbench._is_there("wine"), reason="JAXAD_DATA has no wine")
+def test_nearest_neighbours_are_the_published_ones_by_the_published_rule():
+    x, is_anomaly = adbench.load("wine")
+    found = adbench.cases(is_anomaly, "file_order", SETTINGS | {"seeds": 5})
+    scores = [adbench.fit_and_score("knn_5th", None, 0, x, case)[0] for case in found]
+    quality = [
+        adbench._quality("knn_5th", score, is_anomaly, case)
+        for score, case in zip(scores, found, strict=True)
+    ]
+    for metric, figure in published.one_class()["wine", "knn_5th"].items():
+        np.testing.assert_allclose(100 * np.mean([q[metric] for q in quality]), figure, atol=0.006)
+
+
 @pytest.mark.parametrize(
     ("detectors", "sets", "q"), [(2, 10, 1.960), (4, 14, 2.569), (7, 20, 2.949), (10, 30, 3.164)]
 )
