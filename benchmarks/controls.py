@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 from sklearn.ensemble import IsolationForest as _IsolationForest
+from sklearn.ensemble import RandomForestClassifier as _RandomForest
 from sklearn.neighbors import NearestNeighbors as _NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
@@ -17,16 +18,21 @@ class _Control:
     Args:
       contamination: the share of training rows the threshold flags.
       random_state: seed.
+      standardise: scale; without it features keep their units.
     """
 
-    def __init__(self, *, contamination: float = 0.1, random_state: int = 0):
+    def __init__(
+        self, *, contamination: float = 0.1, random_state: int = 0, standardise: bool = True
+    ):
         self.contamination = contamination
         self.random_state = random_state
+        self.standardise = standardise
 
     def fit(self, x: np.ndarray) -> Self:
         """Fit to rows ``[N, ...]`` and set ``threshold_`` from their own scores."""
         flat = _flat(x)
-        self._scaler = StandardScaler().fit(flat)
+        self._scaler = StandardScaler(with_mean=self.standardise, with_std=self.standardise)
+        self._scaler.fit(flat)
         training_score = self._fit(self._scaler.transform(flat))
         self.threshold_ = float(np.quantile(training_score, 1 - self.contamination))
         return self
@@ -67,6 +73,28 @@ class FifthNeighbour(NearestNeighbours):
 
     def _summary(self, distance: np.ndarray) -> np.ndarray:
         return distance[:, -1]
+
+
+class RandomForest:
+    """Random forest (Breiman 2001) on known anomalies against all other training rows.
+
+    What labels are worth without a detector, where test anomalies are of the known kind.
+
+    Args:
+      random_state: seed.
+    """
+
+    def __init__(self, *, random_state: int = 0):
+        self.random_state = random_state
+
+    def fit(self, x: np.ndarray, label: np.ndarray) -> Self:
+        """Fit to rows ``[N, ...]`` with labels ``[N]``, -1 for a known anomaly."""
+        self._forest = _RandomForest(random_state=self.random_state).fit(_flat(x), label < 0)
+        return self
+
+    def anomaly_score(self, x: np.ndarray) -> np.ndarray:
+        """``[N]`` probabilities, higher = more anomalous."""
+        return self._forest.predict_proba(_flat(x))[:, -1]
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

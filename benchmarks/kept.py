@@ -58,6 +58,7 @@ class Kept:
       path: the file; the rows it holds already are taken over.
       options: the run's suite and threads.
       config: its settings; they must be those of the rows in the file.
+      seeds: how many, the most that a row has.
       plan: the keys of all rows to come, which are written in this order.
 
     Raises:
@@ -65,12 +66,17 @@ class Kept:
     """
 
     def __init__(
-        self, path: Path, options: Options, config: Mapping[str, Any], plan: Sequence[Key]
+        self,
+        path: Path,
+        options: Options,
+        config: Mapping[str, Any],
+        seeds: int,
+        plan: Sequence[Key],
     ):
         self._path, self._plan = path, plan
         self._begun = schema.begin()
         self.commit = self._begun.commit
-        self._run = circumstances(options, config, range(config["seeds"]))
+        self._run = circumstances(options, config, range(seeds))
         self._rows = {}
         if path.exists():
             self._take_over()

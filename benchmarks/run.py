@@ -20,11 +20,11 @@ from benchmarks.suites import (
     ensembles,
     latency,
     methods,
+    papers,
     population,
     quick,
     roofline,
     speed,
-    tabular_papers,
     throughput,
 )
 
@@ -37,9 +37,9 @@ SUITES: dict[str, ModuleType] = {
     "methods": methods,
     "population": population,
     "convolution": convolution,
-    "odds": tabular_papers,
     "adbench": adbench,
     "ensembles": ensembles,
+    "papers": papers,
 }
 
 
@@ -56,6 +56,9 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     ),
     "peers": ("[FOLDER]: make the environment that PyOD and DeepOD are measured in", peers.main),
 }
+
+# Settings that the command line takes beside a config file.
+_SETTINGS = ("seeds", "datasets", "detectors", "tables", "rows", "effort")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
     parser.add_argument("--datasets", help="only these data sets", **names)
     parser.add_argument("--detectors", help="only these detectors", **names)
+    parser.add_argument("--tables", help="only these tables of papers", **names)
+    parser.add_argument("--rows", help="only these rows of them", **names)
+    parser.add_argument(
+        "--effort", type=int, metavar="PERCENT", help="epochs in per cent of the papers'"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: results/SUITE-UTC-TIME"
     )
@@ -103,7 +111,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     check_known("suite", [name], [*SUITES, *COMMANDS])
     if configured not in (None, name):
         raise OptionError(f"{arguments.config} is for suite {configured!r}, not {name!r}")
-    given = {k: getattr(arguments, k) for k in ("seeds", "datasets", "detectors")}
+    given = {k: getattr(arguments, k) for k in _SETTINGS}
     given = config | {k: v for k, v in given.items() if v is not None}
     settings = resolve(SUITES[name], given)
     out = arguments.out or Path("results") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

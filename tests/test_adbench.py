@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 import jaxad
-from benchmarks import controls, ranks, run, schema
-from benchmarks.paired import paired
+from benchmarks import controls, published, ranks, run, schema
+from benchmarks.paired import holm, paired, within
 from benchmarks.suites import adbench, adbench_report
 from jaxad import data
 
@@ -366,6 +366,76 @@ def test_paired_differences_are_those_of_a_t_test(rng):
     np.testing.assert_allclose(found.mean / found.error, expected.statistic)
     assert found.sets == found.wins + found.losses == 12
     assert np.isnan(paired([1.0, 2.0], [0.0, 1.0]).p)
+
+
+def test_corrected_p_values_are_holms():
+    """By the definition: the i-th smallest of m is multiplied by m - i + 1, and none falls."""
+    p = np.array([0.03, 0.005, 0.2, 0.011, np.nan, 0.6])
+    expected = [0.09, 0.025, 0.4, 0.044, np.nan, 0.6]
+    np.testing.assert_allclose(holm(p), expected)
+    np.testing.assert_allclose(within(["a", "a", "b", "b", "b", "b"], p)[:2], [0.03, 0.01])
+
+
+def test_friedmans_test_is_scipys_and_needs_three_detectors(rng):
+    figures = rng.normal(size=(12, 4)) + [0, 0, 1, 2]
+    expected = stats.friedmanchisquare(*figures.T).pvalue
+    np.testing.assert_allclose(ranks.friedman(figures), expected)
+    assert expected < 0.05
+    assert np.isnan(ranks.friedman(figures[:, :2]))
+    assert np.isnan(ranks.friedman(np.ones((12, 4))))
+
+
+def test_the_report_corrects_its_tests_and_says_whether_ranks_differ_at_all():
+    text, lines = reported(THREE)
+    assert "Holm p" in text
+    assert "Friedman's test that all rank alike: p " in text
+    start = next(i for i, line in enumerate(lines) if line[:2] == ["dagmm", "untrained"])
+    p = float(lines[start][5])
+    assert float(lines[start][6]) == pytest.approx(min(1, 2 * p), abs=2e-4)  # the smaller of two
+    (title,) = adbench_report.rankings(made(THREE), SETTINGS | {"datasets": tuple(THREE["goad"])})
+    assert "Friedman p " in title
+
+
+def test_file_order_stands_beside_the_published_table():
+    values = {
+        "knn_5th": {"thyroid": 0.9868, "wine": 0.9799, "arrhythmia": 0.5},
+        "deep_svdd": {"thyroid": 0.9, "wine": np.nan, "arrhythmia": 0.5},
+    }
+    settings = SETTINGS | {"datasets": tuple(values["knn_5th"]), "settings": ("file_order",)}
+    text = adbench_report.text(made(values, "file_order"), settings)
+    table = text[text.index("beside the published table") :]
+    lines = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
+    assert cells(lines, "set") == ["knn_5th", "deep_svdd"]
+    assert cells(lines, "thyroid") == ["98.7 98.7", "+0.00", "90.0 88.8", "+1.23"]
+    assert cells(lines, "wine") == ["98.0 99.2", "-1.20", "-"]
+    assert cells(lines, "mean difference") == ["-0.60", "+1.23"]
+    assert cells(lines, "largest") == ["-1.20", "+1.23"]
+    assert not any(line[0] == "arrhythmia" for line in lines[:8])
+    assert "published table" not in adbench_report.text(
+        made(values), SETTINGS | {"datasets": tuple(values["knn_5th"])}
+    )
+
+
+def test_the_published_tables_seeds_come_first():
+    assert [published.seed_of_split(seed) for seed in range(8)] == [0, 1, 2, 3, 6, 5, 4, 7]
+    is_anomaly = np.arange(300) < 30
+    found = adbench.cases(is_anomaly, "file_order", SETTINGS | {"seeds": 5})[4]
+    assert data.split_hash(found.split) == data.split_hash(
+        data.split(is_anomaly, "one_class_file_order", 6)
+    )
+
+
+@pytest.mark.skipif(not adbench._is_there("wine"), reason="JAXAD_DATA has no wine")
+def test_nearest_neighbours_are_the_published_ones_by_the_published_rule():
+    x, is_anomaly = adbench.load("wine")
+    found = adbench.cases(is_anomaly, "file_order", SETTINGS | {"seeds": 5})
+    scores = [adbench.fit_and_score("knn_5th", None, 0, x, case)[0] for case in found]
+    quality = [
+        adbench._quality("knn_5th", score, is_anomaly, case)
+        for score, case in zip(scores, found, strict=True)
+    ]
+    for metric, figure in published.one_class()["wine", "knn_5th"].items():
+        np.testing.assert_allclose(100 * np.mean([q[metric] for q in quality]), figure, atol=0.006)
 
 
 @pytest.mark.parametrize(

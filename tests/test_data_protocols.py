@@ -72,10 +72,27 @@ def test_file_order_bootstraps_small_sets_to_a_thousand_rows():
     train, test = one
     assert len(train) + len(test) == 1000
     assert not is_anomaly[train].any()
-    assert len(train) == (~is_anomaly[np.r_[train, test]]).sum() // 2
+    assert len(train) == round((~is_anomaly[np.r_[train, test]]).sum() / 2)
     assert 100 < is_anomaly[test].sum() < 240  # a sixth of a thousand in the mean
     assert set(train) & set(test), "twins are what this rule is known for"
     assert split_hash(one) == split_hash(again) != split_hash(other)
+
+
+def test_file_order_draws_fifty_thousand_of_more_rows():
+    is_anomaly = marks(60_000, 1000)
+    train, test = file_order_halves(is_anomaly, seed=0)
+    rows = np.r_[train, test]
+    assert len(set(rows)) == len(rows) == 50_000
+    assert len(train) == round((~is_anomaly[rows]).sum() / 2)
+    assert train.max() > 59_000  # first in the draw's order, not the file's
+
+
+def test_file_order_draws_as_the_published_table_did():
+    """numpy's legacy generator: whose stream is frozen."""
+    train, _ = file_order_halves(np.arange(214) < 9, seed=6)
+    drawn = np.random.RandomState(6).choice(214, 1000)  # noqa: NPY002 - the table's own
+    normal = drawn[drawn >= 9]
+    np.testing.assert_array_equal(train, np.sort(normal[: round(len(normal) / 2)]))
 
 
 def test_a_set_of_a_thousand_rows_is_not_bootstrapped():

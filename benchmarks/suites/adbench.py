@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tqdm import tqdm
 
 import jaxad
-from benchmarks import controls, kept, ranks, schema
+from benchmarks import controls, kept, published, ranks, schema
 from benchmarks.options import OptionError, Options
 from benchmarks.suites import adbench_report as report
 from jaxad import data
@@ -91,7 +91,9 @@ def cases(is_anomaly: np.ndarray, setting: str, settings: Mapping[str, Any]) -> 
         if len(rows) > settings["max_rows"]:
             drawn = np.random.default_rng([seed, 1]).choice(rows, settings["max_rows"], False)
             rows = np.sort(drawn)
-        train, test = (rows[part] for part in data.split(is_anomaly[rows], RULES[setting], seed))
+        of_split = published.seed_of_split(seed) if setting == "file_order" else seed
+        split = data.split(is_anomaly[rows], RULES[setting], of_split)
+        train, test = (rows[part] for part in split)
         anomalous = np.unique(train[is_anomaly[train]])
         if not len(anomalous):
             anomalous = np.unique(test[is_anomaly[test]])
@@ -103,17 +105,18 @@ def cases(is_anomaly: np.ndarray, setting: str, settings: Mapping[str, Any]) -> 
 
 def run(options: Options) -> None:
     """Measure what is not yet in the folder; print the tables, write them and a picture."""
+    begun = time.perf_counter()
     settings = dict(options.settings)
     settings["datasets"] = there(settings["datasets"])
     groups = [(setting, name) for setting in settings["settings"] for name in settings["datasets"]]
     members = [(d, epochs) for d in settings["detectors"] for epochs in _epochs(d, settings)]
     plan = [(name, _label(*member), setting) for setting, name in groups for member in members]
-    results = kept.Kept(options.out / "rows.json", options, settings, plan)
+    results = kept.Kept(options.out / "rows.json", options, settings, settings["seeds"], plan)
     with tqdm(total=len(plan), initial=len(results.rows), unit="row") as bar:
         for setting, name in groups:
             left = [m for m in members if (name, _label(*m), setting) not in results]
             _measure_set(name, setting, left, settings, results, bar)
-    shown = report.text(results.rows, settings)
+    shown = report.text(results.rows, settings, time.perf_counter() - begun)
     (options.out / "table.txt").write_text(f"{shown}\n")
     rankings = report.rankings(results.rows, settings)
     if rankings:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import schema, table
-from benchmarks.paired import paired
-from benchmarks.ranks import Ranking, average_ranks
+from benchmarks import published, schema, table
+from benchmarks.paired import Paired, paired, within
+from benchmarks.ranks import Ranking, average_ranks, friedman
 from jaxad.data import CARDS
 from jaxad.data.cards import Card
 
@@ -74,8 +74,13 @@ class Figures:
         return math.nan if row.missing else schema.mean_std(row.metrics[metric])[0]
 
 
-def text(rows: Sequence[schema.Row], settings: Mapping[str, Any]) -> str:
-    """All that is printed: what was measured, the tables of each setting, and what went wrong."""
+def text(
+    rows: Sequence[schema.Row], settings: Mapping[str, Any], wall_seconds: float = math.nan
+) -> str:
+    """All that is printed: what was measured, the tables of each setting, and what went wrong.
+
+    ``wall_seconds`` is how long the command ran.
+    """
     parts = [_header(settings)]
     for setting in settings["settings"]:
         figures = Figures(rows, setting, settings)
@@ -86,10 +91,17 @@ def text(rows: Sequence[schema.Row], settings: Mapping[str, Any]) -> str:
         comparisons = _comparisons(figures)
         if comparisons:
             parts.append(comparisons)
+        if setting == "file_order":
+            parts.append(published.beside(figures))
         parts.append(_times(figures))
     parts += _remarks(rows)
     minutes = sum(row.details.get("seconds", 0.0) for row in rows) / 60
-    parts.append(f"Fitting and scoring took {minutes:.1f} minutes, compilation included.")
+    total = f"Fitting and scoring took {minutes:.1f} minutes, compilation included."
+    if not math.isnan(wall_seconds):
+        total += (
+            f" This command ran for {wall_seconds / 60:.1f} minutes, rows it found measured aside."
+        )
+    parts.append(total)
     return "\n\n".join(parts)
 
 
@@ -101,9 +113,11 @@ def rankings(rows: Sequence[schema.Row], settings: Mapping[str, Any]) -> dict[st
         detectors = _ranked(figures.trained)
         sets = figures.complete(detectors, distinct(figures.sets))
         if len(detectors) > 1 and sets:
-            ranks = average_ranks(figures.grid(detectors, "auroc", sets))
+            grid = figures.grid(detectors, "auroc", sets)
+            p = friedman(grid)
             title = f"{setting}: average rank by AUROC, {len(sets)} sets without overlaps"
-            found[title] = Ranking(detectors, ranks, len(sets))
+            title += "" if math.isnan(p) else f" (Friedman p {_p(p)})"
+            found[title] = Ranking(detectors, average_ranks(grid), len(sets))
     return found
 
 
@@ -111,7 +125,8 @@ _RULES = {
     "half": "a random half of the normal rows trains; the other half and all anomalies are the "
     "test",
     "file_order": "the first half of the normal rows in file order trains; sets of fewer than "
-    "1,000 rows are first drawn to 1,000 with replacement; not comparable with half",
+    "1,000 rows are first drawn to 1,000 with replacement, of more than 50,000 down to as many; "
+    "not comparable with half",
     "unsupervised": "70% of all rows train, anomalies among them; the others are the test",
 }
 
@@ -170,6 +185,7 @@ def _per_set(figures: Figures, detectors: Sequence[str], title: str, metric: str
     for name, sets in subsets.items():
         mean = 100 * figures.grid(detectors, metric, sets).mean(axis=0)
         body.append(line(f"mean, {len(sets)} sets, {name}", mean))
+    tail = ""
     ranked = _ranked(detectors)
     if detectors == figures.trained and len(ranked) > 1:
         complete = {name: sets for name, sets in _subsets(figures, ranked).items() if sets}
@@ -178,33 +194,48 @@ def _per_set(figures: Figures, detectors: Sequence[str], title: str, metric: str
             by_name = dict(zip(ranked, ranks, strict=True))
             values = [by_name.get(d, math.nan) for d in detectors]
             body.append(line(f"rank, {len(sets)} sets, {name}", values, 2))
+        note = "; ".join(
+            f"{_p(friedman(figures.grid(ranked, metric, sets)))} ({len(sets)} sets, {name})"
+            for name, sets in complete.items()
+        )
+        tail = f"\nFriedman's test that all rank alike: p {note}." if len(ranked) > 2 else ""
     header = [f"{title} %", *(_starred(d.split()[0]) for d in detectors)]
     caption = "" if detectors == figures.trained else "Untrained copies\n"
-    return caption + table.text(header, body, left=1, grouped=False)
+    return caption + table.text(header, body, left=1, grouped=False) + tail
 
 
 def _comparisons(figures: Figures) -> str:
     """Each detector against its untrained copy and against nearest neighbours."""
-    body = []
+    compared = []
     for detector in (d for d in figures.trained if untrained(d) in figures.untrained):
         others = untrained(detector), *(d for d in AGAINST if d in figures.trained)
         suffix = "_unknown" if detector in WITH_LABELS else ""
         for other in others:
             against = "untrained" if other == untrained(detector) else other
             for name, sets in _subsets(figures, [detector, other]).items():
-                line = [_starred(detector), against, f"{len(sets)}, {name}"]
-                for metric in QUALITY.values():
-                    pair = 100 * figures.grid([detector, other], metric + suffix, sets)
-                    line += difference(*(pair.T if len(sets) else ((), ())))
-                body.append(line)
-    if not body:
+                pairs = [
+                    100 * figures.grid([detector, other], metric + suffix, sets).reshape(-1, 2).T
+                    for metric in QUALITY.values()
+                ]
+                label = [_starred(detector), against, f"{len(sets)}, {name}"]
+                compared.append((label, [paired(*pair) for pair in pairs]))
+    if not compared:
         return ""
+    body = [[*label] for label, _ in compared]
+    choices = [label[-1].split(", ")[1] for label, _ in compared]
+    for i in range(len(QUALITY)):
+        tests = [found[i] for _, found in compared]
+        # The same questions on fewer sets are no more questions: each choice of sets has its own.
+        corrected = within(choices, [one.p for one in tests])
+        for line, one, p in zip(body, tests, corrected, strict=True):
+            line += [*_difference(one), _p(one.p), _p(p)]
     header = ["detector", "against", "sets"]
     for title in QUALITY:
-        header += [f"{title} points", "won/tied/lost", "p"]
+        header += [f"{title} points", "won/tied/lost", "p", "Holm p"]
     note = (
         "Paired differences of means over seeds: mean over sets ± standard error; p of the paired "
-        "t-test."
+        "t-test, and\ncorrected by Holm's method for all tests of its column on the same choice of "
+        "sets."
     )
     return f"{note}\n{table.text(header, body, left=3)}"
 
@@ -212,11 +243,19 @@ def _comparisons(figures: Figures) -> str:
 def difference(first: Sequence[float], second: Sequence[float]) -> list[str]:
     """Cells for `paired`: mean difference ± its standard error, won/tied/lost, p."""
     found = paired(first, second)
+    return [*_difference(found), _p(found.p)]
+
+
+def _difference(found: Paired) -> list[str]:
     if not found.sets:
-        return ["-", "-", "-"]
+        return ["-", "-"]
     error = "" if math.isnan(found.error) else f" ± {found.error:.1f}"
-    p = "-" if math.isnan(found.p) else "<.0001" if found.p < 1e-4 else f"{found.p:.4f}"
-    return [f"{found.mean:+.1f}{error}", f"{found.wins}/{found.ties}/{found.losses}", p]
+    counts = f"{found.wins}/{found.ties}/{found.losses}"
+    return [f"{found.mean:+.1f}{error}", counts]
+
+
+def _p(value: float) -> str:
+    return "-" if math.isnan(value) else "<.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def _times(figures: Figures) -> str:

@@ -42,7 +42,7 @@ def run(options: Options) -> None:
     settings = dict(options.settings)
     settings["datasets"] = adbench.there(settings["datasets"])
     plan = [(name, d, "half") for name in settings["datasets"] for d in settings["detectors"]]
-    results = kept.Kept(options.out / "rows.json", options, settings, plan)
+    results = kept.Kept(options.out / "rows.json", options, settings, settings["seeds"], plan)
     with tqdm(total=len(plan), initial=len(results.rows), unit="row") as bar:
         for name, detector, setting in plan:
             if (name, detector, setting) in results:

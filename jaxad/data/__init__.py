@@ -5,6 +5,7 @@ A split is row numbers of a set that stays where it is.
 
 from jaxad.data.cards import CARDS as CARDS
 from jaxad.data.cards import Card as Card
+from jaxad.data.contrast import contrast_normalised as contrast_normalised
 from jaxad.data.dataset import Dataset as Dataset
 from jaxad.data.deep_sad import LabelledSplit as LabelledSplit
 from jaxad.data.deep_sad import deep_sad_images as deep_sad_images

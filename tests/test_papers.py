@@ -1,0 +1,449 @@
+"""The papers' tables: their configs, protocols, measures and verdicts."""
+
+import ast
+import dataclasses
+import inspect
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+import jaxad
+from benchmarks import run, schema
+from benchmarks.options import OptionError
+from benchmarks.papers import configs, fitting, measure, report
+from benchmarks.papers.configs import Published
+from benchmarks.papers.verdicts import judge
+from benchmarks.suites import adbench, papers
+from jaxad import data
+
+TABLES = {name: configs.read(name) for name in configs.TABLES}
+ROWS = [(name, row) for name, table in TABLES.items() for row in table.rows]
+
+
+def made(name):
+    """A small set of noise with the card of a named one."""
+    card = data.CARDS[name]
+    rng = np.random.default_rng(0)
+    if len(card.shape) > 1:
+        x = rng.integers(0, 256, (320, *card.shape)).astype(np.uint8)
+        return data.Dataset(x, card, None, np.arange(320) % 10, np.arange(320) < 240)
+    return data.Dataset(rng.normal(size=(240, *card.shape)), card, np.arange(240) % 5 == 0)
+
+
+@pytest.mark.parametrize("name", configs.TABLES)
+def test_a_table_says_how_to_repeat_it_and_what_to_expect(name):
+    table = TABLES[name]
+    assert table.command == f"python -m benchmarks.run papers --tables {name}"
+    names = [row.name for row in table.rows]
+    assert len(names) == len(set(names))
+    assert not any("," in row for row in names)  # --rows takes a list
+    expected = [row.published for row in table.rows] + [g.published for g in table.groups.values()]
+    assert any(expected)
+    assert set(table.groups) <= {row.group for row in table.rows}
+    assert len({row.metric for row in table.rows}) == 1
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=lambda v: v if isinstance(v, str) else v.name)
+def test_every_row_is_built_and_split(table, row):
+    model = fitting.build(row, row.effort, 3)
+    assert model.random_state == 3
+    assert getattr(model, "n_members", 1) == 1
+    assert fitting.build(row, 0, 3).epochs == 0
+    dataset = made(row.dataset)
+    first, second = papers.experiments(dataclasses.replace(row, seeds=2), dataset, 10**6)
+    assert not set(first.case.train) & set(first.case.test)
+    assert 0 < first.is_anomaly.sum() < len(first.is_anomaly) == len(first.case.test)
+    drawn = row.protocol != "one_class_images"
+    assert (first.case.train.tolist() != second.case.train.tolist()) == drawn
+    assert (first.flagged > 0) == (row.metric == "f1")
+
+
+# One row of each structure; the others of a table are trained by the same programs.
+STRUCTURES = {
+    "dagmm": ("KDD-Rev",),
+    "deep_sad_mnist": ("5% labels",),
+    "deep_sad_odds": ("cardio paper",),
+    "deep_svdd_cifar10": ("cat one-class",),
+    "deep_svdd_mnist": ("0 one-class", "0 soft-boundary"),
+    "fashion_mnist": ("coat Deep SVDD", "coat autoencoder"),
+    "goad": ("thyroid offsets",),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", configs.TABLES)
+def test_every_table_is_trained_for_a_step(name):
+    """By its config, with batches of a few rows."""
+    for row in TABLES[name].rows:
+        if row.name in STRUCTURES[name]:
+            small = {"batch_size": 64 if row.metric == "f1" else 8}
+            row = dataclasses.replace(row, seeds=1, arguments={**row.arguments, **small})
+            dataset = made(row.dataset)
+            (experiment,) = papers.experiments(row, dataset, 10**6)
+            train, label, _, prepare = experiment.case
+            model = fitting.build(row, 1, 0).fit(prepare(dataset.x[train]), label)
+            assert model.n_steps_ > 0
+            assert np.isfinite(model.history_["loss"]).all()
+
+
+TABLE = """
+title = "A table"
+command = "python -m benchmarks.run papers"
+detector = "DAGMM"
+protocol = "dagmm"
+metric = "f1"
+seeds = 3
+[arguments]
+epochs = 20
+[published]
+certainty = "confirmed"
+[[row]]
+name = "one"
+dataset = "thyroid"
+split = { anomaly_ratio = 0.1 }
+published = { mean = 50.0, source = "table 2" }
+"""
+
+
+def read(folder, text):
+    (folder / "made.toml").write_text(text)
+    return configs.read("made", folder)
+
+
+def test_what_stands_at_the_top_holds_for_every_row(tmp_path):
+    more = '[[row]]\nname = "two"\ndataset = "cardio"\narguments = { batch_size = 7 }\n'
+    more += "split = { anomaly_ratio = 0.2 }\nseeds = 5"
+    one, two = read(tmp_path, TABLE + more).rows
+    assert one.published == Published(50.0, "confirmed", "table 2")
+    assert (one.seeds, two.seeds) == (3, 5)
+    assert two.arguments == {"epochs": 20, "batch_size": 7}
+    assert two.published is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong", "valid"),
+    [
+        ("seeds = 3", "sedes = 3", "'sedes'", "seeds"),
+        ('name = "one"', 'name = "one"\neffect = 3', "'effect'", "effort"),
+        ("epochs = 20", "epoch = 20", "argument of made.toml, row 'one' 'epoch'", "epochs"),
+        ("anomaly_ratio = 0.1", "ratio = 0.1", "split option", "anomaly_ratio"),
+        ('"thyroid"', '"thyriod"', "'thyriod'", "thyroid"),
+        ('"DAGMM"', '"DAGM"', "'DAGM'", "GOAD"),
+        ('"dagmm"', '"zong"', "'zong'", "deep_sad_images"),
+        ("mean = 50.0", "value = 50.0", "'value'", "mean"),
+        ('"confirmed"', '"sure"', "'sure'", "from memory"),
+        ("mean = 50.0, ", "", "mean is missing", "published of made.toml"),
+        ('command = "python', 'commands = "python', "'commands'", "command"),
+        ("seeds = 3", "seeds = 0", "seeds=0", "at least 1"),
+        ("seeds = 3", "seeds = ", "is not TOML", "made.toml"),
+        ('detector = "DAGMM"', 'preset = "kdd"\ndetector = "GOAD"', "no preset", "GOAD"),
+    ],
+)
+def test_a_wrong_entry_is_an_error_that_names_it_and_the_valid_ones(
+    tmp_path, old, new, wrong, valid
+):
+    assert old in TABLE
+    with pytest.raises(OptionError) as error:
+        read(tmp_path, TABLE.replace(old, new))
+    assert wrong in str(error.value)
+    assert valid in str(error.value)
+
+
+def test_effort_shortens_every_schedule():
+    row = TABLES["deep_svdd_mnist"].rows[0]
+    model = fitting.build(row, 20, 0)
+    assert (model.pretrain_epochs, model.epochs, model.milestones) == (30, 30, (10,))
+    assert fitting.build(row, 100, 0).epochs == 150
+    untrained = fitting.build(row, 0, 0)
+    assert (untrained.pretrain_epochs, untrained.epochs) == (0, 0)
+
+
+# What is measured
+
+
+def test_oracle_f1_is_that_of_a_threshold(rng):
+    score, is_anomaly = rng.normal(size=200), rng.random(200) < 0.2
+    flagged = score > np.sort(score)[-31]
+    found = measure.oracle_f1(score, is_anomaly, 30, seed=0)
+    np.testing.assert_allclose(found, f1_score(is_anomaly, flagged))
+
+
+def test_constant_scores_earn_no_more_than_chance():
+    """Whatever the order of the rows: ties are not broken in the anomalies' favour."""
+    is_anomaly = np.arange(200) < 40
+    f1 = [
+        measure.oracle_f1(np.ones(200), marks, 40, seed)
+        for marks in (is_anomaly, is_anomaly[::-1])
+        for seed in range(100)
+    ]
+    assert abs(np.mean(f1) - 0.2) < 0.02
+
+
+def experiments(table, name, seeds=1):
+    (row,) = (row for row in TABLES[table].rows if row.name == name)
+    dataset = made(row.dataset)
+    return dataset, papers.experiments(dataclasses.replace(row, seeds=seeds), dataset, 10**6)
+
+
+def test_flagged_rows_follow_the_papers():
+    _, (dagmm,) = experiments("dagmm", "KDD")
+    assert dagmm.flagged == round(0.2 * len(dagmm.case.test))
+    _, (goad,) = experiments("goad", "KDD")
+    assert goad.flagged == goad.is_anomaly.sum()
+
+
+def test_goad_standardises_continuous_columns_by_the_training_rows():
+    dataset, _ = experiments("goad", "KDD")
+    dataset.x[:, 5] = np.arange(len(dataset.x)) % 2
+    (row,) = (row for row in TABLES["goad"].rows if row.name == "KDD")
+    (experiment,) = papers.experiments(dataclasses.replace(row, seeds=1), dataset, 10**6)
+    train = experiment.case.prepare(dataset.x[experiment.case.train])
+    np.testing.assert_allclose(np.delete(train, 5, 1).mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(np.delete(train, 5, 1).std(axis=0), 1)
+    assert set(train[:, 5]) == {0.0, 1.0}
+
+
+def test_deep_sads_seeds_are_the_pairs_of_classes():
+    dataset, found = experiments("deep_sad_mnist", "5% labels", seeds=90)
+    assert dataset.label is not None
+    pairs = set()
+    for experiment in found:
+        train, label, test, _ = experiment.case
+        (normal,) = np.unique(dataset.label[train[label == 0]])
+        (known,) = np.unique(dataset.label[train[label == -1]])
+        pairs.add((normal, known))
+        np.testing.assert_array_equal(experiment.is_anomaly, dataset.label[test] != normal)
+    assert len(pairs) == 90
+
+
+# No choice by test labels
+
+
+def test_nothing_that_fits_or_scores_is_given_test_labels():
+    """By construction: a case has no such field, and no function that fits or scores names one."""
+    assert set(fitting.Case._fields) == {"train", "label", "test", "prepare"}
+    forbidden = {"is_anomaly", "marks", "measure", "quality", "Experiment", "oracle_f1"}
+    for module, functions in (
+        (fitting, None),
+        (adbench, {"fit_and_score"}),
+    ):
+        tree = ast.parse(inspect.getsource(module))
+        defined = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        for function in defined:
+            if functions is None or function.name in functions:
+                names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+                names |= {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)}
+                names |= {n.attr for n in ast.walk(function) if isinstance(n, ast.Attribute)}
+                assert not names & forbidden, function.name
+        fits = {f.name for f in defined if "fit" in _called(f) or "fit_many" in _called(f)}
+        assert fits
+        assert functions is None or fits == functions
+
+
+def _called(function):
+    calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+    return {getattr(call, "attr", "") for call in calls}
+
+
+class Still:
+    """A detector without training: the distance from the training rows' mean."""
+
+    batch_size, epochs, n_steps_, params_ = 10, 3, 9, None
+
+    def __init__(self, **arguments):
+        pass
+
+    def get_params(self):
+        return {}
+
+    def set_params(self, **arguments):
+        return self
+
+    def anomaly_score(self, x):
+        return np.abs(x - self.mean).sum(axis=1)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Run the suite on made sets with detectors that need no training."""
+
+    def fit_many(models, x, y, subsets):
+        for model, rows in zip(models, subsets, strict=True):
+            model.mean = x[rows].mean(axis=0)
+
+    for name in ("DAGMM", "GOAD"):
+        monkeypatch.setattr(jaxad, name, Still)
+    monkeypatch.setattr(Still, "paper", lambda preset, **arguments: Still(), raising=False)
+    monkeypatch.setattr(jaxad, "fit_many", fit_many)
+    monkeypatch.setattr(papers, "load", made)
+    monkeypatch.setattr(configs, "read", lambda name: TABLES[name])
+
+    def command(*arguments, out="out"):
+        arguments = (
+            *(arguments or ("--rows", "thyroid raw,thyroid offsets")),
+            "--tables",
+            "dagmm,goad",
+        )
+        status = run.main(["papers", *arguments, "--seeds", "2", "--out", str(tmp_path / out)])
+        path = tmp_path / out / "rows.json"
+        return status, schema.read(path).rows if path.exists() else []
+
+    return command
+
+
+@pytest.mark.slow
+def test_scores_are_the_same_whatever_test_rows_are(command, monkeypatch):
+    """Exchanging the marks of all test rows changes what scores are worth, not the scores."""
+    scores, qualities = [], []
+    judged, split = measure.quality, papers.experiments
+
+    def quality(experiment, scored, seed):
+        scores.append(scored.score)
+        return judged(experiment, scored, seed)
+
+    monkeypatch.setattr(measure, "quality", quality)
+    for exchange in (False, True):
+        monkeypatch.setattr(
+            papers,
+            "experiments",
+            lambda *given, exchange=exchange: [
+                e._replace(is_anomaly=e.is_anomaly ^ exchange) for e in split(*given)
+            ],
+        )
+        _, rows = command(out=f"out{exchange}")
+        qualities.append(np.concatenate([row.metrics["auroc"] for row in rows]))
+    half = len(scores) // 2
+    assert half == 20
+    np.testing.assert_array_equal(np.concatenate(scores[:half]), np.concatenate(scores[half:]))
+    np.testing.assert_allclose(qualities[0], 1 - qualities[1])
+
+
+# The command
+
+
+def test_the_command_measures_every_member_and_shows_it(command, tmp_path, capsys):
+    status, rows = command()
+    assert status == 0
+    members = {row.detector for row in rows if row.dataset == "thyroid raw"}
+    assert members == {"ours", "untrained", "knn_mean", "knn_5th", "isolation_forest"}
+    assert not any(row.missing for row in rows)
+    details = rows[0].details
+    assert (details["papers_steps"], len(set(details["split_sha256"]))) == (3 * 10, 2)
+    shown = (tmp_path / "out" / "table.txt").read_text()
+    assert shown in capsys.readouterr().out
+    assert "== DAGMM on thyroid" in shown
+    assert "74.5* ± 1.1*" in shown
+    assert "9 / 30" in shown
+    assert "30% of the paper's steps" in shown
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(command, monkeypatch):
+    _, whole = command(out="whole")
+    with monkeypatch.context() as patch:
+        measured, calls = papers._measure, []
+
+        def stopping(*given):
+            calls.append(given)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return measured(*given)
+
+        patch.setattr(papers, "_measure", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            command()
+        calls.clear()
+        patch.setattr(papers, "_measure", lambda *given: calls.append(given) or measured(*given))
+        _, parts = command()
+    assert len(calls) == len(whole) - 3
+    assert [r.metrics["auroc"] for r in parts] == [r.metrics["auroc"] for r in whole]
+
+
+def test_another_table_is_not_continued(command, monkeypatch, capsys):
+    command()
+    changed = {k: dataclasses.replace(t, sha256="other") for k, t in TABLES.items()}
+    monkeypatch.setattr(configs, "read", lambda name: changed[name])
+    assert command()[0] == 2
+    assert "sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (("--rows", "thyroid rare"), "unknown row 'thyroid rare'; valid: KDD"),
+        (("--datasets", "mnist"), "unknown dataset 'mnist'; valid: arrhythmia"),
+        (("--effort", "0"), "'effort' must be at least 1"),
+        (("--rows", "KDD", "--datasets", "thyroid"), "no row has that name and that set"),
+    ],
+)
+def test_what_does_not_exist_is_an_error(command, capsys, arguments, wrong):
+    assert command(*arguments)[0] == 2
+    assert wrong in capsys.readouterr().err
+
+
+def test_without_the_data_nothing_is_testable_and_the_reason_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAXAD_DATA", str(tmp_path))
+    papers.load.cache_clear()
+    out = tmp_path / "out"
+    arguments = ["--tables", "deep_svdd_cifar10,dagmm", "--seeds", "1", "--out", str(out)]
+    assert run.main(["papers", *arguments]) == 0
+    assert all(row.missing for row in schema.read(out / "rows.json").rows)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "cat one-class: not testable: " in shown
+    assert "set JAXAD_DATA" in shown
+
+
+# Verdicts
+
+PAPER = Published(50.0, "confirmed", "table 1", std=3.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "published", "word", "reason"),
+    [
+        ([47.5, 48.5], PAPER, "reproduced", "-2.0, within a published standard deviation of 3.0"),
+        ([45.0, 45.2], PAPER, "below", "-4.9"),
+        ([55.0, 55.2], PAPER, "above", "+5.1"),
+        ([30.0, 60.0], PAPER, "not testable", "-5.0, but 2 seeds deviate by 21.2"),
+        ([40.0], PAPER, "not testable", "one seed says little"),
+        ([50.9, 51.0], dataclasses.replace(PAPER, std=None), "reproduced", "within one point"),
+        ([51.1, 51.2], dataclasses.replace(PAPER, std=0.2), "above", "+1.2"),
+        ([50.0, math.nan, 50.1], PAPER, "reproduced", "+0.0"),
+        ([math.nan], PAPER, "not testable", "no seed could be measured"),
+        ([50.0, 50.1], None, "not testable", "no published figure"),
+    ],
+)
+def test_a_verdict_follows_from_the_distance(values, published, word, reason):
+    verdict = judge(values, published)
+    assert verdict.word == word
+    assert reason in verdict.reason
+
+
+def test_another_published_run_counts_too():
+    rerun = Published(45.0, "third party", "the port run again", std=0.3)
+    verdict = judge([44.9, 45.3], PAPER, rerun)
+    assert verdict.word == "reproduced"
+    assert "but within one point of 45.0: the port run again" in verdict.reason
+    np.testing.assert_allclose(verdict.errors, (45.1 - 50) / 0.2)
+    assert judge([46.5, 46.4], PAPER, rerun).word == "below"
+
+
+def test_a_group_is_the_mean_of_its_rows_seed_by_seed():
+    table = TABLES["deep_svdd_mnist"]
+    rows = [
+        schema.Row(
+            row.name,
+            member,
+            {"auroc": [0.9 + 0.002 * i, 0.92 + 0.002 * i], "steps": [5.0, 5.0]},
+            {"setting": table.name, "papers_steps": 10},
+        )
+        for i, row in enumerate(table.rows)
+        for member in report.MEMBERS
+    ]
+    lines = report.text([table], rows).splitlines()
+    (line,) = (line for line in lines if line.startswith("mean of 10, one-class "))
+    assert "94.8†" in line
+    assert "91.9 ± 1.4" in line
+    (line,) = (line for line in lines if line.startswith("mean of 10, soft-boundary  "))
+    assert "93.9 ± 1.4" in line
