@@ -125,9 +125,18 @@ def timed_rows(
 
 
 def finish(
-    options: Options, rows: Sequence[schema.Row], targets: Sequence[Target], begun: schema.Begun
+    options: Options,
+    rows: Sequence[schema.Row],
+    targets: Sequence[Target],
+    begun: schema.Begun,
+    *,
+    columns: Sequence[table.Column] | None = None,
+    note: str | None = None,
 ) -> None:
-    """Print rows and targets as tables; write them to ``rows.json`` and ``table.txt``."""
+    """Print rows and targets as tables; write them to ``rows.json`` and ``table.txt``.
+
+    ``columns`` and ``note`` are by default those of `timed_rows`.
+    """
     verdicts = [schema.Row("target", t.what, details=t._asdict()) for t in targets]
     result = schema.record(
         options.suite,
@@ -138,7 +147,8 @@ def finish(
         begun=begun,
     )
     schema.write(options.out / "rows.json", result)
-    shown = f"{_NOTE}\n\n{table.text(*table.cells(rows, COLUMNS))}\n\n{targets_text(targets)}\n"
+    parts = [note or _NOTE, table.text(*table.cells(rows, columns or COLUMNS))]
+    shown = "\n\n".join([*parts, *([targets_text(targets)] if targets else [])]) + "\n"
     (options.out / "table.txt").write_text(shown)
     print(f"\n{shown}")
 
@@ -150,7 +160,9 @@ def targets_text(targets: Sequence[Target]) -> str:
     return table.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)
 
 
-def _show_spread(digits: int) -> table.Show:
+def show_spread(digits: int) -> table.Show:
+    """The median with the quartiles, ``1.20 [1.10, 1.30]``."""
+
     def show(values: Sequence[float]) -> str:
         timing = Timing(tuple(values))
         low, high = timing.quartiles
@@ -160,9 +172,9 @@ def _show_spread(digits: int) -> table.Show:
 
 
 COLUMNS = (
-    table.Column("seconds", "seconds", _show_spread(3)),
-    table.Column("us per step or row", "microseconds_per_unit", _show_spread(2)),
-    table.Column("times jaxad", "ratio", _show_spread(2)),
+    table.Column("seconds", "seconds", show_spread(3)),
+    table.Column("us per step or row", "microseconds_per_unit", show_spread(2)),
+    table.Column("times jaxad", "ratio", show_spread(2)),
     table.Column("first run s", "first_seconds", table.first(2)),
 )
 _NOTE = (

@@ -15,6 +15,7 @@ from benchmarks.suites import (
     methods,
     population,
     quick,
+    scaling,
     speed,
     tabular_papers,
 )
@@ -24,6 +25,7 @@ SUITES: dict[str, ModuleType] = {
     "speed": speed,
     "methods": methods,
     "population": population,
+    "scaling": scaling,
     "convolution": convolution,
     "odds": tabular_papers,
     "adbench": adbench,
