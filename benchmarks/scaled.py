@@ -22,7 +22,13 @@ FEATURES, WIDTHS = 30, (128, 64, 32)
 
 
 def measure(
-    rows: int, epochs: int, batch_size: int, member_batch_size: int, members: int, repeats: int
+    rows: int,
+    epochs: int,
+    batch_size: int,
+    member_epochs: int,
+    member_batch_size: int,
+    members: int,
+    repeats: int,
 ) -> dict[str, dict[str, float]]:
     """Seconds of the first call, and the median of ``repeats`` more.
 
@@ -32,14 +38,13 @@ def measure(
     own = np.array_split(x, jax.process_count())[jax.process_index()]
     objective = objectives.DeepSVDD(networks.MLP(WIDTHS))
 
-    def recipe(batch_size: int) -> training.Recipe:
-        return training.Recipe(epochs=epochs, batch_size=batch_size, learning_rate=1e-4)
-
     key = jax.random.key(0)
-    one = partial(training.fit, objective, recipe(batch_size), key, own)
+    recipe = training.Recipe(epochs=epochs, batch_size=batch_size, learning_rate=1e-4)
+    one = partial(training.fit, objective, recipe, key, own)
     mesh = training.make_mesh(1, jax.device_count()) if jax.device_count() > 1 else None
     keys = jax.random.split(key, members)
-    many = partial(training.fit_population, objective, recipe(member_batch_size), keys, x)
+    recipe = training.Recipe(member_epochs, batch_size=member_batch_size, learning_rate=1e-4)
+    many = partial(training.fit_population, objective, recipe, keys, x)
     return {
         "model": _timed(lambda: one(mesh=mesh), repeats),
         "population": _timed(many, repeats),

@@ -10,12 +10,11 @@ from jaxad import training
 address, process, source, out = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 training.join_hosts(address, processes=2, process=process, timeout=60)
 
-from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE, labelled  # noqa: E402  (uses JAX)
+from small_objectives import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled  # noqa: E402  (uses JAX)
 
 from jaxad.typing import Batch  # noqa: E402
 
 SAD = OBJECTIVES["deep_sad"]
-WATCHED = training.Recipe(epochs=9, batch_size=64, learning_rate=1e-1, patience=1)
 FIRST = 110  # rows of process 0; the other has the rest
 found = {}
 
@@ -42,7 +41,7 @@ own = Batch(*(leaf[mine] for leaf in whole[:3]))
 mesh = training.make_mesh(1, jax.device_count())
 
 for name in ("soft_boundary", "dagmm", "goad"):
-    result = training.fit(OBJECTIVES[name], RECIPE, KEY, own, mesh=mesh)
+    result = training.fit(OBJECTIVES[name], SHARED, KEY, own, mesh=mesh)
     record(name, OBJECTIVES[name], result, rows)
 
 # Places of the data axis that alternate between the processes; groups of epochs by the clock.
@@ -56,7 +55,7 @@ given = {"validation": held_out, "progress": process == 0}
 record("alone", SAD, training.fit(SAD, WATCHED, KEYS[process], whole, **given), rows)
 
 soft = OBJECTIVES["soft_boundary"]
-population = training.fit_population(soft, RECIPE, KEYS, whole)
+population = training.fit_population(soft, SHARED, KEYS, whole)
 record("member", soft, population.member(2), rows)
 found["failed"] = population.failed
 members = population.params, population.stats
@@ -65,7 +64,7 @@ for name, place in (("own", None), ("all", training.make_mesh())):
     found[f"population on {name} devices, score"] = scored
 
 
-def fit(rows=own, recipe=RECIPE, mesh=mesh, **given):
+def fit(rows=own, recipe=SHARED, mesh=mesh, **given):
     training.fit(SAD, recipe, KEY, rows, mesh=mesh, **given)
 
 
@@ -73,11 +72,11 @@ refused("columns", lambda: fit(own.x[:, : 5 - process]))
 refused("none", lambda: fit(own.x if process == 0 else own.x[:0]))
 refused("types", lambda: fit(own._replace(label=own.label.astype([np.int32, float][process]))))
 refused("recipe", lambda: fit(recipe=training.Recipe(epochs=2 + process)))
-refused("batch size", lambda: fit(recipe=training.Recipe(batch_size=64 << process)))
+refused("batch size", lambda: fit(recipe=SHARED.replace(batch_size=56 << process)))
 refused("validation", lambda: fit(validation=own if process else None))
 refused("shared place", lambda: fit(mesh=training.make_mesh(2, 2)))
 if process == 1:
     refused("not in it", lambda: fit(mesh=training.make_mesh(1, 2)))
-refused("population rows", lambda: training.fit_population(SAD, RECIPE, KEYS, own))
+refused("population rows", lambda: training.fit_population(SAD, SHARED, KEYS, own))
 refused("twice", lambda: training.join_hosts(address, 2, process))
 np.savez(out, **found)

@@ -8,14 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE, labelled
+from small_objectives import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled
 
 from benchmarks.processes import free_address, run_together
 from jaxad import training
 
 pytestmark = pytest.mark.slow
 SAD = OBJECTIVES["deep_sad"]
-WATCHED = training.Recipe(epochs=9, batch_size=64, learning_rate=1e-1, patience=1)
 WORKER = Path(__file__).parent / "hosts_worker.py"
 
 
@@ -56,7 +55,7 @@ def test_processes_with_rows_of_their_own_are_one_run(both, name, devices):
     """110 rows in one, 190 in the other; losses and batch norm that couple all rows of a batch."""
     rows, found = both
     mesh = None if devices == 1 else training.make_mesh(1, devices)
-    result = training.fit(OBJECTIVES[name], RECIPE, KEY, labelled(rows), mesh=mesh)
+    result = training.fit(OBJECTIVES[name], SHARED, KEY, labelled(rows), mesh=mesh)
     assert_is(found, name, OBJECTIVES[name], result, rows)
 
 
@@ -77,7 +76,7 @@ def test_a_process_may_train_by_itself(both):
 def test_a_population_is_shared_out_among_processes(both):
     rows, found = both
     objective = OBJECTIVES["soft_boundary"]
-    member = training.fit(objective, RECIPE, KEYS[2], labelled(rows))
+    member = training.fit(objective, SHARED, KEYS[2], labelled(rows))
     assert_is(found, "member", objective, member, rows)
     for one in found:
         assert one["failed"].tolist() == [False] * 3

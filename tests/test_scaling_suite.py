@@ -37,7 +37,7 @@ def test_the_suite_compares_devices_and_processes(tmp_path, monkeypatch):
     path, out = tmp_path / "config.toml", tmp_path / "out"
     path.write_text(
         "suite = 'scaling'\nrepeats = 1\nrows = 300\nepochs = 1\nbatch_size = 64\n"
-        "member_batch_size = 64\nmembers = 2\n"
+        "member_epochs = 1\nmember_batch_size = 64\nmembers = 2\n"
     )
     assert run.main(["--config", str(path), "--out", str(out)]) == 0
     rows = {(row.dataset, row.detector): row for row in schema.read(out / "rows.json").rows}

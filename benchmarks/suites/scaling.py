@@ -17,11 +17,12 @@ from benchmarks.processes import free_address, run_together
 
 DESCRIPTION = "1, 2, 4 devices of the processor and 2 processes: what is communicated, the cost"
 DEFAULTS: dict[str, Any] = {
-    "repeats": 5,
+    "repeats": 3,
     "rows": 20_000,
     "epochs": 20,
     "batch_size": 1024,
     "member_batch_size": 128,
+    "member_epochs": 2,
     "members": 16,
 }
 CHOICES: dict[str, Sequence[str]] = {}
@@ -41,7 +42,7 @@ class Topology(NamedTuple):
 TOPOLOGIES = (Topology(1, 1), Topology(1, 2), Topology(1, 4), Topology(2, 1))
 # What is measured -> the names of its training programs.
 PROGRAMS = {"model": "jit_train", "population": "jit__each"}
-CALLS = 3  # timed calls in a process; a round counts their median
+CALLS = 5  # timed in a process; a round counts their median
 
 
 def run(options: Options) -> None:
@@ -75,7 +76,8 @@ def _measure(topology: Topology, settings: Mapping[str, Any], folder: Path) -> d
     dump = f"--xla_dump_to={folder} --xla_dump_hlo_as_text --xla_dump_hlo_module_re={names}"
     flags = f"{os.environ.get('XLA_FLAGS', '')} {dump}"
     variables = {"XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": str(topology.devices)}
-    return json.loads(run_together(commands, variables)[0])
+    printed = run_together(commands, variables)[0]
+    return json.loads(printed.splitlines()[-1])  # the network's library prints, too
 
 
 def _text(folder: Path, name: str) -> str:
@@ -86,8 +88,9 @@ def _text(folder: Path, name: str) -> str:
 
 def _rows(what, found, talk, settings) -> list[schema.Row]:
     models = settings["members"] if what == "population" else 1
-    size = settings["member_batch_size" if models > 1 else "batch_size"]
-    steps = settings["epochs"] * -(-settings["rows"] // size) * models
+    member = "member_" if models > 1 else ""
+    size, epochs = settings[f"{member}batch_size"], settings[f"{member}epochs"]
+    steps = epochs * -(-settings["rows"] // size) * models
     alone = [run[what]["seconds"] for run in found[TOPOLOGIES[0]]]
     name = f"one model, batch {size}" if models == 1 else f"population of {models}, batch {size}"
     rows = []
