@@ -151,9 +151,18 @@ def targets_of(rows: Sequence[schema.Row]) -> list[Target]:
 
 
 def finish(
-    options: Options, rows: Sequence[schema.Row], targets: Sequence[Target], begun: schema.Begun
+    options: Options,
+    rows: Sequence[schema.Row],
+    targets: Sequence[Target],
+    begun: schema.Begun,
+    *,
+    columns: Sequence[table.Column] | None = None,
+    note: str | None = None,
 ) -> None:
-    """Print rows and targets as tables; write them to ``rows.json`` and ``table.txt``."""
+    """Print rows and targets as tables; write them to ``rows.json`` and ``table.txt``.
+
+    ``columns`` and ``note`` are by default those of `timed_rows`.
+    """
     result = schema.record(
         options.suite,
         [*rows, *verdicts(targets)],
@@ -163,7 +172,8 @@ def finish(
         begun=begun,
     )
     schema.write(options.out / "rows.json", result)
-    shown = f"{_NOTE}\n\n{table.text(*table.cells(rows, COLUMNS))}\n\n{targets_text(targets)}\n"
+    parts = [note or _NOTE, table.text(*table.cells(rows, columns or COLUMNS))]
+    shown = "\n\n".join([*parts, *([targets_text(targets)] if targets else [])]) + "\n"
     (options.out / "table.txt").write_text(shown)
     print(f"\n{shown}")
 

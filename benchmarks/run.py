@@ -24,6 +24,7 @@ from benchmarks.suites import (
     population,
     quick,
     roofline,
+    scaling,
     speed,
     throughput,
 )
@@ -36,6 +37,7 @@ SUITES: dict[str, ModuleType] = {
     "latency": latency,
     "methods": methods,
     "population": population,
+    "scaling": scaling,
     "convolution": convolution,
     "adbench": adbench,
     "ensembles": ensembles,

@@ -26,6 +26,9 @@ OBJECTIVES = {
     "goad": objectives.GOAD(ENCODER, n_transforms=4, transform_dim=5),
 }
 RECIPE = training.Recipe(epochs=3, batch_size=64, learning_rate=1e-2)
+# Runs that several processes share: programs of their own, which no other test has traced.
+SHARED = RECIPE.replace(batch_size=56)
+WATCHED = RECIPE.replace(epochs=9, learning_rate=1e-1, patience=1)
 
 
 def labelled(rows):

@@ -6,10 +6,11 @@ import math
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import controls, datasets, environment, run, schema, table, timing
+from benchmarks import controls, datasets, environment, flops, peak, run, schema, table, timing
 from benchmarks.suites import methods, population
 
 
@@ -306,6 +307,32 @@ def test_other_speed_suites_say_what_they_could_not_measure(
     measured = [row for row in rows if row.detector.startswith("jaxad")]
     assert all(row.metrics["seconds"][0] > 0 for row in measured)
     assert any(row.dataset == "target" for row in rows)
+
+
+def test_a_share_of_the_peak_is_of_rates():
+    work, most = peak.Work(lambda: None, 3_000), peak.Work(lambda: None, 8_000)
+    slow, fast = timing.Timing((2.0, 2.0)), timing.Timing((4.0, 4.0))
+    target = population._share_of_peak("wide", work, slow, most, fast)
+    assert target.measured.startswith("0.75 ")
+    assert target.met
+    assert not population._share_of_peak("wide", work, fast, most, fast).met
+
+
+@pytest.mark.parametrize("of_inputs", [False, True])
+def test_operations_of_a_step_are_those_of_its_products(of_inputs):
+    x, *weights = (jax.ShapeDtypeStruct(s, np.float32) for s in ((32, 16), (16, 24), (24, 8)))
+
+    def loss(weights, x):
+        return (x @ weights[0] @ weights[1]).sum()
+
+    step = jax.value_and_grad(loss, (0, 1) if of_inputs else 0)
+    found = 0
+    for product in jax.make_jaxpr(step)(weights, x).eqns:
+        if product.primitive.name == "dot_general":
+            (contracted, _), _ = product.params["dimension_numbers"]
+            depth = math.prod(product.invars[0].aval.shape[axis] for axis in contracted)
+            found += 2 * depth * product.outvars[0].aval.size
+    assert found == flops.training_step((16, 24, 8), 32, input_gradient=of_inputs)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import jax
 import matplotlib.figure
 import numpy as np
 
-from benchmarks import environment, schema
+from benchmarks import environment, flops, peak, schema
 from benchmarks.comparison import Target, at_least, finish, not_measured, timed, timed_rows
 from benchmarks.options import Options
 from benchmarks.timing import Timing
@@ -40,6 +40,10 @@ GOALS: dict[str, dict[str, float | None]] = {
     },
     "narrow": {"jaxad, single": 1 / 0.3, "pytorch autograd": None, "pytorch by hand": None},
 }
+
+
+# Of the rate at which all cores multiply matrices, what a population of wide members reaches.
+SHARE_OF_PEAK, PEAK = 0.6, "matrix products"
 
 
 def run(options: Options) -> None:
@@ -80,6 +84,9 @@ def against_singles(
     divides = size % jax.local_device_count() == 0 and epochs <= engine.HISTORY
     if "jaxad, pmap" in goals and divides:
         variants["jaxad, pmap"] = _pmap(objective, recipe, keys, x)
+    most = peak.matrix_products()
+    if part == "wide":
+        variants[PEAK] = most.run
     missing = None
     try:
         variants |= _pytorch(x, epochs, widths)
@@ -92,7 +99,12 @@ def against_singles(
         for timings in (first, later)
     )
     steps = epochs * -(-len(x) // BATCH_SIZE)
-    rows, targets = timed_rows(part, first, later, population, steps), []
+    targets = []
+    if PEAK in later:
+        step = flops.training_step((FEATURES, *widths), rows=len(x))
+        work = peak.Work(variants[population], epochs * step)
+        targets.append(_share_of_peak(part, work, later[population], most, later.pop(PEAK)))
+    rows = timed_rows(part, first, later, population, steps)
     for name, goal in goals.items():
         what = f"{part}: {name} / a member of {size}"
         found = [key for key in later if key.startswith(name)]
@@ -104,6 +116,18 @@ def against_singles(
             rows.append(schema.Row(part, name, missing=reason))
             targets.append(not_measured(what, goal, reason))
     return rows, targets
+
+
+def _share_of_peak(
+    part: str, work: peak.Work, timing: Timing, most: peak.Work, most_timing: Timing
+) -> Target:
+    """The operations of training steps alone, over the time of the whole call."""
+    what = f"{part}: share of all cores' rate of matrix products"
+    target = at_least(what, most.each(most_timing), work.each(timing), SHARE_OF_PEAK)
+    reached, peak_rate = (
+        Timing(tuple(rates)).median / 1e9 for rates in (work.rates(timing), most.rates(most_timing))
+    )
+    return target._replace(measured=f"{target.measured} ({reached:.0f} of {peak_rate:.0f} GFLOP/s)")
 
 
 def _each(timing: Timing, members: int) -> Timing:

@@ -16,6 +16,7 @@ from jaxad.chunking import map_rows
 from jaxad.training import engine
 from jaxad.training.batching import whole_chunks
 from jaxad.training.compilation import Stopwatch
+from jaxad.training.hosts import put, spans
 from jaxad.training.members import (
     Member,
     axes_of,
@@ -27,6 +28,7 @@ from jaxad.training.members import (
     spread,
 )
 from jaxad.training.mesh import POPULATION, check_data_axis, make_mesh
+from jaxad.training.processes import check_alike, failing_together, on_host
 from jaxad.training.run import Result
 from jaxad.typing import Array, Key, Params, PyTree, Stats
 
@@ -119,7 +121,8 @@ def fit_population(
         no ``validation``.
       initial: parameters and statistics to start from, leaves ``[P, ...]``.
       mesh: from `make_mesh`; members are shared out along its ``population`` axis. None: all
-        devices.
+        devices. Where these are of several processes (see `join_hosts`) every process passes the
+        same arguments, and gets the whole population, on its host.
       vectorised: advance a device's members together, or one after the other. None: together on
         accelerators and where a member is small.
       progress: show a progress bar.
@@ -139,18 +142,27 @@ def fit_population(
     """
     with Stopwatch() as watch:
         mesh = make_mesh() if mesh is None else mesh
-        members, shared, size = split_members(
-            objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
-        )
-        check_data_axis(mesh, members.recipe.batch_size)
+        joined = spans(mesh)
+        with failing_together(joined):
+            members, shared, size = split_members(
+                objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
+            )
+            check_data_axis(mesh, members.recipe.batch_size)
+        if joined:
+            given = {"objective": members.objective, "recipe": members.recipe, "keys": members.key}
+            sets = (members.rows, shared.rows), (members.validation, shared.validation)
+            given |= {"rows": sets[0], "validation": sets[1], "vectorised": vectorised}
+            check_alike(**given, initial=initial)
         parts = mesh.shape[POPULATION]
         members, initial = pad_members((members, initial), parts)
-        members, initial = jax.device_put((members, initial), NamedSharding(mesh, P(POPULATION)))
-        shared = jax.device_put(shared, NamedSharding(mesh, P()))
+        members, initial = put((members, initial), NamedSharding(mesh, P(POPULATION)))
+        shared = put(shared, NamedSharding(mesh, P()))
         run = partial(_each, mesh=mesh, vectorised=vectorised)
         state = run(_begin, None, (members, initial), shared)
         state, records = _groups(run, state, members, shared, progress)
         outcome = run(_end, state, members, shared)
+        if joined:
+            outcome = on_host(outcome)
         if size % parts:
             outcome = jax.tree.map(lambda leaf: leaf[:size], outcome)
         jax.block_until_ready(outcome)
@@ -180,16 +192,17 @@ def score_population(
       params: leaves ``[P, ...]``.
       stats: leaves ``[P, ...]``.
       x: the rows, shared.
-      mesh: as in `fit_population`.
+      mesh: as in `fit_population`, but None means the devices of this process, so that each can
+        score rows of its own.
     """
-    mesh = make_mesh() if mesh is None else mesh
+    mesh = make_mesh(devices=jax.local_devices()) if mesh is None else mesh
     axes = axes_of(objective, "objective") | leading_axes({"params": params, "stats": stats})
     size = only_length(axes)
     chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
     members = pad_members((spread(objective, size), params, stats), mesh.shape[POPULATION])
     shared = whole_chunks(x, chunk), np.int32(len(x))
     values = _each(_score, None, members, shared, mesh=mesh, vectorised=False)
-    return np.asarray(values)[:size, : len(x)]
+    return on_host(values)[:size, : len(x)]
 
 
 @partial(jax.jit, static_argnames=("function", "mesh", "vectorised"), donate_argnames="state")
@@ -267,7 +280,8 @@ def _groups(run, state, members, shared, progress):
         due = total > 0
         while due:
             state, record, running = run(_train, state, members, (shared, np.int32(engine.HISTORY)))
-            records.append({k: np.asarray(v) for k, v in record.items()})
+            record, running = on_host((record, running))
+            records.append(record)
             bar.update(min(engine.HISTORY, total - bar.n))
             due = bool(np.any(running))
     return state, records

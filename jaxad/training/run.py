@@ -11,7 +11,9 @@ from tqdm import tqdm
 from jaxad.training import engine
 from jaxad.training.batching import as_rows, pad_rows
 from jaxad.training.compilation import Stopwatch
+from jaxad.training.hosts import join_rows, spans
 from jaxad.training.mesh import check_data_axis, on_mesh, padded_size, rows_sharding
+from jaxad.training.processes import agreed, check_alike, failing_together, on_host
 from jaxad.training.recipe import Recipe, as_leaves
 from jaxad.typing import Batch, Key, Objective, Params, Stats
 
@@ -76,7 +78,9 @@ def fit(
       initial: parameters and statistics to start from instead of ``objective.init``: a pretrained
         encoder.
       mesh: from `make_mesh`: the rows of every batch are shared out along its ``data`` axis. The
-        result is that of one device to float tolerance, whatever the loss.
+        result is that of one device to float tolerance, whatever the loss. Where it has devices of
+        several processes (see `join_hosts`) each passes its own rows, and own validation rows; the
+        result, of the rows of all in the order of the processes, is on every process's host.
       progress: show a progress bar.
 
     Raises:
@@ -92,18 +96,23 @@ def fit(
       >>> training.score(objective, result.params, result.stats, x).shape
       (200,)
     """
-    recipe.check()
-    check_data_axis(mesh, recipe.batch_size)
-    data = rows if isinstance(rows, Batch) else as_rows(rows)
-    held_out = validation if isinstance(validation, Batch | None) else as_rows(validation)
+    joined = spans(mesh)
+    with failing_together(joined):
+        recipe.check()
+        check_data_axis(mesh, recipe.batch_size)
+        data = rows if isinstance(rows, Batch) else as_rows(rows)
+        held_out = validation if isinstance(validation, Batch | None) else as_rows(validation)
     with Stopwatch() as watch, on_mesh(mesh):
         objective, how = as_leaves((objective, recipe))
-        count = len(data.x)
-        padded = pad_rows(data, padded_size(count, mesh), rows_sharding(mesh))
+        if joined:
+            given = {"initial": initial, "presence of validation rows": held_out is None}
+            check_alike(objective=objective, recipe=how, key=key, progress=progress, **given)
+            initial = on_host(initial)
+        padded, count = _place("rows", data, mesh)
         if held_out is not None:
-            size = padded_size(len(held_out.x), mesh)
-            held_out = pad_rows(held_out, size, rows_sharding(mesh))
-        params, stats = initial or _initialise(objective, key, data.x[:1])
+            held_out, _ = _place("validation", held_out, mesh)
+        sample = padded.x[:1] if joined else data.x[:1]
+        params, stats = initial or _initialise(objective, key, sample)
         stats = _refresh(objective, params, stats, padded, np.bool_(True))
         state = _start(how, key, params, stats)
         state, history = _epochs(objective, how, state, padded, count, held_out, progress)
@@ -111,6 +120,8 @@ def fit(
         params, stats = (best or state).params, (best or state).stats
         stats = _refresh(objective, params, stats, padded, np.bool_(False))
         jax.block_until_ready((params, stats))
+        if joined:
+            params, stats = on_host((params, stats))
     return Result(
         params=params,
         stats=stats,
@@ -122,6 +133,14 @@ def fit(
         compile_seconds=watch.compile_seconds,
         run_seconds=watch.run_seconds,
     )
+
+
+def _place(name: str, rows: Batch, mesh: Mesh | None) -> tuple[Batch, int]:
+    """Rows on the devices, padded, and how many are real."""
+    if spans(mesh):
+        return join_rows(name, rows, mesh)
+    count = len(rows.x)
+    return pad_rows(rows, padded_size(count, mesh), rows_sharding(mesh)), count
 
 
 def _epochs(objective, how, state, rows, count, validation, progress):
@@ -136,15 +155,16 @@ def _epochs(objective, how, state, rows, count, validation, progress):
                 objective, how, state, rows, np.int32(count), validation, np.int32(group)
             )
             epoch = int(state.epoch)
-            records.append({k: np.asarray(v)[: epoch - done] for k, v in record.items()})
+            records.append({k: v[: epoch - done] for k, v in on_host(record).items()})
             bar.update(epoch - done)
-            bar.set_postfix(loss=f"{records[-1]['loss'][-1]:.4g}")
-            done = epoch
-            if len(records[-1]["loss"]) < group:
+            stopped, done = epoch < done + group, epoch
+            if stopped:
                 break
+            bar.set_postfix(loss=f"{records[-1]['loss'][-1]:.4g}")
             seconds = time.perf_counter() - began
             if progress:
                 group = int(np.clip(group * 0.25 / seconds, 1, engine.HISTORY))
+                group = group if state.epoch.is_fully_addressable else agreed(group)
             group = min(group, total - done)
     _raise_if_stuck(how, state)
     names = records[0] if records else ("loss", "learning_rate", "skipped")

@@ -1,0 +1,244 @@
+"""Several hosts: their processes joined into one set of devices, each with its own rows.
+
+Every process runs the same program. `join_hosts` comes first; a mesh over all devices then makes
+`fit` one run on the rows of all processes, and `fit_population` one population.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, Sharding
+from jax.sharding import PartitionSpec as P
+
+from jaxad.training.batching import bucket
+from jaxad.training.mesh import DATA, padded_size, rows_sharding
+from jaxad.training.processes import is_key, told_by_each
+from jaxad.typing import Array, Batch, PyTree
+
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+
+def join_hosts(
+    address: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    *,
+    timeout: int = 300,
+) -> None:
+    """Join the processes of one run (`jax.distributed.initialize`): all devices become one set.
+
+    Call it in every process before anything else uses JAX. Under Slurm, Open MPI, Kubernetes and
+    on cloud TPUs it needs no argument; elsewhere give all three. CPU devices of several hosts talk
+    over TCP, without encryption: keep them in one network that you trust.
+
+    Args:
+      address: ``"host:port"`` of process 0, a free port that all others reach. On a loopback
+        address nothing outside the machine can connect.
+      processes: how many there are.
+      process: the number of this one, counted from 0.
+      timeout: seconds to wait for the others, now and when the program ends.
+
+    Raises:
+      ValueError: arguments out of range, some of the three missing, or none given where nothing
+        tells them.
+      RuntimeError: JAX was used before, or the processes are joined already.
+
+    Example:
+      >>> join_hosts("127.0.0.1:4321", processes=2)
+      Traceback (most recent call last):
+        ...
+      ValueError: process is missing: give address, processes and process, or none of them ...
+    """
+    given = {"address": address, "processes": processes, "process": process}
+    missing = [name for name, value in given.items() if value is None]
+    if 0 < len(missing) < len(given):
+        raise ValueError(
+            f"{' and '.join(missing)} is missing: give address, processes and process, or none of "
+            "them where a cluster tells them"
+        )
+    if address is not None:
+        _check_address(address)
+        for name, value, least in (("processes", processes, 1), ("process", process, 0)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name}={value!r} is not a whole number of at least {least}")
+        if process >= processes:  # pyright: ignore[reportOptionalOperand]
+            raise ValueError(f"process={process}: {processes} processes have numbers from 0 on")
+    if jax.distributed.is_initialized():
+        raise RuntimeError("the processes are joined already: call join_hosts once")
+    loopback = address is not None and address.startswith(_LOOPBACK)
+    try:
+        jax.distributed.initialize(
+            address,
+            processes,
+            process,
+            initialization_timeout=timeout,
+            shutdown_timeout_seconds=timeout,
+            coordinator_bind_address=address if loopback else None,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"no cluster that JAX knows tells how the processes find each other ({error}) "
+            "Give address, processes and process"
+        ) from error
+    except RuntimeError as error:
+        if "must be called before" not in str(error):
+            raise
+        raise RuntimeError(
+            "JAX was used before: call join_hosts first thing in the program, even before "
+            "jax.devices()"
+        ) from error
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"address={address!r} is not host:port, such as '10.0.0.1:4321'")
+
+
+def spans(mesh: Mesh | None) -> bool:
+    """Whether the mesh has devices of several processes.
+
+    Raises:
+      ValueError: it has those of some processes only, or none of this one.
+    """
+    if mesh is None or jax.process_count() == 1:
+        return False
+    found = sorted({device.process_index for device in mesh.devices.flat})
+    if found == [jax.process_index()]:
+        return False
+    if len(found) < jax.process_count():
+        raise ValueError(
+            f"the mesh has devices of processes {found} of {jax.process_count()}: make it of all "
+            "devices, or of those of this process alone (devices=jax.local_devices())"
+        )
+    return True
+
+
+def put(tree: PyTree, sharding: Sharding) -> PyTree:
+    """`jax.device_put`, also onto devices of several processes, which all have the same values."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def leaf(values):
+        if is_key(values):
+            data = leaf(jax.random.key_data(values))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(values))
+        values = np.asarray(values)
+        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
+
+    return jax.tree.map(leaf, tree)
+
+
+def join_rows(name: str, rows: Batch, mesh: Mesh) -> tuple[Batch, int]:
+    """The rows of all processes, in the order of the processes, as one padded batch; their count.
+
+    Rows travel once, here: they end as those of one process would lie on the same devices, so that
+    everything after is the same program with the same random numbers.
+
+    Args:
+      name: of the rows, for errors.
+      rows: this process's own, on the host.
+      mesh: spans the processes.
+
+    Raises:
+      ValueError: rows of different shapes or types, or a mesh on whose data axis several processes
+        share a place.
+    """
+    owner = _owners(mesh)
+    leaves = {"x": rows.x, "label": rows.label, "weight": rows.weight}
+    leaves = {name: _as_stored(values) for name, values in leaves.items()}
+    kinds = {key: f"{[*v.shape[1:]]} {v.dtype}" for key, v in leaves.items()}
+    told = told_by_each({"count": len(rows.x), "kinds": kinds})
+    for process, other in enumerate(told):
+        for key, kind in told[0]["kinds"].items():
+            if other["kinds"][key] != kind:
+                raise ValueError(
+                    f"{name}: {key} of process {process} is {other['kinds'][key]} for each row, "
+                    f"that of process 0 {kind}: every process must pass rows of the same columns "
+                    "and types"
+                )
+    counts = np.array([other["count"] for other in told])
+    places = np.bincount(owner)
+    size = max(-(-bucket(n) // parts) for n, parts in zip(counts.tolist(), places, strict=True))
+    # A process fills the places of its devices one after the other.
+    before = size * np.array([np.sum(owner[:place] == p) for place, p in enumerate(owner)])
+    held = np.clip(counts[owner] - before, 0, size)
+    begin = (np.cumsum(counts) - counts)[owner] + before
+
+    def spread(values: np.ndarray) -> Array:
+        def block(index: tuple[slice, ...]) -> np.ndarray:
+            place = (index[0].start or 0) // size
+            own = values[before[place] : before[place] + held[place]]
+            return np.pad(own, ((0, size - len(own)), *[(0, 0)] * (values.ndim - 1)))
+
+        shape = len(owner) * size, *values.shape[1:]
+        return jax.make_array_from_callback(shape, rows_sharding(mesh), block)
+
+    total = int(counts.sum())
+    x, label, weight = _close_up(
+        [spread(values) for values in leaves.values()],
+        begin.astype(np.int32),
+        held.astype(np.int32),
+        size=padded_size(total, mesh) // len(owner),
+        mesh=mesh,
+    )
+    return Batch(x, label, weight, 0.0), total
+
+
+def _owners(mesh: Mesh) -> np.ndarray:
+    """For every place on the data axis the process whose device is there."""
+    axis = mesh.axis_names.index(DATA)
+    devices = np.moveaxis(mesh.devices, axis, 0).reshape(mesh.shape[DATA], -1)
+    found = [sorted({device.process_index for device in place}) for place in devices]
+    for place, processes in enumerate(found):
+        if len(processes) > 1:
+            raise ValueError(
+                f"processes {processes} share place {place} of the mesh's data axis, but each has "
+                "rows of its own: give fit a mesh such as make_mesh(1, jax.device_count())"
+            )
+    return np.array([process for (process,) in found])
+
+
+def _as_stored(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
+
+
+@partial(jax.jit, static_argnames=("size", "mesh"))
+def _close_up(
+    leaves: list[Array], begin: Array, held: Array, *, size: int, mesh: Mesh
+) -> list[Array]:
+    """Move rows so that none but the last places hold padding, ``size`` rows at each.
+
+    Args:
+      leaves: ``[places * anything, ...]``.
+      begin: ``[places]`` number of the first row at each.
+      held: ``[places]`` rows at each; they come first.
+      size: rows at each place afterwards.
+      mesh: along whose data axis they lie.
+    """
+
+    def at_place(leaves, begin, held):
+        me = lax.axis_index(DATA)
+
+        def fill(place, kept):
+            local = place * size + jnp.arange(size) - begin[0]
+            ours = (local >= 0) & (local < held[0])
+
+            def total(leaf, kept):
+                mask = ours.reshape(-1, *[1] * (leaf.ndim - 1))
+                sent = jnp.where(mask, leaf.at[local].get(mode="clip"), 0)
+                return jnp.where(me == place, lax.psum(sent, DATA), kept)
+
+            return jax.tree.map(total, leaves, kept)
+
+        empty = [jnp.zeros((size, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+        return lax.fori_loop(0, mesh.shape[DATA], fill, empty)
+
+    places = P(DATA)
+    return jax.shard_map(
+        at_place, mesh=mesh, in_specs=(places, places, places), out_specs=places, check_vma=False
+    )(leaves, begin, held)
