@@ -15,7 +15,7 @@ from benchmarks import controls
 from benchmarks.papers.configs import Row
 from benchmarks.papers.protocols import Case
 
-MOST_NEIGHBOURS = 20_000  # training rows of the nearest neighbours; more are drawn down to as many
+MOST_NEIGHBOURS = 10_000  # training rows of the nearest neighbours; more are drawn down to as many
 _POPULATION_BYTES = 2**30
 
 
