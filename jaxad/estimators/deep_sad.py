@@ -30,6 +30,8 @@ class DeepSAD(Detector):
       epsilon: added to the distance of labelled rows, > 0.
       anomalies_in_centre: let known anomalies count for the centre, as the paper's code does.
       pretrain_on: ``"unlabelled"`` rows or ``"all"``.
+      epochs: a number, or ``"auto"``: about 3,000 steps, from 1 to 1,500 epochs. 0 leaves the
+        network untrained (a control).
       **others: the other arguments, and the fitted attributes, are those of `DeepSVDD`.
 
     Example:
@@ -43,6 +45,8 @@ class DeepSAD(Detector):
       >>> detector.anomaly_score(X).shape
       (200,)
     """
+
+    _most_epochs = 1500  # labels keep a small set from being learnt by heart
 
     def __init__(
         self,
@@ -122,6 +126,9 @@ class DeepSAD(Detector):
             epsilon=self.epsilon,
             anomalies_in_centre=self.anomalies_in_centre,
         )
+
+    def _steps(self, rows: int) -> int:
+        return 3000  # what is pushed away goes on moving after the rest has settled
 
     def _labels(self, y: Any, count: int) -> np.ndarray:
         if y is None:
