@@ -5,16 +5,17 @@ Every process runs the same program. `join_hosts` comes first; a mesh over all d
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, Sharding
+from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from jaxad.training.batching import bucket
-from jaxad.training.mesh import DATA, padded_size, rows_sharding
+from jaxad.training.mesh import DATA, padded_size
 from jaxad.training.processes import is_key, told_by_each
 from jaxad.typing import Array, Batch, PyTree
 
@@ -59,12 +60,12 @@ def join_hosts(
             f"{' and '.join(missing)} is missing: give address, processes and process, or none of "
             "them where a cluster tells them"
         )
-    if address is not None:
+    if address is not None and processes is not None and process is not None:
         _check_address(address)
         for name, value, least in (("processes", processes, 1), ("process", process, 0)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name}={value!r} is not a whole number of at least {least}")
-        if process >= processes:  # pyright: ignore[reportOptionalOperand]
+        if process >= processes:
             raise ValueError(f"process={process}: {processes} processes have numbers from 0 on")
     if jax.distributed.is_initialized():
         raise RuntimeError("the processes are joined already: call join_hosts once")
@@ -169,13 +170,13 @@ def join_rows(name: str, rows: Batch, mesh: Mesh) -> tuple[Batch, int]:
     begin = (np.cumsum(counts) - counts)[owner] + before
 
     def spread(values: np.ndarray) -> Array:
-        def block(index: tuple[slice, ...]) -> np.ndarray:
+        def block(index: Any) -> np.ndarray:
             place = (index[0].start or 0) // size
             own = values[before[place] : before[place] + held[place]]
             return np.pad(own, ((0, size - len(own)), *[(0, 0)] * (values.ndim - 1)))
 
         shape = len(owner) * size, *values.shape[1:]
-        return jax.make_array_from_callback(shape, rows_sharding(mesh), block)
+        return jax.make_array_from_callback(shape, NamedSharding(mesh, P(DATA)), block)
 
     total = int(counts.sum())
     x, label, weight = _close_up(
@@ -202,7 +203,7 @@ def _owners(mesh: Mesh) -> np.ndarray:
     return np.array([process for (process,) in found])
 
 
-def _as_stored(values: np.ndarray) -> np.ndarray:
+def _as_stored(values: Any) -> np.ndarray:
     values = np.asarray(values)
     return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
 

@@ -96,5 +96,5 @@ def _digest(tree: PyTree) -> str:
     for leaf in jax.tree.leaves(tree):
         values = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
         digest.update(f"{values.dtype} {values.shape} ".encode())
-        digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+        digest.update(values.tobytes())
     return digest.hexdigest()

@@ -137,7 +137,7 @@ def fit(
 
 def _place(name: str, rows: Batch, mesh: Mesh | None) -> tuple[Batch, int]:
     """Rows on the devices, padded, and how many are real."""
-    if spans(mesh):
+    if mesh is not None and spans(mesh):
         return join_rows(name, rows, mesh)
     count = len(rows.x)
     return pad_rows(rows, padded_size(count, mesh), rows_sharding(mesh)), count
