@@ -74,29 +74,38 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     random_state: Any
     verbose: bool
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoints: Any = None) -> Self:
         """Train on ``X``.
 
         Args:
           X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network.
           y: ignored by detectors that take no labels.
+          checkpoints: `jaxad.training.Checkpoints`, or their folder: save the training now and
+            then, and go on from what is saved there.
 
         Raises:
-          ValueError: an argument or a value in X cannot be used; before anything is compiled.
+          ValueError: an argument or a value in X cannot be used, or the folder of the checkpoints
+            holds another training; before anything is compiled.
+          OSError: there is too little space for a checkpoint.
           jaxad.NonFiniteError: training met steps that are not finite, one after the other. A
             member of an ensemble is left out for that, with a warning, unless it befalls all.
         """
-        plan = self._plan(X, y)
+        plan = self._plan(X, y, checkpoints)
         with training.Stopwatch() as watch:
-            trained = train(plan, progress=bool(self.verbose))
+            trained = train(plan, checkpoints=checkpoints, progress=bool(self.verbose))
             score = trained.score(plan)  # [P, N]
         self.compile_seconds_ = watch.compile_seconds
         self.fit_seconds_ = watch.run_seconds
         return self._adopt(plan, trained, score)
 
-    def _plan(self, X: Any, y: Any) -> Plan:
+    def _plan(self, X: Any, y: Any, checkpoints: Any = None) -> Plan:
         """Check everything, fit the scaler, and say what is to be trained."""
         self._check_parameters()
+        if checkpoints is not None and self.random_state is None:
+            raise ValueError(
+                "random_state=None is another seed in every fit, and none could go on from the "
+                "checkpoints of the one before: give a whole number"
+            )
         seed = seed_from(self.random_state)
         rows = check_rows(X, images=self._takes_images(X), estimator=self, reset=True)
         label = self._labels(y, len(rows))

@@ -99,14 +99,14 @@ class Trained(NamedTuple):
         return members.score(*model, plan.x, self.n_members, mesh=mesh)
 
 
-def train(plan: Plan, *, progress: bool = False) -> Trained:
+def train(plan: Plan, *, checkpoints: Any = None, progress: bool = False) -> Trained:
     """Carry out one plan.
 
     Raises:
       jaxad.NonFiniteError: training met steps that are not finite; of an ensemble: in every member.
     """
     if plan.n_members > 1:
-        (ensemble,) = train_population([plan], progress=progress)
+        (ensemble,) = train_population([plan], checkpoints=checkpoints, progress=progress)
         if ensemble is None:
             raise training.NonFiniteError(
                 f"all {plan.n_members} members met steps that are not finite. {REMEDY}"
@@ -115,7 +115,12 @@ def train(plan: Plan, *, progress: bool = False) -> Trained:
     first, initial, history = plan.pretraining, None, None
     if first is not None:
         model = training.fit(
-            first.objective, first.recipe, first.key, first.rows, progress=progress
+            first.objective,
+            first.recipe,
+            first.key,
+            first.rows,
+            checkpoints=within(checkpoints, "pretraining"),
+            progress=progress,
         )
         encoder = encoder_of(model.params, model.stats)
         initial = plan.objective.from_encoder(*encoder, plan.x[:1])
@@ -127,13 +132,14 @@ def train(plan: Plan, *, progress: bool = False) -> Trained:
         plan.rows,
         validation=plan.validation,
         initial=initial,
+        checkpoints=checkpoints,
         progress=progress,
     )
     return Trained(result, history)
 
 
 def train_population(
-    plans: Sequence[Plan], *, mesh: Any = None, progress: bool = False
+    plans: Sequence[Plan], *, mesh: Any = None, checkpoints: Any = None, progress: bool = False
 ) -> list[Trained | None]:
     """Carry out plans of one structure, with all their members, as one population.
 
@@ -141,7 +147,7 @@ def train_population(
       For each plan what was trained; None where that, or every member, failed.
     """
     every = [member for plan in plans for member in plan.members()]
-    trained, failed = _train_members(every, mesh, progress)
+    trained, failed = _train_members(every, mesh, checkpoints, progress)
     ends = np.cumsum([plan.n_members for plan in plans])[:-1]
     groups = np.split(np.arange(len(every)), ends)
     return [_kept([trained[i] for i in own], failed[own]) for own in groups]
@@ -162,7 +168,7 @@ def _kept(trained: Sequence[Trained], failed: np.ndarray) -> Trained | None:
 
 
 def _train_members(
-    plans: Sequence[Plan], mesh: Any, progress: bool
+    plans: Sequence[Plan], mesh: Any, checkpoints: Any, progress: bool
 ) -> tuple[list[Trained], np.ndarray]:
     """Carry out plans of one structure as one population, and tell which failed."""
     firsts = [plan.pretraining for plan in plans if plan.pretraining is not None]
@@ -175,6 +181,7 @@ def _train_members(
             _stack([first.key for first in firsts]),
             _shared([first.rows for first in firsts]),
             mesh=mesh,
+            checkpoints=within(checkpoints, "pretraining"),
             progress=progress,
         )
 
@@ -190,6 +197,7 @@ def _train_members(
         validation=_shared(held_out) if held_out else None,
         initial=initial,
         mesh=mesh,
+        checkpoints=checkpoints,
         progress=progress,
     )
     host = population._replace(
@@ -199,6 +207,12 @@ def _train_members(
     return [
         Trained(*pair) for pair in zip(results, histories, strict=True)
     ], population.failed | lost
+
+
+def within(checkpoints: Any, name: str) -> training.Checkpoints | None:
+    """Checkpoints, or their folder, as those of a run of this name; None stays None."""
+    given = training.Checkpoints.of(checkpoints)
+    return None if given is None else given.within(name)
 
 
 @jax.jit

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jaxad import training
 from jaxad.data.protocols import as_marks
 from jaxad.estimators.base import Detector
-from jaxad.estimators.plan import REMEDY, Plan, train_population
+from jaxad.estimators.plan import REMEDY, Plan, train_population, within
 
 
 def fit_many(
@@ -27,6 +27,7 @@ def fit_many(
     *,
     subsets: Sequence[Any] | None = None,
     mesh: Any = None,
+    checkpoints: Any = None,
     progress: bool = False,
 ) -> list[Detector]:
     """Fit detectors, those of one structure as one population.
@@ -41,6 +42,7 @@ def fit_many(
       y: labels, as for ``fit``.
       subsets: for each detector the numbers of the rows of ``X`` it is fitted on; None: all.
       mesh: from `jaxad.training.make_mesh`; None: all devices.
+      checkpoints: as for ``fit``; each population has a folder in theirs.
       progress: show a progress bar.
 
     Returns:
@@ -62,21 +64,26 @@ def fit_many(
     sets = [None] * len(detectors) if subsets is None else subsets
     plans: list[Plan] = []
     for detector, rows in zip(detectors, sets, strict=True):
-        plan = detector._plan(*_taken(X, y, rows))
+        plan = detector._plan(*_taken(X, y, rows), checkpoints)
         plans.append(plan.sharing(plans[-1]) if plans else plan)
     groups: dict[Any, list[int]] = {}
     for i, plan in enumerate(plans):
         groups.setdefault((type(detectors[i]), plan.structure), []).append(i)
-    for members in tqdm(
-        groups.values(), desc="populations", disable=not progress or len(groups) < 2
-    ):
-        _fit_group([detectors[i] for i in members], [plans[i] for i in members], mesh, progress)
+    hidden = not progress or len(groups) < 2
+    for number, members in enumerate(tqdm(groups.values(), desc="populations", disable=hidden)):
+        _fit_group(
+            [detectors[i] for i in members],
+            [plans[i] for i in members],
+            mesh=mesh,
+            checkpoints=within(checkpoints, f"population-{number}"),
+            progress=progress,
+        )
     return detectors
 
 
-def _fit_group(detectors: list[Detector], plans: list[Plan], mesh: Any, progress: bool) -> None:
+def _fit_group(detectors: list[Detector], plans: list[Plan], mesh: Any, **options: Any) -> None:
     with training.Stopwatch() as watch:
-        trained = train_population(plans, mesh=mesh, progress=progress)
+        trained = train_population(plans, mesh=mesh, **options)
         scores = [
             None if one is None else one.score(plan, mesh)
             for plan, one in zip(plans, trained, strict=True)
@@ -109,6 +116,7 @@ def sweep(
     n_iter: int | None = None,
     random_state: int = 0,
     mesh: Any = None,
+    checkpoints: Any = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Fit an estimator with every setting of a grid and several seeds, as one population.
@@ -128,6 +136,7 @@ def sweep(
       n_iter: draw as many settings at random instead of all.
       random_state: for that drawing and the folds.
       mesh: from `jaxad.training.make_mesh`; None: all devices.
+      checkpoints: as for `fit_many`.
       progress: show a progress bar.
 
     Returns:
@@ -167,7 +176,8 @@ def sweep(
                 copy: Any = clone(estimator)
                 detectors.append(copy.set_params(**setting, random_state=seed))
                 subsets.append(train)
-    fit_many(detectors, X, y, subsets=subsets if folds else None, mesh=mesh, progress=progress)
+    options = {"mesh": mesh, "checkpoints": checkpoints, "progress": progress}
+    fit_many(detectors, X, y, subsets=subsets if folds else None, **options)
     for row, detector in zip(table, detectors, strict=True):
         fitted = hasattr(detector, "params_")
         row |= _losses(detector) if fitted else {"loss": np.nan}

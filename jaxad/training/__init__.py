@@ -1,6 +1,7 @@
 """Training: one engine that compiles whole runs of any objective."""
 
 from jaxad.training.batching import as_rows as as_rows
+from jaxad.training.checkpoint import Checkpoints as Checkpoints
 from jaxad.training.compilation import Stopwatch as Stopwatch
 from jaxad.training.compilation import compilation_cache as compilation_cache
 from jaxad.training.hosts import join_hosts as join_hosts

@@ -1,5 +1,6 @@
 """`fit_population`: many models as one compiled program, shared out among devices."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ from tqdm import tqdm
 from jaxad.chunking import map_rows
 from jaxad.training import engine
 from jaxad.training.batching import whole_chunks
+from jaxad.training.checkpoint import open_saver
 from jaxad.training.compilation import Stopwatch
+from jaxad.training.history import empty, enter, until, widened
 from jaxad.training.hosts import put, spans
 from jaxad.training.members import (
     Member,
@@ -29,7 +32,7 @@ from jaxad.training.members import (
 )
 from jaxad.training.mesh import POPULATION, check_data_axis, make_mesh
 from jaxad.training.processes import check_alike, failing_together, on_host
-from jaxad.training.run import Result
+from jaxad.training.run import Result, longest_pause, next_group
 from jaxad.typing import Array, Key, Params, PyTree, Stats
 
 # Models with fewer parameters leave a core's vectors idle, so several advance at once.
@@ -100,6 +103,7 @@ def fit_population(
     initial: tuple[Params, Stats] | None = None,
     mesh: Mesh | None = None,
     vectorised: bool | None = None,
+    checkpoints: Any = None,
     progress: bool = False,
 ) -> Population:
     """Train P models by one compiled program; member p is what `fit` alone would make of it.
@@ -125,11 +129,13 @@ def fit_population(
         same arguments, and gets the whole population, on its host.
       vectorised: advance a device's members together, or one after the other. None: together on
         accelerators and where a member is small.
+      checkpoints: as in `fit`; all members are saved together.
       progress: show a progress bar.
 
     Raises:
       ValueError: axes of different lengths, an axis where only one value can be, rows or a recipe
-        out of range; before anything is compiled.
+        out of range, another run's checkpoints; before anything is compiled.
+      OSError: there is too little space for a checkpoint; those before it are whole.
 
     Example:
       >>> import jax, numpy as np
@@ -148,18 +154,24 @@ def fit_population(
                 objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
             )
             check_data_axis(mesh, members.recipe.batch_size)
+        told = {
+            "rows": (members.rows, shared.rows),
+            "validation": (members.validation, shared.validation),
+            "initial": initial,
+        }
+        what = members.objective, members.recipe, members.key
         if joined:
-            given = {"objective": members.objective, "recipe": members.recipe, "keys": members.key}
-            sets = (members.rows, shared.rows), (members.validation, shared.validation)
-            given |= {"rows": sets[0], "validation": sets[1], "vectorised": vectorised}
-            check_alike(**given, initial=initial)
+            given = dict(zip(("objective", "recipe", "keys"), what, strict=True)) | told
+            given |= {"vectorised": vectorised, "progress": progress}
+            check_alike(**given, checkpoints=str(checkpoints))
+        saver = open_saver(checkpoints, *what, joined=joined, **told)
         parts = mesh.shape[POPULATION]
         members, initial = pad_members((members, initial), parts)
         members, initial = put((members, initial), NamedSharding(mesh, P(POPULATION)))
         shared = put(shared, NamedSharding(mesh, P()))
         run = partial(_each, mesh=mesh, vectorised=vectorised)
         state = run(_begin, None, (members, initial), shared)
-        state, records = _groups(run, state, members, shared, progress)
+        state, history = _groups(run, state, members, shared, saver, progress)
         outcome = run(_end, state, members, shared)
         if joined:
             outcome = on_host(outcome)
@@ -170,7 +182,7 @@ def fit_population(
     return Population(
         params=params,
         stats=stats,
-        history=_history(records, np.asarray(epochs), size),
+        history={name: values[:size] for name, values in history.items()},
         best_epoch=None if best_epoch is None else np.asarray(best_epoch),
         epochs=np.asarray(epochs),
         steps=np.asarray(steps),
@@ -272,30 +284,35 @@ def _score(state: None, member, shared) -> Array:
     return map_rows(row_wise, x, chunk=objective.chunk, count=count)
 
 
-def _groups(run, state, members, shared, progress):
-    """Groups of epochs until no member is due, with the record of each."""
-    total = int(np.max(members.recipe.epochs))
-    records = []
-    with tqdm(total=total, unit="epoch", disable=not progress, leave=False) as bar:
-        due = total > 0
+def _groups(run, state, members, shared, saver, progress):
+    """Groups of epochs until no member is due, and the history of all."""
+    limits = on_host(members.recipe.epochs)
+    total = int(limits.max())
+    history = empty(len(limits), validated=members.validation is not None)
+    if saver is not None:
+        state, saved = saver.resume(state)
+        history = saved or history
+    history = widened(history, total)
+    pause = longest_pause(saver, progress)
+    done, group = np.array(on_host(state.epoch)), 1 if pause < np.inf else engine.HISTORY
+    first = int(done.max())
+    with tqdm(total=total, initial=first, unit="epoch", disable=not progress, leave=False) as bar:
+        due = bool((done < limits).any())
         while due:
-            state, record, running = run(_train, state, members, (shared, np.int32(engine.HISTORY)))
+            began, before = time.perf_counter(), done
+            state, record, running = run(_train, state, members, (shared, np.int32(group)))
             record, running = on_host((record, running))
-            records.append(record)
-            bar.update(min(engine.HISTORY, total - bar.n))
-            due = bool(np.any(running))
-    return state, records
-
-
-def _history(records, epochs: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    length = int(epochs.max(initial=0))
-    names = records[0] if records else ("loss", "learning_rate", "skipped")
-    over = np.arange(length) >= epochs[:, None]
-    history = {}
-    for name in names:
-        parts = [record[name][:size] for record in records] or [np.zeros((size, 0), np.float32)]
-        history[name] = np.where(over, np.nan, np.concatenate(parts, 1)[:, :length])
-    return history
+            due, done = bool(np.any(running)), np.array(on_host(state.epoch))
+            enter(history, record, before, done)
+            bar.update(int(done.max()) - bar.n)
+            seconds, several = time.perf_counter() - began, not state.epoch.is_fully_addressable
+            group = next_group(group, seconds, pause, several)
+            if saver is not None and due and saver.due():
+                saver.save(state, until(history, done.max()))
+    history = until(history, done.max())
+    if saver is not None:
+        saver.save(state, history)
+    return state, history
 
 
 def _parameters(state: engine.State | None, members: Any, shared: Any) -> int:

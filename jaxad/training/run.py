@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 from jaxad.training import engine
 from jaxad.training.batching import as_rows, pad_rows
+from jaxad.training.checkpoint import Saver, open_saver
 from jaxad.training.compilation import Stopwatch
+from jaxad.training.history import in_one
 from jaxad.training.hosts import join_rows, spans
 from jaxad.training.mesh import check_data_axis, on_mesh, padded_size, rows_sharding
 from jaxad.training.processes import agreed, check_alike, failing_together, on_host
@@ -64,6 +66,7 @@ def fit(
     validation: Any = None,
     initial: tuple[Params, Stats] | None = None,
     mesh: Mesh | None = None,
+    checkpoints: Any = None,
     progress: bool = False,
 ) -> Result:
     """Train an objective by a recipe.
@@ -81,10 +84,14 @@ def fit(
         result is that of one device to float tolerance, whatever the loss. Where it has devices of
         several processes (see `join_hosts`) each passes its own rows, and own validation rows; the
         result, of the rows of all in the order of the processes, is on every process's host.
+      checkpoints: `Checkpoints`, or their folder: save the run now and then, and go on from what is
+        saved there. A run that was killed ends with the same bits on the same machine.
       progress: show a progress bar.
 
     Raises:
-      ValueError: for rows or a recipe out of range, before anything is compiled.
+      ValueError: for rows or a recipe out of range, or if the folder of the checkpoints holds
+        another run; before anything is compiled.
+      OSError: there is too little space for a checkpoint; those before it are whole.
       NonFiniteError: if ``recipe.max_skipped`` steps in a row, or all of them, are not finite.
 
     Example:
@@ -106,8 +113,11 @@ def fit(
         objective, how = as_leaves((objective, recipe))
         if joined:
             given = {"initial": initial, "presence of validation rows": held_out is None}
-            check_alike(objective=objective, recipe=how, key=key, progress=progress, **given)
+            given |= {"progress": progress, "checkpoints": str(checkpoints)}
+            check_alike(objective=objective, recipe=how, key=key, **given)
             initial = on_host(initial)
+        told = {"rows": data, "validation": held_out, "initial": initial}
+        saver = open_saver(checkpoints, objective, how, key, joined=joined, **told)
         padded, count = _place("rows", data, mesh)
         if held_out is not None:
             held_out, _ = _place("validation", held_out, mesh)
@@ -115,7 +125,7 @@ def fit(
         params, stats = initial or _initialise(objective, key, sample)
         stats = _refresh(objective, params, stats, padded, np.bool_(True))
         state = _start(how, key, params, stats)
-        state, history = _epochs(objective, how, state, padded, count, held_out, progress)
+        state, history = _epochs(objective, how, state, padded, count, held_out, saver, progress)
         best = state.best
         params, stats = (best or state).params, (best or state).stats
         stats = _refresh(objective, params, stats, padded, np.bool_(False))
@@ -143,33 +153,51 @@ def _place(name: str, rows: Batch, mesh: Mesh | None) -> tuple[Batch, int]:
     return pad_rows(rows, padded_size(count, mesh), rows_sharding(mesh)), count
 
 
-def _epochs(objective, how, state, rows, count, validation, progress):
-    """Groups of epochs, each long enough to be worth a look (about a quarter of a second)."""
+def _epochs(objective, how, state, rows, count, validation, saver, progress):
+    """Groups of epochs, as long as the progress bar and the checkpoints can wait."""
     total = int(how.epochs)
     records: list[dict[str, np.ndarray]] = []
-    done, group = 0, 1 if progress else min(total, engine.HISTORY)
-    with tqdm(total=total, unit="epoch", disable=not progress, leave=False) as bar:
+    if saver is not None:
+        state, saved = saver.resume(state)
+        records += [saved] if saved else []
+    pause = longest_pause(saver, progress)
+    done, group = int(state.epoch), 1 if pause < np.inf else engine.HISTORY
+    with tqdm(total=total, initial=done, unit="epoch", disable=not progress, leave=False) as bar:
         while done < total:
-            began = time.perf_counter()
+            began, before = time.perf_counter(), done
+            group = min(group, total - done)
             state, record = _train(
                 objective, how, state, rows, np.int32(count), validation, np.int32(group)
             )
-            epoch = int(state.epoch)
-            records.append({k: v[: epoch - done] for k, v in on_host(record).items()})
-            bar.update(epoch - done)
-            stopped, done = epoch < done + group, epoch
-            if stopped:
+            done = int(state.epoch)
+            if done > before:
+                records.append({k: v[: done - before] for k, v in on_host(record).items()})
+                bar.update(done - before)
+                bar.set_postfix(loss=f"{records[-1]['loss'][-1]:.4g}")
+            if done < before + group:
                 break
-            bar.set_postfix(loss=f"{records[-1]['loss'][-1]:.4g}")
-            seconds = time.perf_counter() - began
-            if progress:
-                group = int(np.clip(group * 0.25 / seconds, 1, engine.HISTORY))
-                group = group if state.epoch.is_fully_addressable else agreed(group)
-            group = min(group, total - done)
+            seconds, several = time.perf_counter() - began, not state.epoch.is_fully_addressable
+            group = next_group(group, seconds, pause, several)
+            if saver is not None and saver.due():
+                saver.save(state, in_one(records))
     _raise_if_stuck(how, state)
-    names = records[0] if records else ("loss", "learning_rate", "skipped")
-    empty = [np.zeros(0, np.float32)]
-    return state, {k: np.concatenate([r[k] for r in records] or empty) for k in names}
+    history = in_one(records)
+    if saver is not None:
+        saver.save(state, history)
+    return state, history
+
+
+def longest_pause(saver: Saver | None, progress: bool) -> float:
+    """How many seconds a group of epochs may take."""
+    return min(np.inf if saver is None else saver.pause, 0.25 if progress else np.inf)
+
+
+def next_group(group: int, seconds: float, pause: float, joined: bool) -> int:
+    """How many epochs take ``pause``, where ``group`` of them took ``seconds``."""
+    if pause == np.inf:
+        return engine.HISTORY
+    group = int(np.clip(group * pause / seconds, 1, engine.HISTORY))
+    return agreed(group) if joined else group
 
 
 def _raise_if_stuck(how: Recipe, state: engine.State) -> None:

@@ -1,0 +1,403 @@
+"""A run that is cut off and called again ends with the bits of one that was not."""
+
+import errno
+import functools
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_objectives import KEY, KEYS, OBJECTIVES
+
+import jaxad
+from jaxad import persistence, training
+from jaxad.training import Checkpoints
+
+SOFT = OBJECTIVES["soft_boundary"]
+RECIPE = training.Recipe(epochs=6, batch_size=64, learning_rate=1e-2)
+STOPS = RECIPE.replace(epochs=20, patience=2, min_delta=0.02)
+
+
+def assert_same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def outcome(result):
+    return result.params, result.stats, result.history, result.best_epoch, result.steps
+
+
+def heads(folder):
+    return sorted(path.name for path in pathlib.Path(folder).glob("epochs-*.safetensors"))
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """Call something, and interrupt it while it writes the checkpoint after so many."""
+
+    def cut_off(after, call, *args, **options):
+        write, done = persistence.write, []
+
+        def until(*written):
+            if len(done) == after:
+                raise KeyboardInterrupt
+            done.append(write(*written))
+
+        monkeypatch.setattr(persistence, "write", until)
+        with pytest.raises(KeyboardInterrupt):
+            call(*args, **options)
+        monkeypatch.setattr(persistence, "write", write)
+
+    return cut_off
+
+
+@pytest.mark.parametrize("backend", ["file", "orbax"])
+@pytest.mark.parametrize("devices", [None, 4])
+def test_a_run_goes_on_with_the_same_bits(backend, devices, rows, tmp_path, cut_off):
+    mesh = devices and training.make_mesh(1, devices)
+    run = functools.partial(training.fit, SOFT, STOPS, KEY, rows, validation=rows[:99], mesh=mesh)
+    whole = run()
+    assert 4 < len(whole.history["loss"]) < 20  # patience ended it
+    checkpoints = Checkpoints(tmp_path, every=0, backend=backend)
+    cut_off(3, run, checkpoints=checkpoints)
+    assert heads(tmp_path) == [f"epochs-0000000{n}.safetensors" for n in (2, 3)]
+    resumed = run(checkpoints=checkpoints)
+    assert_same(outcome(resumed), outcome(whole))
+    assert resumed.compilations == 0 or backend == "orbax"
+    again = run(checkpoints=checkpoints)
+    assert_same(outcome(again), outcome(whole))
+    assert again.compilations == 0
+
+
+@pytest.mark.parametrize("backend", ["file", "orbax"])
+def test_a_population_goes_on_with_the_same_bits(backend, rows, tmp_path, cut_off):
+    """Of 3 members on 4 devices, which end at different epochs."""
+    recipe = RECIPE.replace(epochs=np.array([2.0, 70.0, 5.0]))
+    run = functools.partial(training.fit_population, SOFT, keys=KEYS, rows=rows)
+    checkpoints = Checkpoints(tmp_path, every=0, backend=backend, keep=1)
+    short = recipe.replace(epochs=np.array([1.0, 4.0, 5.0]))
+    cut_off(2, run, short, checkpoints=checkpoints)
+    run(short, checkpoints=checkpoints)
+    assert len(heads(tmp_path)) == 1
+    # Each member goes on from where it was, to more epochs than were asked for before.
+    resumed, whole = run(recipe, checkpoints=Checkpoints(tmp_path, backend=backend)), run(recipe)
+    assert resumed.epochs.tolist() == [2, 70, 5]
+    for field in ("params", "stats", "history", "steps", "failed"):
+        assert_same(getattr(resumed, field), getattr(whole, field))
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_an_estimator_goes_on_with_its_pretraining_or_after_it(after, rows, tmp_path, cut_off):
+    make = functools.partial(
+        jaxad.DeepSVDD, hidden=(8,), latent_dim=4, epochs=3, pretrain_epochs=2, random_state=0
+    )
+    whole = make().fit(rows)
+    checkpoints = Checkpoints(tmp_path, every=0)
+    cut_off(after, make().fit, rows, checkpoints=checkpoints)
+    resumed = make().fit(rows, checkpoints=checkpoints)
+    assert_same(resumed.params_, whole.params_)
+    assert_same(resumed.pretrain_history_, whole.pretrain_history_)
+    assert resumed.threshold_ == whole.threshold_
+    assert len(heads(tmp_path / "pretraining")) == 2
+
+
+def test_detectors_together_go_on_each_population_in_its_folder(rows, tmp_path, cut_off):
+    def fit(**options):
+        given = {"hidden": (8,), "latent_dim": 4, "epochs": 2}
+        made = [jaxad.DeepSVDD(**given, pretrain_epochs=1, random_state=n) for n in (0, 1)]
+        made.append(jaxad.AutoEncoder(**given, random_state=0))
+        return [detector.params_ for detector in jaxad.fit_many(made, rows, **options)]
+
+    checkpoints = Checkpoints(tmp_path, every=0)
+    cut_off(4, fit, checkpoints=checkpoints)
+    assert_same(fit(checkpoints=checkpoints), fit())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0", "population-1"]
+
+
+TRAIN = """
+import sys
+import numpy as np
+from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE
+from jaxad import persistence, training
+
+folder, out, watched = sys.argv[1:]
+rows = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+objective, recipe = OBJECTIVES["soft_boundary"], RECIPE.replace(epochs=400)
+arrays = {}
+for fit, keys in (training.fit, KEY), (training.fit_population, KEYS):
+    name = fit.__name__
+    every = 0 if name == watched else 60
+    checkpoints = training.Checkpoints(f"{folder}/{name}", every=every) if watched else None
+    found = fit(objective, recipe, keys, rows, checkpoints=checkpoints)
+    arrays[name] = {"params": found.params, "stats": found.stats, "history": found.history}
+persistence.write(out, arrays, {})
+"""
+
+
+def process(code, *args):
+    here = pathlib.Path(__file__).parent
+    path = os.pathsep.join((str(here), str(here.parent)))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def succeed(*processes):
+    for one in processes:
+        _, told = one.communicate(timeout=300)
+        assert one.returncode == 0, told
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_with_the_same_bits(tmp_path):
+    """Killed at a random moment of a run, or of a population after it."""
+    folder, out, expected = (tmp_path / name for name in ("run", "resumed", "whole"))
+    uninterrupted = process(TRAIN, folder, expected, "")
+    watched = random.choice(["fit", "fit_population"])
+    killed = process(TRAIN, folder, out, watched)
+    while not heads(folder / watched):
+        assert killed.poll() is None, killed.stderr.read()
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.5))
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    succeed(uninterrupted, process(TRAIN, folder, out, "neither"))
+    assert_same(persistence.read(out)[0], persistence.read(expected)[0])
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_in_orbax(path):
+    parts = [part for part in path.with_suffix(".orbax").rglob("*") if part.parent.name == "d"]
+    flip(max(parts, key=lambda part: part.stat().st_size))
+
+
+def never_committed(path):
+    shutil.rmtree(path.with_suffix(".orbax"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "damage"),
+    [
+        ("file", truncate),
+        ("file", flip),
+        ("orbax", flip),
+        ("orbax", damage_in_orbax),
+        ("orbax", never_committed),
+    ],
+)
+def test_of_a_damaged_checkpoint_the_one_before_is_used(
+    backend, damage, rows, tmp_path, cut_off, monkeypatch
+):
+    run = functools.partial(training.fit, SOFT, RECIPE, KEY, rows)
+    checkpoints = Checkpoints(tmp_path, every=0, backend=backend)
+    cut_off(4, run, checkpoints=checkpoints)
+    damage(tmp_path / "epochs-00000004.safetensors")
+    trained = []
+    train = training.run._train
+    monkeypatch.setattr(training.run, "_train", lambda *a: trained.append(a) or train(*a))
+    with pytest.warns(UserWarning, match=r"epochs-00000004\.\w+: (damaged|truncated)"):
+        resumed = run(checkpoints=checkpoints)
+    assert len(trained) == 3
+    assert_same(outcome(resumed), outcome(run()))
+    assert heads(tmp_path) == [f"epochs-0000000{n}.safetensors" for n in (5, 6)]
+
+
+def test_without_a_whole_checkpoint_a_run_begins_again(rows, tmp_path):
+    run = functools.partial(training.fit, SOFT, RECIPE, KEY, rows)
+    whole = run(checkpoints=tmp_path)
+    truncate(tmp_path / "epochs-00000006.safetensors")
+    with pytest.warns(UserWarning, match="is skipped"):
+        assert_same(outcome(run(checkpoints=tmp_path)), outcome(whole))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the damaged one has been replaced
+        assert_same(outcome(run(checkpoints=tmp_path)), outcome(whole))
+
+
+def test_what_a_killed_process_left_is_cleared_away(rows, tmp_path):
+    (tmp_path / ".epochs-00000003.safetensors.0123.tmp").write_bytes(b"half")
+    (tmp_path / "epochs-00000003.orbax").mkdir()
+    (tmp_path / "epochs-00000004.orbax.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "notes.txt").write_text("not ours")
+    training.fit(SOFT, RECIPE, KEY, rows, checkpoints=tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["epochs-00000006.safetensors", "notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": SOFT.replace(nu=0.3)}, r"objective\.nu was 0\.1, is 0\.3"),
+        ({"objective": OBJECTIVES["deep_svdd"]}, r"objective\.encoder\.batch_norm was True"),
+        ({"objective": OBJECTIVES["dagmm"]}, "objective was Hypersphere, is DAGMM"),
+        ({"recipe": RECIPE.replace(batch_size=32)}, r"recipe\.batch_size was 64, is 32"),
+        ({"recipe": RECIPE.replace(patience=3)}, r"recipe\.patience was None, is 3\.0"),
+        ({"key": jax.random.key(1)}, r"key was \[0, 0\], is \[0, 1\]"),
+        ({"rows": np.ones((300, 5))}, "another run: not the same rows"),
+        ({"validation": np.ones((30, 5))}, "not the same validation"),
+        ({"recipe": RECIPE.replace(epochs=5)}, r"has done 6 epochs, more than recipe\.epochs=5"),
+    ],
+)
+def test_another_run_in_the_folder_is_refused(change, message, rows, tmp_path):
+    run = {"objective": SOFT, "recipe": RECIPE, "key": KEY, "rows": rows}
+    training.fit(**run, checkpoints=tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with training.Stopwatch() as watch, pytest.raises(ValueError, match=message):
+        training.fit(**(run | change), checkpoints=tmp_path)
+    assert watch.compilations == 0
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_population_is_another_run_than_its_member(rows, tmp_path):
+    training.fit(SOFT, RECIPE, KEY, rows, checkpoints=tmp_path)
+    with pytest.raises(ValueError, match=r"recipe\.learning_rate was 0\.01, is \[0\.01, 0\.01"):
+        training.fit_population(SOFT, RECIPE, KEYS, rows, checkpoints=tmp_path)
+
+
+def test_too_little_space_is_said_before_training(rows, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=r"needs \d{5} bytes, 1000 are free: make room") as told:
+        training.fit(SOFT, RECIPE, KEY, rows, checkpoints=tmp_path / "run")
+    assert told.value.errno == errno.ENOSPC
+    assert told.value.filename == str(tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_checkpoints_before_whole(rows, tmp_path, monkeypatch):
+    run = functools.partial(training.fit, SOFT, RECIPE, KEY, rows)
+    whole, checkpoints, sync, synced = run(), Checkpoints(tmp_path, every=0), os.fsync, []
+
+    def full(descriptor):
+        if len(synced) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        synced.append(sync(descriptor))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="are free: make room, or give another folder"):
+            run(checkpoints=checkpoints)
+    assert sorted(os.listdir(tmp_path)) == [f"epochs-0000000{n}.safetensors" for n in (2, 3)]
+    assert_same(outcome(run(checkpoints=checkpoints)), outcome(whole))
+
+
+def test_types_that_files_lack_are_kept(rows, tmp_path, cut_off):
+    momentum = functools.partial(optax.trace, decay=0.9, accumulator_dtype=jnp.bfloat16)
+    run = functools.partial(training.fit, SOFT, RECIPE.replace(optimizer=momentum), KEY, rows)
+    checkpoints = Checkpoints(tmp_path, every=0)
+    cut_off(2, run, checkpoints=checkpoints)
+    assert_same(outcome(run(checkpoints=checkpoints)), outcome(run()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": -1}, "every=-1 is not a number of seconds"),
+        ({"every": float("nan")}, "every=nan"),
+        ({"keep": 0}, "keep=0 is not a positive whole number"),
+        ({"backend": "pickle"}, "backend='pickle' is unknown: choose one of"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Checkpoints("folder", **options)
+
+
+def test_a_fit_that_cannot_be_repeated_cannot_go_on(rows, tmp_path):
+    with pytest.raises(ValueError, match="random_state=None is another seed in every fit"):
+        jaxad.AutoEncoder().fit(rows, checkpoints=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_orbax_the_remedy_is_named(rows, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with pytest.raises(ImportError, match=r"pip install 'jaxad\[orbax\]'"):
+        training.fit(SOFT, RECIPE, KEY, rows, checkpoints=Checkpoints(tmp_path, backend="orbax"))
+
+
+ONE_OF_TWO = """
+import pathlib, shutil, sys
+import jax
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxad import training
+from jaxad.training import engine
+from jaxad.training.checkpoint import open_saver
+
+number, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+jax.distributed.initialize(f"localhost:{port}", 2, number)
+mesh = training.make_mesh()
+members = mesh.shape["population"]
+shared = NamedSharding(mesh, PartitionSpec("population"))
+
+def state(epoch):
+    params = np.arange(2.0 * members, dtype=np.float32).reshape(-1, 2) * epoch
+    counts = np.full((5, members), epoch, np.int32)
+    whole = engine.State({"w": params}, {}, (), None, *counts, None)
+    spread = lambda a: jax.make_array_from_callback(a.shape, shared, lambda at: a[at])
+    return jax.tree.map(spread, whole)
+
+def saver(folder, backend="auto", joined=True):
+    checkpoints = training.Checkpoints(folder, every=0, backend=backend)
+    rows = np.full((3, 2), number, np.float32)  # each process has its own
+    run = None, training.Recipe(), jax.random.key(0)
+    return open_saver(checkpoints, *run, joined=joined, rows=rows)
+
+first = saver(folder)
+first.resume(state(0))
+for epoch in (1, 2, 3):
+    assert first.due()
+    first.save(state(epoch), {"loss": np.ones((members, epoch), np.float32)})
+found, history = saver(folder).resume(state(0))
+for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(state(3)), strict=True):
+    assert one.sharding == other.sharding
+    assert not one.is_fully_addressable
+    for a, b in zip(one.addressable_shards, other.addressable_shards, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+assert history["loss"].shape == (members, 3)
+with pytest.raises(ValueError, match="with 2 processes use backend='orbax'"):
+    saver(folder, "file")
+own = pathlib.Path(f"{folder}-{number}")
+assert saver(own, joined=False).resume(state(0))[1] == {}
+with pytest.raises(ValueError, match="wait for the other processes.*backend='file'"):
+    saver(own, "orbax", joined=False)
+if number == 0:
+    shutil.copytree(folder, own, dirs_exist_ok=True)
+with pytest.raises(RuntimeError, match="give a folder on a disk that they share"):
+    saver(own)
+"""
+
+
+@pytest.mark.slow
+def test_processes_save_each_its_part(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    succeed(*(process(ONE_OF_TWO, n, port, tmp_path / "run") for n in (0, 1)))
+    assert len(heads(tmp_path / "run")) == 2
