@@ -7,7 +7,6 @@ import pathlib
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,9 +20,11 @@ import pytest
 from small_objectives import KEY, KEYS, OBJECTIVES
 
 import jaxad
+from benchmarks.processes import free_address, run_together
 from jaxad import persistence, training
 from jaxad.training import Checkpoints
 
+HERE = pathlib.Path(__file__).parent
 SOFT = OBJECTIVES["soft_boundary"]
 RECIPE = training.Recipe(epochs=6, batch_size=64, learning_rate=1e-2)
 STOPS = RECIPE.replace(epochs=20, patience=2, min_delta=0.02)
@@ -113,63 +114,33 @@ def test_an_estimator_goes_on_with_its_pretraining_or_after_it(after, rows, tmp_
     assert len(heads(tmp_path / "pretraining")) == 2
 
 
-def test_detectors_together_go_on_each_population_in_its_folder(rows, tmp_path, cut_off):
+def test_detectors_together_and_ensembles_go_on(rows, tmp_path, cut_off):
+    given = {"hidden": (8,), "latent_dim": 4, "epochs": 2, "pretrain_epochs": 1}
+
     def fit(**options):
-        given = {"hidden": (8,), "latent_dim": 4, "epochs": 2}
-        made = [jaxad.DeepSVDD(**given, pretrain_epochs=1, random_state=n) for n in (0, 1)]
-        made.append(jaxad.AutoEncoder(**given, random_state=0))
+        made = [jaxad.DeepSVDD(**given, n_members=n, random_state=n) for n in (1, 2)]
         return [detector.params_ for detector in jaxad.fit_many(made, rows, **options)]
 
     checkpoints = Checkpoints(tmp_path, every=0)
-    cut_off(4, fit, checkpoints=checkpoints)
+    cut_off(2, fit, checkpoints=checkpoints)
     assert_same(fit(checkpoints=checkpoints), fit())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0", "population-1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0"]
+    assert len(heads(tmp_path / "population-0")) == 2
+    assert len(heads(tmp_path / "population-0" / "pretraining")) == 1
 
 
-TRAIN = """
-import sys
-import numpy as np
-from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE
-from jaxad import persistence, training
-
-folder, out, watched = sys.argv[1:]
-rows = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
-objective, recipe = OBJECTIVES["soft_boundary"], RECIPE.replace(epochs=400)
-arrays = {}
-for fit, keys in (training.fit, KEY), (training.fit_population, KEYS):
-    name = fit.__name__
-    every = 0 if name == watched else 60
-    checkpoints = training.Checkpoints(f"{folder}/{name}", every=every) if watched else None
-    found = fit(objective, recipe, keys, rows, checkpoints=checkpoints)
-    arrays[name] = {"params": found.params, "stats": found.stats, "history": found.history}
-persistence.write(out, arrays, {})
-"""
-
-
-def process(code, *args):
-    here = pathlib.Path(__file__).parent
-    path = os.pathsep.join((str(here), str(here.parent)))
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, args)],
-        env=os.environ | {"PYTHONPATH": path},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def succeed(*processes):
-    for one in processes:
-        _, told = one.communicate(timeout=300)
-        assert one.returncode == 0, told
+def killed_worker(*args):
+    command = [sys.executable, HERE / "killed_worker.py", *map(str, args)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
 def test_a_killed_process_goes_on_with_the_same_bits(tmp_path):
     """Killed at a random moment of a run, or of a population after it."""
     folder, out, expected = (tmp_path / name for name in ("run", "resumed", "whole"))
-    uninterrupted = process(TRAIN, folder, expected, "")
     watched = random.choice(["fit", "fit_population"])
-    killed = process(TRAIN, folder, out, watched)
+    uninterrupted = killed_worker(folder, expected, "nothing")
+    killed = killed_worker(folder, out, watched)
     while not heads(folder / watched):
         assert killed.poll() is None, killed.stderr.read()
         time.sleep(0.01)
@@ -178,7 +149,9 @@ def test_a_killed_process_goes_on_with_the_same_bits(tmp_path):
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert not out.exists()
-    succeed(uninterrupted, process(TRAIN, folder, out, "neither"))
+    for one in uninterrupted, killed_worker(folder, out, "neither"):
+        _, told = one.communicate(timeout=300)
+        assert one.returncode == 0, told
     assert_same(persistence.read(out)[0], persistence.read(expected)[0])
 
 
@@ -340,64 +313,14 @@ def test_without_orbax_the_remedy_is_named(rows, tmp_path, monkeypatch):
         training.fit(SOFT, RECIPE, KEY, rows, checkpoints=Checkpoints(tmp_path, backend="orbax"))
 
 
-ONE_OF_TWO = """
-import pathlib, shutil, sys
-import jax
-import numpy as np
-import pytest
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxad import training
-from jaxad.training import engine
-from jaxad.training.checkpoint import open_saver
-
-number, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-jax.distributed.initialize(f"localhost:{port}", 2, number)
-mesh = training.make_mesh()
-members = mesh.shape["population"]
-shared = NamedSharding(mesh, PartitionSpec("population"))
-
-def state(epoch):
-    params = np.arange(2.0 * members, dtype=np.float32).reshape(-1, 2) * epoch
-    counts = np.full((5, members), epoch, np.int32)
-    whole = engine.State({"w": params}, {}, (), None, *counts, None)
-    spread = lambda a: jax.make_array_from_callback(a.shape, shared, lambda at: a[at])
-    return jax.tree.map(spread, whole)
-
-def saver(folder, backend="auto", joined=True):
-    checkpoints = training.Checkpoints(folder, every=0, backend=backend)
-    rows = np.full((3, 2), number, np.float32)  # each process has its own
-    run = None, training.Recipe(), jax.random.key(0)
-    return open_saver(checkpoints, *run, joined=joined, rows=rows)
-
-first = saver(folder)
-first.resume(state(0))
-for epoch in (1, 2, 3):
-    assert first.due()
-    first.save(state(epoch), {"loss": np.ones((members, epoch), np.float32)})
-found, history = saver(folder).resume(state(0))
-for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(state(3)), strict=True):
-    assert one.sharding == other.sharding
-    assert not one.is_fully_addressable
-    for a, b in zip(one.addressable_shards, other.addressable_shards, strict=True):
-        np.testing.assert_array_equal(a.data, b.data)
-assert history["loss"].shape == (members, 3)
-with pytest.raises(ValueError, match="with 2 processes use backend='orbax'"):
-    saver(folder, "file")
-own = pathlib.Path(f"{folder}-{number}")
-assert saver(own, joined=False).resume(state(0))[1] == {}
-with pytest.raises(ValueError, match="wait for the other processes.*backend='file'"):
-    saver(own, "orbax", joined=False)
-if number == 0:
-    shutil.copytree(folder, own, dirs_exist_ok=True)
-with pytest.raises(RuntimeError, match="give a folder on a disk that they share"):
-    saver(own)
-"""
-
-
 @pytest.mark.slow
-def test_processes_save_each_its_part(tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    succeed(*(process(ONE_OF_TWO, n, port, tmp_path / "run") for n in (0, 1)))
-    assert len(heads(tmp_path / "run")) == 2
+def test_processes_that_are_one_run_save_each_its_part(tmp_path):
+    address = free_address()
+    commands = [
+        [sys.executable, HERE / "joined_worker.py", address, str(process), tmp_path]
+        for process in (0, 1)
+    ]
+    run_together(commands, {"JAX_NUM_CPU_DEVICES": "2"}, timeout=200)
+    for name in "fit", "fit_population":
+        assert len(heads(tmp_path / name)) == len(list((tmp_path / name).glob("*.orbax"))) == 2
+    assert list(tmp_path.glob("alone-?/*.orbax")) == []
