@@ -92,7 +92,7 @@ def _digest(tree: Any) -> str:
             shards = [shard.data for shard in leaf.addressable_shards]
         for values in map(np.asarray, shards):
             digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
-            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
