@@ -105,7 +105,7 @@ class Hypersphere:
         )
         stats = stats | {"batch_stats": {"encoder": batch_stats}}
         if not self.anomalies_in_centre:
-            rows = rows._replace(weight=jnp.where(rows.label < 0, 0, rows.weight))
+            rows = chunking.reweigh(rows, lambda b: jnp.where(b.label < 0, 0, b.weight))
 
         def transform(x):
             return self.transform(params, stats, x)
@@ -121,8 +121,9 @@ class Hypersphere:
         def distance_of(x):
             return hypersphere.squared_distance(self.transform(params, stats, x), centre)
 
-        distance = chunking.map_rows(distance_of, rows.x, chunk=self.chunk)
-        radius = hypersphere.radius(distance, rows.weight, nu=self.nu)
+        distance, weight = chunking.values(distance_of, rows, chunk=self.chunk)
+        # Compiled by itself where the rows are a stream, and what is around it is not.
+        radius = jax.jit(hypersphere.radius)(distance, weight, nu=self.nu)
         return stats | {"radius": jnp.where(first, 0, radius)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:

@@ -1,14 +1,18 @@
 """`fit`: a run from rows to a trained model."""
 
+import dataclasses
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxad.training import engine
+from jaxad.stream import Stream
+from jaxad.training import engine, streaming
 from jaxad.training.batching import as_rows, pad_rows
 from jaxad.training.compilation import Stopwatch
 from jaxad.training.hosts import join_rows, spans
@@ -63,6 +67,7 @@ def fit(
     *,
     validation: Any = None,
     initial: tuple[Params, Stats] | None = None,
+    fitted: bool = False,
     mesh: Mesh | None = None,
     progress: bool = False,
 ) -> Result:
@@ -72,11 +77,15 @@ def fit(
       objective: what for, see `jaxad.typing.Objective`.
       recipe: how.
       key: a typed key, consumed.
-      rows: a `Batch` or an array ``[N, ...]``.
+      rows: a `Batch`, an array ``[N, ...]``, or a `jaxad.stream.Stream` of rows that need not fit
+        into memory. Then rows are shuffled within chunks, whose order stays; with a recipe that
+        does not shuffle the result is that of the same rows in memory.
       validation: rows, a `Batch` or an array, for the validation loss of each epoch; batches of it
         are evaluated, never trained on.
       initial: parameters and statistics to start from instead of ``objective.init``: a pretrained
         encoder.
+      fitted: whether the statistics of ``initial`` are fitted, so that the run goes on with them
+        (Deep SVDD's centre) instead of setting them from ``rows`` first.
       mesh: from `make_mesh`: the rows of every batch are shared out along its ``data`` axis. The
         result is that of one device to float tolerance, whatever the loss. Where it has devices of
         several processes (see `join_hosts`) each passes its own rows, and own validation rows; the
@@ -84,7 +93,8 @@ def fit(
       progress: show a progress bar.
 
     Raises:
-      ValueError: for rows or a recipe out of range, before anything is compiled.
+      ValueError: for rows or a recipe out of range, before anything is compiled; rows of a stream
+        are checked as they come.
       NonFiniteError: if ``recipe.max_skipped`` steps in a row, or all of them, are not finite.
 
     Example:
@@ -100,25 +110,35 @@ def fit(
     with failing_together(joined):
         recipe.check()
         check_data_axis(mesh, recipe.batch_size)
-        data = rows if isinstance(rows, Batch) else as_rows(rows)
+        data = rows if isinstance(rows, Batch | Stream) else as_rows(rows)
+        if isinstance(data, Stream):
+            _check_stream(data, joined)
         held_out = validation if isinstance(validation, Batch | None) else as_rows(validation)
     with Stopwatch() as watch, on_mesh(mesh):
         objective, how = as_leaves((objective, recipe))
         if joined:
-            given = {"initial": initial, "presence of validation rows": held_out is None}
+            given = {"initial": initial, "fitted": fitted, "presence of validation rows": held_out is None}
             check_alike(objective=objective, recipe=how, key=key, progress=progress, **given)
             initial = on_host(initial)
-        padded, count = _place("rows", data, mesh)
         if held_out is not None:
             held_out, _ = _place("validation", held_out, mesh)
-        sample = padded.x[:1] if joined else data.x[:1]
+        if isinstance(data, Stream):
+            placed = dataclasses.replace(data, sharding=rows_sharding(mesh))
+            refresh, sample = engine.refresh, jnp.zeros((1, *data.shape))
+            epochs = partial(streaming.epochs, rows=placed)
+        else:
+            placed, count = _place("rows", data, mesh)
+            refresh, sample = _refresh, placed.x[:1] if joined else data.x[:1]
+            epochs = partial(_epochs, rows=placed, count=count)
         params, stats = initial or _initialise(objective, key, sample)
-        stats = _refresh(objective, params, stats, padded, np.bool_(True))
+        if not fitted:
+            stats = refresh(objective, params, stats, placed, np.bool_(True))
         state = _start(how, key, params, stats)
-        state, history = _epochs(objective, how, state, padded, count, held_out, progress)
+        state, history = epochs(objective, how, state, validation=held_out, progress=progress)
+        raise_if_stuck(how, state)
         best = state.best
         params, stats = (best or state).params, (best or state).stats
-        stats = _refresh(objective, params, stats, padded, np.bool_(False))
+        stats = refresh(objective, params, stats, placed, np.bool_(False))
         jax.block_until_ready((params, stats))
         if joined:
             params, stats = on_host((params, stats))
@@ -135,6 +155,19 @@ def fit(
     )
 
 
+def _check_stream(rows: Stream, joined: bool) -> None:
+    if rows.once:
+        raise ValueError(
+            "training passes over the rows several times, but this source can be read only once: "
+            "make it from a function that returns a fresh iterator"
+        )
+    if joined:
+        raise ValueError(
+            "the mesh has devices of several processes, which cannot train on a stream: give each "
+            "process its rows in memory, or a mesh of devices=jax.local_devices()"
+        )
+
+
 def _place(name: str, rows: Batch, mesh: Mesh | None) -> tuple[Batch, int]:
     """Rows on the devices, padded, and how many are real."""
     if spans(mesh):
@@ -143,7 +176,7 @@ def _place(name: str, rows: Batch, mesh: Mesh | None) -> tuple[Batch, int]:
     return pad_rows(rows, padded_size(count, mesh), rows_sharding(mesh)), count
 
 
-def _epochs(objective, how, state, rows, count, validation, progress):
+def _epochs(objective, how, state, *, rows, count, validation, progress):
     """Groups of epochs, each long enough to be worth a look (about a quarter of a second)."""
     total = int(how.epochs)
     records: list[dict[str, np.ndarray]] = []
@@ -166,15 +199,21 @@ def _epochs(objective, how, state, rows, count, validation, progress):
                 group = int(np.clip(group * 0.25 / seconds, 1, engine.HISTORY))
                 group = group if state.epoch.is_fully_addressable else agreed(group)
             group = min(group, total - done)
-    _raise_if_stuck(how, state)
     names = records[0] if records else ("loss", "learning_rate", "skipped")
     empty = [np.zeros(0, np.float32)]
     return state, {k: np.concatenate([r[k] for r in records] or empty) for k in names}
 
 
-def _raise_if_stuck(how: Recipe, state: engine.State) -> None:
+def raise_if_stuck(how: Recipe, state: engine.State, before: engine.State | None = None) -> None:
+    """Raise a `NonFiniteError` where too many steps in a row, or all of them, were skipped.
+
+    ``before``: the state from which on steps count for "all"; None: from the first one.
+    """
     steps, skipped, streak = int(state.step), int(state.skipped), int(state.streak)
-    if skipped and (streak >= float(how.max_skipped) or skipped == steps):
+    none_done = skipped == steps
+    if before is not None:
+        none_done = skipped - int(before.skipped) == steps - int(before.step)
+    if skipped and (streak >= float(how.max_skipped) or none_done):
         raise NonFiniteError(
             f"{streak} steps in a row had a loss or gradient that is not finite (step {steps} of "
             f"the run, learning_rate={float(how.learning_rate):g}). Lower learning_rate, set "
