@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from jaxad.stream import Stream
 from jaxad.typing import Array, Batch, PyTree
@@ -134,6 +135,6 @@ def skip_if(condition: Array, value: Value, function: Callable[[], Value]) -> Va
     A condition that is known when called is decided there, since a pass over a stream is not
     traced.
     """
-    if isinstance(condition, jax.core.Tracer):
+    if isinstance(condition, Tracer):
         return lax.cond(condition, lambda: value, function)
     return value if condition else function()

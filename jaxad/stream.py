@@ -58,9 +58,10 @@ class Stream:
     @property
     def like(self) -> Batch:
         """Shapes and types of a chunk."""
-        shape = lambda *row: jax.ShapeDtypeStruct((self.rows, *row), jnp.float32)  # noqa: E731
-        label = jax.ShapeDtypeStruct((self.rows,), jnp.int32)
-        return Batch(shape(*self.shape), label, shape())
+        count = (self.rows,)
+        kinds = (count + self.shape, jnp.float32), (count, jnp.int32), (count, jnp.float32)
+        leaves: Any = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
+        return Batch(*leaves)
 
     def cut(self, multiple: int) -> "Stream":
         """The same rows in chunks whose size ``multiple`` divides, no smaller than before."""

@@ -100,7 +100,7 @@ def _from_blocks(source: Any, rows: int) -> Stream:
             f"{type(source).__name__} is no source of rows: give an array, a path, a sequence of "
             "blocks, or a function that returns an iterator of blocks"
         )
-    opened: Callable[[], Iterable] = source if callable(source) else lambda: source
+    opened: Any = source if callable(source) else lambda: source
     blocks = iter(opened())
     head = next(blocks, None)
     if head is None:

@@ -14,7 +14,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 
 from jaxad import training
-from jaxad.estimators import ensemble, incremental, members, storage, streaming
+from jaxad.estimators import ensemble, explaining, incremental, members, storage, streaming
 from jaxad.estimators.checks import (
     check_choice,
     check_interval,
@@ -76,8 +76,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
         Args:
           X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network;
-            or a `jaxad.data.stream`, on which one model is trained (``n_members="auto"`` is 1).
-            Memory then grows with its chunks, and for the threshold by some 30 bytes for each row.
+            or a `jaxad.data.stream`, on which members of an ensemble train one after the other
+            (``n_members="auto"`` is 1). Memory is then bounded by its chunks, but for the scores
+            that the threshold is taken from: about 12 bytes for each row.
           y: ignored by detectors that take no labels.
 
         Raises:
@@ -101,9 +102,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         state and the counters of epochs (for ``milestones`` and the warm-up) and steps are carried
         from call to call. Exact statistics (batch norm, radius, mixture, class centres) and the
         threshold are those of the rows of the last call. ``epochs`` and ``patience`` mean nothing
-        here, and one model is trained (``n_members="auto"`` is 1). After ``fit``, or with a loaded
-        detector, the calls go on from the fitted network with a new optimizer and counters at 0;
-        neither ``fit`` nor a file remembers those.
+        here. After ``fit``, or with a loaded detector, the calls go on from the fitted networks
+        with a new optimizer and counters at 0; neither ``fit`` nor a file remembers those. Members
+        of an ensemble are trained one after the other.
 
         Args:
           X: rows, as for ``fit``; a `jaxad.data.stream` counts as one call for each chunk, and may
@@ -112,7 +113,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
         Raises:
           ValueError: as ``fit`` does, or rows or arguments that do not go with the calls before.
-          jaxad.NonFiniteError: as ``fit`` does; the detector stays as it was.
+          jaxad.NonFiniteError: training of any member met steps that are not finite; the detector
+            stays as it was.
         """
         return incremental.partial_fit(self, X, y)
 
@@ -154,7 +156,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _adopt(self, plan: Plan, trained: Trained, score: np.ndarray) -> Self:
         """Become what was trained; ``score`` ``[P, N]`` are the scores of all rows of the plan."""
         result = trained.result
-        vars(self).pop("_state", None)  # of a partial_fit
+        vars(self).pop("_states", None)  # of a partial_fit
         self.scaler_ = plan.scaler
         self.objective_ = plan.objective
         self.params_ = result.params
@@ -170,7 +172,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         rows = plan.held_out if len(plan.held_out) else slice(None)
         self.combination_ = ensemble.fit_combination(self._rule(), score[:, rows])
         calibration = ensemble.combine(self.combination_, score[:, rows])
-        self.threshold_ = float(np.quantile(calibration, 1 - self.contamination))
+        share = 1 - self.contamination
+        self.threshold_ = float(np.quantile(calibration, share, overwrite_input=True))
         if trained.lost:
             warnings.warn(
                 f"{type(self).__name__}: members {[*trained.lost]} of {plan.n_members} are left "
@@ -239,22 +242,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             detectors. ``"reconstruction"``: every entry's squared reconstruction error in scaled
             units, for detectors that reconstruct. ``"auto"``: the latter where there is one.
         """
-        if isinstance(X, Stream):
-            raise ValueError("explain takes rows in memory: give it those in question")
-        x = self._scaled(X)
-        reconstructs = hasattr(self.objective_, "reconstruct")
-        if method == "auto":
-            method = "reconstruction" if reconstructs else "gradient"
-        choices = ("gradient", "reconstruction") if reconstructs else ("gradient",)
-        check_choice("method", method, choices)
-        explained = [
-            np.square(training.apply_rows("reconstruct", self.objective_, *model, x) - x)
-            if method == "reconstruction"
-            else training.explain(self.objective_, *model, x)
-            for model in members.split(self.params_, self.stats_, self.n_members_)
-        ]
-        scales = self.combination_["scale"].tolist()
-        return ensemble.average([e / scale for e, scale in zip(explained, scales, strict=True)])
+        check_is_fitted(self)
+        return explaining.explain(self, X, method)
 
     def save(self, path: Any) -> None:
         """Write the fitted detector to one file, which `jaxad.load` reads. Written atomically."""

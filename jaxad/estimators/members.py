@@ -57,12 +57,15 @@ def histories(each: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def score(
     objective: Any, params: Params, stats: Stats, x: Any, count: int, *, mesh: Any = None
 ) -> np.ndarray:
-    """Scores ``[P, N]``, float64, of rows or a stream by ``count`` members, or a single model."""
-    if count == 1:
-        return training.score(objective, params, stats, x).astype(np.float64)[None]
+    """Scores ``[P, N]`` of rows by ``count`` members, or by a single model.
+
+    They are float64; of a stream float32, as they are computed, since they may be very many.
+    """
     if isinstance(x, Stream):
         each = split(params, stats, count)
-        return np.stack([training.score(objective, *m, x).astype(np.float64) for m in each])
+        return np.stack([training.score(objective, *model, x) for model in each])
+    if count == 1:
+        return training.score(objective, params, stats, x).astype(np.float64)[None]
     scores = training.score_population(objective, params, stats, x, mesh=mesh)
     return scores.astype(np.float64)
 

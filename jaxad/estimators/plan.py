@@ -125,7 +125,10 @@ def train(plan: Plan, *, progress: bool = False) -> Trained:
       jaxad.NonFiniteError: training met steps that are not finite; of an ensemble: in every member.
     """
     if plan.n_members > 1:
-        (ensemble,) = train_population([plan], progress=progress)
+        if isinstance(plan.rows, Stream):
+            ensemble = _one_by_one(plan.members(), progress)
+        else:
+            (ensemble,) = train_population([plan], progress=progress)
         if ensemble is None:
             raise training.NonFiniteError(
                 f"all {plan.n_members} members met steps that are not finite. {REMEDY}"
@@ -143,6 +146,17 @@ def train(plan: Plan, *, progress: bool = False) -> Trained:
         progress=progress,
     )
     return Trained(result, history)
+
+
+def _one_by_one(plans: Sequence[Plan], progress: bool) -> Trained | None:
+    """The members of an ensemble on a stream, which no population trains on."""
+    trained: list[Any] = []
+    for plan in plans:
+        try:
+            trained.append(train(plan, progress=progress))
+        except training.NonFiniteError:
+            trained.append(None)
+    return _kept(trained, np.array([one is None for one in trained]))
 
 
 def starting_point(
@@ -245,12 +259,12 @@ def _stack(keys: Sequence[Key]) -> Key:
     return jax.random.wrap_key_data(jnp.asarray(data))
 
 
-def _shared(sets: Sequence[Batch]) -> Batch | list[Batch]:
+def _shared(sets: Sequence[Any]) -> Batch | list[Batch]:
     """One set where all are the same, so that it lies in memory once."""
     first = sets[0]
     return first if all(_same_rows(first, other) for other in sets[1:]) else list(sets)
 
 
-def _same_rows(one: Batch, other: Batch) -> bool:
+def _same_rows(one: Any, other: Any) -> bool:
     pairs = zip(one[:3], other[:3], strict=True)
     return all(a is b or np.array_equal(a, b) for a, b in pairs)

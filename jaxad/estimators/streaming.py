@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from jaxad.estimators.checks import check_rows
-from jaxad.estimators.plan import Plan, key_from, to_go_on
+from jaxad.estimators.members import to_go_on
+from jaxad.estimators.plan import Plan, key_from
 from jaxad.estimators.scaling import fit_scaler_in_blocks
 from jaxad.stream import Block, Stream
 
@@ -37,17 +38,18 @@ def plan(detector: Any, source: Stream, y: Any, seed: int, going_on: bool) -> Pl
         if getattr(detector, "pretrain_on", "all") == "unlabelled":
             on = _unlabelled(rows, 0 in survey.labels)
         first = first._replace(rows=on)
-    key = key_from(seed)
+    count = 1 if detector.n_members == "auto" else int(detector.n_members)
     return Plan(
         scaler=scaler,
         x=x,
         held_out=np.zeros(0, np.int64),
         objective=objective,
         recipe=detector._recipe(survey.count),
-        key=key,
+        key=key_from(seed),
         rows=rows,
         validation=None,
         pretraining=first,
+        n_members=detector.n_members_ if going_on else count,
         initial=to_go_on(detector, objective, x.shape[1:]) if going_on else None,
     )
 
@@ -62,6 +64,15 @@ def frames(source: Stream) -> Iterator[tuple[Any, np.ndarray]]:
     """The chunks with their labels; as DataFrames where the columns have names."""
     for x, label in source.on_host():
         yield x if source.columns is None else pd.DataFrame(x, columns=[*source.columns]), label
+
+
+def check_labels_come_along(y: Any) -> None:
+    """Raise a ValueError where labels are given beside a stream."""
+    if y is not None:
+        raise ValueError(
+            "y was given beside a stream, whose labels come with it: see label= of "
+            "jaxad.data.stream"
+        )
 
 
 class _Survey:
@@ -88,8 +99,7 @@ def _check_options(detector: Any, source: Stream, y: Any) -> None:
             "once: give jaxad.data.stream a function that returns a fresh iterator, or use "
             "partial_fit"
         )
-    if y is not None:
-        raise ValueError("y was given beside a stream: its labels come with it, see label= there")
+    check_labels_come_along(y)
     if detector.validation_fraction:
         raise ValueError(
             f"validation_fraction={detector.validation_fraction}: rows of a stream cannot be held "

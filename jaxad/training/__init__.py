@@ -3,6 +3,7 @@
 from jaxad.training.batching import as_rows as as_rows
 from jaxad.training.compilation import Stopwatch as Stopwatch
 from jaxad.training.compilation import compilation_cache as compilation_cache
+from jaxad.training.engine import State as State
 from jaxad.training.hosts import join_hosts as join_hosts
 from jaxad.training.incremental import advance as advance
 from jaxad.training.incremental import begin as begin

@@ -117,19 +117,26 @@ def fit(
     with Stopwatch() as watch, on_mesh(mesh):
         objective, how = as_leaves((objective, recipe))
         if joined:
-            given = {"initial": initial, "fitted": fitted, "presence of validation rows": held_out is None}
+            given = {
+                "initial": initial,
+                "fitted": fitted,
+                "presence of validation rows": held_out is None,
+            }
             check_alike(objective=objective, recipe=how, key=key, progress=progress, **given)
             initial = on_host(initial)
         if held_out is not None:
             held_out, _ = _place("validation", held_out, mesh)
         if isinstance(data, Stream):
             placed = dataclasses.replace(data, sharding=rows_sharding(mesh))
-            refresh, sample = engine.refresh, jnp.zeros((1, *data.shape))
+            refresh: Any = engine.refresh  # not compiled: its passes are
+            sample = jnp.zeros((1, *data.shape))
             epochs = partial(streaming.epochs, rows=placed)
         else:
             placed, count = _place("rows", data, mesh)
             refresh, sample = _refresh, placed.x[:1] if joined else data.x[:1]
             epochs = partial(_epochs, rows=placed, count=count)
+        if initial is not None and not joined:  # training takes over what it starts from
+            initial = jax.tree.map(jnp.array, initial)
         params, stats = initial or _initialise(objective, key, sample)
         if not fitted:
             stats = refresh(objective, params, stats, placed, np.bool_(True))
