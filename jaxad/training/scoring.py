@@ -13,13 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad.chunking import map_rows
+from jaxad.stream import Stream
 from jaxad.training.batching import whole_chunks
 from jaxad.training.recipe import as_leaves
 from jaxad.typing import Array, Params, Stats
 
 
 def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
-    """Anomaly scores ``[N]`` of rows ``[N, ...]``, higher = more anomalous."""
+    """Anomaly scores ``[N]`` of rows ``[N, ...]`` or a stream, higher = more anomalous.
+
+    Of a stream no more than a few chunks are in memory at a time, beside the scores.
+    """
     return apply_rows("score", objective, params, stats, x)
 
 
@@ -44,8 +48,16 @@ def _gradient_times_input(objective: Any, params: Params, stats: Stats, x: Array
 
 
 def _in_chunks(function: Callable, objective: Any, params: Params, stats: Stats, x: Any):
+    objective = as_leaves(objective)
+    if isinstance(x, Stream):
+        parts = []
+        for batch in x.cut(objective.chunk):
+            count = np.int32(np.count_nonzero(batch.weight))
+            values = _map(objective, params, stats, batch.x, count, function=function)
+            parts.append(np.array(values[:count]))
+        return np.concatenate(parts)
     padded, count = whole_chunks(x, objective.chunk), np.int32(len(x))
-    values = _map(as_leaves(objective), params, stats, padded, count, function=function)
+    values = _map(objective, params, stats, padded, count, function=function)
     return np.asarray(values)[: len(x)]
 
 
