@@ -130,12 +130,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         ``going_on``: from what is fitted, scaler included; None: where ``warm_start`` says so.
         """
         self._check_parameters()
-        if checkpoints is not None and self.random_state is None:
-            raise ValueError(
-                "random_state=None is another seed in every fit, and none could go on from the "
-                "checkpoints of the one before: give a whole number"
-            )
-        seed = seed_from(self.random_state)
+        seed = seed_from(self.random_state, repeatable=checkpoints is not None)
         if going_on is None:
             going_on = self.warm_start and hasattr(self, "params_")
         if isinstance(X, Stream):
