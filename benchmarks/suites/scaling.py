@@ -19,7 +19,7 @@ DESCRIPTION = "1, 2, 4 devices of the processor and 2 processes: what is communi
 DEFAULTS: dict[str, Any] = {
     "repeats": 3,
     "rows": 20_000,
-    "epochs": 20,
+    "epochs": 5,
     "batch_size": 1024,
     "member_batch_size": 128,
     "member_epochs": 2,
@@ -42,7 +42,7 @@ class Topology(NamedTuple):
 TOPOLOGIES = (Topology(1, 1), Topology(1, 2), Topology(1, 4), Topology(2, 1))
 # What is measured -> the names of its training programs.
 PROGRAMS = {"model": "jit_train", "population": "jit__each"}
-CALLS = 5  # timed in a process; a round counts their median
+CALLS = 3  # timed in a process; a round counts their median
 
 
 def run(options: Options) -> None:

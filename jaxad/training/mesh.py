@@ -89,9 +89,13 @@ def across_data(batch: Batch) -> Batch:
     """
     if not shares_batches():
         return batch
-    x, label, weight = (
-        lax.with_sharding_constraint(leaf, PartitionSpec(DATA)) for leaf in batch[:3]
-    )
+
+    def share(leaf):
+        # First on all devices, by one sum of what each has: else the row numbers travel, too.
+        whole = lax.with_sharding_constraint(leaf, PartitionSpec())
+        return lax.with_sharding_constraint(whole, PartitionSpec(DATA))
+
+    x, label, weight = map(share, batch[:3])
     return Batch(x, label, weight, batch.epoch)
 
 
