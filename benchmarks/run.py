@@ -26,6 +26,7 @@ from benchmarks.suites import (
     roofline,
     scaling,
     speed,
+    streaming,
     throughput,
 )
 
@@ -39,6 +40,7 @@ SUITES: dict[str, ModuleType] = {
     "population": population,
     "scaling": scaling,
     "convolution": convolution,
+    "streaming": streaming,
     "adbench": adbench,
     "ensembles": ensembles,
     "papers": papers,

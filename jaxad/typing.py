@@ -64,6 +64,8 @@ class Objective(Protocol):
     def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
         """Fit ``stats`` exactly from all ``rows`` (padding rows weigh 0), in chunks.
 
+        Rows larger than memory come as a `jaxad.stream.Stream`, outside of any compiled program:
+        an objective that passes over ``rows`` by `jaxad.chunking` alone takes them as well.
         Called once before the first step, when the scalar ``first`` is true, to set what training
         needs to start (the centre of Deep SVDD), and once after the last with the final weights.
         """

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks import controls, datasets, environment, flops, peak, run, schema, table, timing
-from benchmarks.suites import methods, population
+from benchmarks.options import OptionError
+from benchmarks.suites import methods, population, streaming
 
 
 def failing(capsys, *arguments):
@@ -351,3 +352,24 @@ def test_population_suite_draws_and_says_what_is_missing(tmp_path, monkeypatch):
     assert rows["jaxad, single"].metrics["ratio"][0] > 0
     assert rows["Deep SVDD, P = 4"].metrics["seconds"][0] > 0
     assert (out / "cost_of_members.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_streaming_suite_measures_memory_and_says_what_a_row_adds(tmp_path, capsys, monkeypatch):
+    path, out = tmp_path / "config.toml", tmp_path / "out"
+    path.write_text("suite = 'streaming'\nrows = 3000\nfeatures = 4\nchunk_rows = 256\n")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run.main(["--config", str(path), "--out", str(out)]) == 0
+    few, many = schema.read(out / "rows.json").rows
+    assert (few.details["rows"], many.details["rows"]) == (300, 3000)
+    for row in (few, many):
+        assert row.metrics["fit_peak_mb"][0] > row.metrics["start_mb"][0] > 0
+        assert row.metrics["score_rows_per_second"][0] > 0
+    assert "2,700 more rows" in capsys.readouterr().out
+    assert not list(tmp_path.glob("jaxad-*"))
+
+
+def test_a_file_larger_than_the_disk_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="need 1200000000.0 GB"):
+        streaming.make(tmp_path / "x.npy", 10**16, 30)
+    assert not list(tmp_path.iterdir())

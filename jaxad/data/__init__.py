@@ -27,4 +27,5 @@ from jaxad.data.settings import all_rows as all_rows
 from jaxad.data.settings import file_order_halves as file_order_halves
 from jaxad.data.settings import split as split
 from jaxad.data.settings import unsupervised as unsupervised
+from jaxad.data.sources import stream as stream
 from jaxad.data.user_table import read_table as read_table

@@ -44,6 +44,7 @@ class AutoEncoder(Detector):
       scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
         ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
       contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
+      warm_start: let ``fit`` go on from the fitted network and scaler, see `DeepSVDD`.
       random_state: an int for the same result again, a numpy generator, or None.
       verbose: show a progress bar.
 
@@ -86,6 +87,7 @@ class AutoEncoder(Detector):
         combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
+        warm_start: bool = False,
         random_state: Any = None,
         verbose: bool = False,
     ):
@@ -108,6 +110,7 @@ class AutoEncoder(Detector):
         self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 

@@ -4,8 +4,6 @@ import math
 import warnings
 from typing import Any, Self
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
@@ -16,7 +14,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 
 from jaxad import training
-from jaxad.estimators import ensemble, members, storage
+from jaxad.estimators import ensemble, explaining, incremental, members, storage, streaming
 from jaxad.estimators.checks import (
     check_choice,
     check_interval,
@@ -24,16 +22,11 @@ from jaxad.estimators.checks import (
     check_rows,
     seed_from,
 )
-from jaxad.estimators.plan import REMEDY, Plan, Pretraining, Trained, train
+from jaxad.estimators.plan import REMEDY, Plan, Pretraining, Trained, key_from, train
 from jaxad.estimators.scaling import SCALERS, fit_scaler
 from jaxad.networks import IMAGES, TABULAR
-from jaxad.typing import Key, Objective, Stats
-
-
-def key_from(seed: int, stream: int = 0) -> Key:
-    """A typed key for one purpose (``stream``) of a seed; nothing is compiled for it."""
-    words = np.random.SeedSequence([seed, stream]).generate_state(2)
-    return jax.random.wrap_key_data(jnp.asarray(words))
+from jaxad.stream import Stream
+from jaxad.typing import Objective, Stats
 
 
 class CollapseWarning(UserWarning):
@@ -53,6 +46,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     With ``n_members`` P > 1 it is an ensemble: P models that differ in their random keys, trained
     as one population, the first of them that of ``n_members=1``. How their scores make one is
     fixed when fitting, so that a row's score never depends on other rows.
+
+    Rows that do not fit into memory are given as a `jaxad.data.stream`, which all methods but
+    ``explain`` take for ``X``.
     """
 
     _most_epochs = 200  # few rows are learnt by heart before the steps of epochs="auto" are done
@@ -71,6 +67,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     combine: str = "auto"
     scaler: str
     contamination: float
+    warm_start: bool
     random_state: Any
     verbose: bool
 
@@ -78,7 +75,10 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """Train on ``X``.
 
         Args:
-          X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network.
+          X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network;
+            or a `jaxad.data.stream`, on which members of an ensemble train one after the other
+            (``n_members="auto"`` is 1). Memory is then bounded by its chunks, but for the scores
+            that the threshold is taken from: about 12 bytes for each row.
           y: ignored by detectors that take no labels.
           checkpoints: `jaxad.training.Checkpoints`, or their folder: save the training now and
             then, and go on from what is saved there.
@@ -98,8 +98,37 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.fit_seconds_ = watch.run_seconds
         return self._adopt(plan, trained, score)
 
-    def _plan(self, X: Any, y: Any, checkpoints: Any = None) -> Plan:
-        """Check everything, fit the scaler, and say what is to be trained."""
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train one epoch on ``X``, going on from the calls before.
+
+        The first call does what ``fit`` does before the first epoch: it fits the scaler, draws or
+        pretrains the network and sets the centre, all of which stays. Parameters, the optimizer's
+        state and the counters of epochs (for ``milestones`` and the warm-up) and steps are carried
+        from call to call. Exact statistics (batch norm, radius, mixture, class centres) and the
+        threshold are those of the rows of the last call. ``epochs`` and ``patience`` mean nothing
+        here. After ``fit``, or with a loaded detector, the calls go on from the fitted networks
+        with a new optimizer and counters at 0; neither ``fit`` nor a file remembers those. Members
+        of an ensemble are trained one after the other.
+
+        Args:
+          X: rows, as for ``fit``; a `jaxad.data.stream` counts as one call for each chunk, and may
+            be one that can be read only once.
+          y: labels, as for ``fit``.
+
+        Raises:
+          ValueError: as ``fit`` does, or rows or arguments that do not go with the calls before.
+          jaxad.NonFiniteError: training of any member met steps that are not finite; the detector
+            stays as it was.
+        """
+        return incremental.partial_fit(self, X, y)
+
+    def _plan(
+        self, X: Any, y: Any, checkpoints: Any = None, *, going_on: bool | None = None
+    ) -> Plan:
+        """Check everything, fit the scaler, and say what is to be trained.
+
+        ``going_on``: from what is fitted, scaler included; None: where ``warm_start`` says so.
+        """
         self._check_parameters()
         if checkpoints is not None and self.random_state is None:
             raise ValueError(
@@ -107,9 +136,13 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
                 "checkpoints of the one before: give a whole number"
             )
         seed = seed_from(self.random_state)
-        rows = check_rows(X, images=self._takes_images(X), estimator=self, reset=True)
+        if going_on is None:
+            going_on = self.warm_start and hasattr(self, "params_")
+        if isinstance(X, Stream):
+            return streaming.plan(self, X, y, seed, going_on)
+        rows = check_rows(X, images=self._takes_images(X), estimator=self, reset=not going_on)
         label = self._labels(y, len(rows))
-        scaler = fit_scaler(self.scaler, rows)
+        scaler = self.scaler_ if going_on else fit_scaler(self.scaler, rows)
         x = scaler(rows)
         self._check_rows(x)
         train, held_out = self._validation_split(len(x), seed)
@@ -124,13 +157,17 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             key=key_from(seed),
             rows=training.as_rows(trained, label[train]),
             validation=training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
-            pretraining=self._pretraining(objective, trained, label[train], seed),
-            n_members=self._count(x),
+            pretraining=None
+            if going_on
+            else self._pretraining(objective, trained, label[train], seed),
+            n_members=self.n_members_ if going_on else self._count(x),
+            initial=members.to_go_on(self, objective, x.shape[1:]) if going_on else None,
         )
 
     def _adopt(self, plan: Plan, trained: Trained, score: np.ndarray) -> Self:
         """Become what was trained; ``score`` ``[P, N]`` are the scores of all rows of the plan."""
         result = trained.result
+        vars(self).pop("_states", None)  # of a partial_fit
         self.scaler_ = plan.scaler
         self.objective_ = plan.objective
         self.params_ = result.params
@@ -146,7 +183,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         rows = plan.held_out if len(plan.held_out) else slice(None)
         self.combination_ = ensemble.fit_combination(self._rule(), score[:, rows])
         calibration = ensemble.combine(self.combination_, score[:, rows])
-        self.threshold_ = float(np.quantile(calibration, 1 - self.contamination))
+        share = 1 - self.contamination
+        self.threshold_ = float(np.quantile(calibration, share, overwrite_input=True))
         if trained.lost:
             warnings.warn(
                 f"{type(self).__name__}: members {[*trained.lost]} of {plan.n_members} are left "
@@ -215,20 +253,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             detectors. ``"reconstruction"``: every entry's squared reconstruction error in scaled
             units, for detectors that reconstruct. ``"auto"``: the latter where there is one.
         """
-        x = self._scaled(X)
-        reconstructs = hasattr(self.objective_, "reconstruct")
-        if method == "auto":
-            method = "reconstruction" if reconstructs else "gradient"
-        choices = ("gradient", "reconstruction") if reconstructs else ("gradient",)
-        check_choice("method", method, choices)
-        explained = [
-            np.square(training.apply_rows("reconstruct", self.objective_, *model, x) - x)
-            if method == "reconstruction"
-            else training.explain(self.objective_, *model, x)
-            for model in members.split(self.params_, self.stats_, self.n_members_)
-        ]
-        scales = self.combination_["scale"].tolist()
-        return ensemble.average([e / scale for e, scale in zip(explained, scales, strict=True)])
+        check_is_fitted(self)
+        return explaining.explain(self, X, method)
 
     def save(self, path: Any) -> None:
         """Write the fitted detector to one file, which `jaxad.load` reads. Written atomically."""
@@ -306,8 +332,10 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         order = np.random.default_rng(seed).permutation(count) if held_out else np.arange(count)
         return np.sort(order[held_out:]), np.sort(order[:held_out])
 
-    def _scaled(self, X: Any) -> np.ndarray:
+    def _scaled(self, X: Any) -> Any:
         check_is_fitted(self)
+        if isinstance(X, Stream):
+            return streaming.scaled(self, X)
         return self.scaler_(
             check_rows(X, images=self._takes_images(X), estimator=self, reset=False)
         )
@@ -343,6 +371,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         check_interval("contamination", self.contamination, 0, 0.5, closed="both")
         check_interval("validation_fraction", self.validation_fraction, 0, 1, closed="left")
         check_choice("scaler", self.scaler, SCALERS)
+        if not isinstance(self.warm_start, bool):
+            raise TypeError(f"warm_start={self.warm_start!r} is not True or False")
         if isinstance(self.network, str):
             check_choice("network", self.network, self._networks)
         for name in ("clip_norm", "patience"):
@@ -365,7 +395,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _collapse(self, x: np.ndarray, score: np.ndarray, stats: Stats) -> str | None:
         """Why a model with these statistics and scores ``[N]`` is of no use, or None."""
         del stats
-        if np.ptp(score) > 1e-6 * np.abs(score).max() or not np.ptp(x, axis=0).any():
+        if np.ptp(score) > 1e-6 * max(score.max(), -score.min()) or not np.ptp(x, axis=0).any():
             return None
         return (
             f"every training row has the score {score[0]:.6g}: the network has collapsed to a "

@@ -40,7 +40,8 @@ class DAGMM(Detector):
       combine: that of `DeepSVDD`; ``"auto"`` is "rank".
       **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
         ``validation_fraction``, ``patience``, ``n_members``, ``scaler``, ``contamination``,
-        ``random_state`` and ``verbose``, and the fitted attributes, are those of `DeepSVDD`.
+        ``warm_start``, ``random_state`` and ``verbose``, and the fitted attributes, are those of
+        `DeepSVDD`.
 
     Example:
       >>> import numpy as np
@@ -79,6 +80,7 @@ class DAGMM(Detector):
         combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
+        warm_start: bool = False,
         random_state: Any = None,
         verbose: bool = False,
     ):
@@ -104,6 +106,7 @@ class DAGMM(Detector):
         self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 

@@ -74,6 +74,7 @@ class DeepSAD(Detector):
         combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
+        warm_start: bool = False,
         random_state: Any = None,
         verbose: bool = False,
     ):
@@ -100,6 +101,7 @@ class DeepSAD(Detector):
         self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
@@ -136,8 +138,8 @@ class DeepSAD(Detector):
         label = check_labels(y, count)
         if (label < 0).all():
             raise ValueError(
-                f"y marks all {count} rows as known anomalies (-1): at least one row must be "
-                "unlabelled (0) or known normal (+1)"
+                "y marks every row as a known anomaly (-1): at least one row must be unlabelled "
+                "(0) or known normal (+1)"
             )
         return label
 

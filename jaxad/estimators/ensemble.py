@@ -10,6 +10,7 @@ from functools import reduce
 import numpy as np
 
 RULES = ("mean", "z", "rank")
+_BLOCK = 65_536  # rows
 KNOTS = 1024  # of an empirical distribution function: what is kept does not grow with the rows
 
 Combination = dict[str, np.ndarray]
@@ -31,9 +32,9 @@ def fit_combination(rule: str, scores: np.ndarray) -> Combination:
       >>> fit_combination("z", np.array([[1.0, 3.0], [20.0, 60.0]]))["scale"].tolist()
       [1.0, 20.0]
     """
-    scores = np.asarray(scores, np.float64)
     if rule == "mean":
         return {"shift": np.zeros(len(scores)), "scale": np.ones(len(scores))}
+    scores = np.asarray(scores, np.float64)
     spread = scores.std(axis=1)
     units = {"shift": scores.mean(axis=1), "scale": np.where(spread > 0, spread, 1.0)}
     if rule == "z":
@@ -51,7 +52,11 @@ def combine(combination: Combination, scores: np.ndarray) -> np.ndarray:
       >>> combine(by_rank, np.array([[2.0], [20.0]])).tolist()
       [0.5]
     """
-    return average(in_units(combination, scores))
+    combined = np.empty(scores.shape[1])
+    for start in range(0, len(combined), _BLOCK):  # for less memory, to the bit the same
+        block = slice(start, start + _BLOCK)
+        combined[block] = average(in_units(combination, scores[:, block]))
+    return combined
 
 
 def spread(combination: Combination, scores: np.ndarray) -> np.ndarray:

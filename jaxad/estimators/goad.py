@@ -49,7 +49,8 @@ class GOAD(Detector):
         ``"auto"``, and shown to the network in [-1, 1].
       **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
         ``validation_fraction``, ``patience``, ``n_members``, ``combine``, ``contamination``,
-        ``random_state`` and ``verbose``, and the fitted attributes, are those of `DeepSVDD`.
+        ``warm_start``, ``random_state`` and ``verbose``, and the fitted attributes, are those of
+        `DeepSVDD`.
 
     Example:
       >>> import numpy as np
@@ -90,6 +91,7 @@ class GOAD(Detector):
         combine: str = "auto",
         scaler: str = "auto",
         contamination: float = 0.1,
+        warm_start: bool = False,
         random_state: Any = None,
         verbose: bool = False,
     ):
@@ -119,6 +121,7 @@ class GOAD(Detector):
         self.combine = combine
         self.scaler = scaler
         self.contamination = contamination
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 

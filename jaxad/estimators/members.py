@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad import training
+from jaxad.stream import Stream
 from jaxad.typing import Key, Params, Stats
 
 
@@ -54,9 +55,15 @@ def histories(each: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def score(
-    objective: Any, params: Params, stats: Stats, x: np.ndarray, count: int, *, mesh: Any = None
+    objective: Any, params: Params, stats: Stats, x: Any, count: int, *, mesh: Any = None
 ) -> np.ndarray:
-    """Scores ``[P, N]``, float64, of rows by ``count`` members, or by a single model."""
+    """Scores ``[P, N]`` of rows by ``count`` members, or by a single model.
+
+    They are float64; of a stream float32, as they are computed, since they may be very many.
+    """
+    if isinstance(x, Stream):
+        each = [training.score(objective, *m, x) for m in split(params, stats, count)]
+        return each[0][None] if count == 1 else np.stack(each)
     if count == 1:
         return training.score(objective, params, stats, x).astype(np.float64)[None]
     scores = training.score_population(objective, params, stats, x, mesh=mesh)
@@ -69,3 +76,27 @@ def split(params: Params, stats: Stats, count: int) -> list[tuple[Params, Stats]
         return [(params, stats)]
     host = jax.tree.map(np.asarray, (params, stats))  # where indexing compiles nothing
     return [jax.tree.map(lambda leaf, p=p: leaf[p], host) for p in range(count)]
+
+
+def to_go_on(detector: Any, objective: Any, shape: tuple[int, ...]) -> tuple[Params, Stats]:
+    """A fitted detector's parameters and statistics, if ``objective`` can go on with them.
+
+    Raises:
+      ValueError: its networks for rows of ``shape`` have other shapes than the fitted ones.
+    """
+    row = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    wanted = _shapes(jax.eval_shape(objective.init, jax.random.key(0), row))
+    fitted = detector.params_, detector.stats_
+    found = _shapes(split(*fitted, detector.n_members_)[0])
+    if wanted != found:
+        name = min(set(wanted.items()) ^ set(found.items()))[0]
+        raise ValueError(
+            f"{detector}: its arguments and these rows make other networks than the fitted ones "
+            f"(shapes differ at {name}). Give the arguments it was fitted with, or fit a clone"
+        )
+    return fitted
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}

@@ -10,9 +10,16 @@ import numpy as np
 from jaxad import training
 from jaxad.estimators import members
 from jaxad.objectives import encoder_of
+from jaxad.stream import Stream
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
 REMEDY = "Lower learning_rate, or set clip_norm (5 is a good start)"
+
+
+def key_from(seed: int, stream: int = 0) -> Key:
+    """A typed key for one purpose (``stream``) of a seed; nothing is compiled for it."""
+    words = np.random.SeedSequence([seed, stream]).generate_state(2)
+    return jax.random.wrap_key_data(jnp.asarray(words))
 
 
 class Pretraining(NamedTuple):
@@ -21,7 +28,7 @@ class Pretraining(NamedTuple):
     objective: Any
     recipe: training.Recipe
     key: Key
-    rows: Batch
+    rows: Batch | Stream
 
 
 class Plan(NamedTuple):
@@ -29,7 +36,7 @@ class Plan(NamedTuple):
 
     Attributes:
       scaler: fitted on the rows.
-      x: ``[N, ...]`` all scaled rows.
+      x: ``[N, ...]`` all scaled rows; of a stream, its first chunk.
       held_out: numbers of those that are not trained on.
       objective: what for.
       recipe: how.
@@ -38,6 +45,8 @@ class Plan(NamedTuple):
       validation: the held-out rows, or None.
       pretraining: what comes first, or None.
       n_members: P, how many models that differ in their keys; 1 is a single model.
+      initial: fitted parameters and statistics that the run goes on with, an ensemble's with their
+        axis ``[P]``; or None.
     """
 
     scaler: Any
@@ -46,17 +55,23 @@ class Plan(NamedTuple):
     objective: Any
     recipe: training.Recipe
     key: Key
-    rows: Batch
+    rows: Batch | Stream
     validation: Batch | None
     pretraining: Pretraining | None
     n_members: int = 1
+    initial: tuple[Params, Stats] | None = None
+
+    @property
+    def scored(self) -> np.ndarray | Stream:
+        """All scaled rows, where a stream is not cut to its first chunk."""
+        return self.rows if isinstance(self.rows, Stream) else self.x
 
     @property
     def structure(self) -> Hashable:
         """Equal for plans that can train as one population."""
         first = self.pretraining and (self.pretraining.objective, self.pretraining.recipe)
         tree = jax.tree.structure((self.objective, self.recipe, first))
-        return tree, self.x.shape[1:], self.validation is None
+        return tree, self.x.shape[1:], self.validation is None, self.initial is None
 
     def sharing(self, other: "Plan") -> "Plan":
         """Be on the other's arrays where they hold the same: memory for one, not for P."""
@@ -66,13 +81,17 @@ class Plan(NamedTuple):
 
     def members(self) -> list["Plan"]:
         """A plan for each member; the first is that of a single model."""
-        return [self._member(p) for p in range(self.n_members)]
+        initial = [None] * self.n_members
+        if self.initial is not None:
+            initial = members.split(*self.initial, self.n_members)
+        return [self._member(p, own) for p, own in enumerate(initial)]
 
-    def _member(self, p: int) -> "Plan":
+    def _member(self, p: int, initial: tuple[Params, Stats] | None) -> "Plan":
         first = self.pretraining and self.pretraining._replace(
             key=members.key_of(self.pretraining.key, p)
         )
-        return self._replace(key=members.key_of(self.key, p), pretraining=first, n_members=1)
+        key = members.key_of(self.key, p)
+        return self._replace(key=key, pretraining=first, n_members=1, initial=initial)
 
 
 class Trained(NamedTuple):
@@ -96,7 +115,7 @@ class Trained(NamedTuple):
     def score(self, plan: Plan, mesh: Any = None) -> np.ndarray:
         """Scores ``[P, N]`` of all rows of the plan."""
         model = plan.objective, self.result.params, self.result.stats
-        return members.score(*model, plan.x, self.n_members, mesh=mesh)
+        return members.score(*model, plan.scored, self.n_members, mesh=mesh)
 
 
 def train(plan: Plan, *, checkpoints: Any = None, progress: bool = False) -> Trained:
@@ -106,25 +125,16 @@ def train(plan: Plan, *, checkpoints: Any = None, progress: bool = False) -> Tra
       jaxad.NonFiniteError: training met steps that are not finite; of an ensemble: in every member.
     """
     if plan.n_members > 1:
-        (ensemble,) = train_population([plan], checkpoints=checkpoints, progress=progress)
+        if isinstance(plan.rows, Stream):
+            ensemble = _one_by_one(plan.members(), checkpoints, progress)
+        else:
+            (ensemble,) = train_population([plan], checkpoints=checkpoints, progress=progress)
         if ensemble is None:
             raise training.NonFiniteError(
                 f"all {plan.n_members} members met steps that are not finite. {REMEDY}"
             )
         return ensemble
-    first, initial, history = plan.pretraining, None, None
-    if first is not None:
-        model = training.fit(
-            first.objective,
-            first.recipe,
-            first.key,
-            first.rows,
-            checkpoints=within(checkpoints, "pretraining"),
-            progress=progress,
-        )
-        encoder = encoder_of(model.params, model.stats)
-        initial = plan.objective.from_encoder(*encoder, plan.x[:1])
-        history = model.history
+    initial, history = starting_point(plan, checkpoints=checkpoints, progress=progress)
     result = training.fit(
         plan.objective,
         plan.recipe,
@@ -132,10 +142,42 @@ def train(plan: Plan, *, checkpoints: Any = None, progress: bool = False) -> Tra
         plan.rows,
         validation=plan.validation,
         initial=initial,
+        fitted=plan.initial is not None,
         checkpoints=checkpoints,
         progress=progress,
     )
     return Trained(result, history)
+
+
+def _one_by_one(plans: Sequence[Plan], checkpoints: Any, progress: bool) -> Trained | None:
+    """The members of an ensemble on a stream, which no population trains on."""
+    trained: list[Any] = []
+    for p, plan in enumerate(plans):
+        own = within(checkpoints, f"member-{p}")
+        try:
+            trained.append(train(plan, checkpoints=own, progress=progress))
+        except training.NonFiniteError:
+            trained.append(None)
+    return _kept(trained, np.array([one is None for one in trained]))
+
+
+def starting_point(
+    plan: Plan, *, checkpoints: Any = None, progress: bool = False
+) -> tuple[tuple[Params, Stats] | None, dict[str, np.ndarray] | None]:
+    """What the run of a plan starts from, and the history of the pretraining that made it."""
+    first = plan.pretraining
+    if first is None:
+        return plan.initial, None
+    model = training.fit(
+        first.objective,
+        first.recipe,
+        first.key,
+        first.rows,
+        checkpoints=within(checkpoints, "pretraining"),
+        progress=progress,
+    )
+    encoder = encoder_of(model.params, model.stats)
+    return plan.objective.from_encoder(*encoder, plan.x[:1]), model.history
 
 
 def train_population(
@@ -188,6 +230,9 @@ def _train_members(
         initial = _from_encoders(plans[0].objective, model.params, model.stats, plans[0].x[:1])
         lost = model.failed
         histories = [model.member(p).history for p in range(len(plans))]
+    fitted = [plan.initial for plan in plans if plan.initial is not None]
+    if fitted:
+        initial = jax.tree.map(lambda *leaves: np.stack(leaves), *fitted)
     held_out = [plan.validation for plan in plans if plan.validation is not None]
     population = training.fit_population(
         [plan.objective for plan in plans],
@@ -196,6 +241,7 @@ def _train_members(
         _shared([plan.rows for plan in plans]),
         validation=_shared(held_out) if held_out else None,
         initial=initial,
+        fitted=bool(fitted),
         mesh=mesh,
         checkpoints=checkpoints,
         progress=progress,
@@ -230,12 +276,12 @@ def _stack(keys: Sequence[Key]) -> Key:
     return jax.random.wrap_key_data(jnp.asarray(data))
 
 
-def _shared(sets: Sequence[Batch]) -> Batch | list[Batch]:
+def _shared(sets: Sequence[Any]) -> Batch | list[Batch]:
     """One set where all are the same, so that it lies in memory once."""
     first = sets[0]
     return first if all(_same_rows(first, other) for other in sets[1:]) else list(sets)
 
 
-def _same_rows(one: Batch, other: Batch) -> bool:
+def _same_rows(one: Any, other: Any) -> bool:
     pairs = zip(one[:3], other[:3], strict=True)
     return all(a is b or np.array_equal(a, b) for a, b in pairs)

@@ -1,5 +1,6 @@
 """Scalers: one affine map per feature, fitted by scikit-learn and applied in blocks of rows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,16 +76,21 @@ def fit_scaler(name: str, x: np.ndarray) -> AffineScaler:
       >>> fit_scaler("minmax", np.array([[0.0, 5.0], [4.0, 5.0]]))(np.array([[1.0, 5.0]]))
       array([[0.25, 0.  ]], dtype=float32)
     """
+    return fit_scaler_in_blocks(name, (x,), x.shape[1:])
+
+
+def fit_scaler_in_blocks(
+    name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]
+) -> AffineScaler:
+    """`fit_scaler` to the rows of several blocks ``[b, *shape]``, each seen once.
+
+    Raises:
+      ValueError: as `fit_scaler` does; and ``"robust"`` with more than one block, since a median
+        needs all rows at once.
+    """
     check_choice("scaler", name, SCALERS)
-    shape = x.shape[1:]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if name == "none":
-            shift, scale = np.zeros(shape), np.ones(shape)
-        elif name == "auto" and x.ndim > 2:
-            low, high = _float64(x.min()), _float64(x.max())
-            shift, scale = np.full(shape, low), np.full(shape, 1 / _nonzero(high - low))
-        else:
-            shift, scale = _per_feature(name, x.reshape(len(x), -1))
+        shift, scale = _fit(name, blocks, shape)
     if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
         raise ValueError(
             f"scaler={name!r}: the spread of some feature of X overflows float64; clip X to a "
@@ -93,22 +99,35 @@ def fit_scaler(name: str, x: np.ndarray) -> AffineScaler:
     return AffineScaler(shift.reshape(shape), scale.reshape(shape))
 
 
-def _per_feature(name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if name == "minmax":
-        # scikit-learn's own `scale_` has the precision of x, and calls a feature constant by an
-        # absolute bound that depends on it; its minimum and maximum are exact.
-        fitted = MinMaxScaler().fit(x)
-        low, high = _float64(fitted.data_min_), _float64(fitted.data_max_)
-        return low, 1 / _nonzero(high - low)
+def _fit(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]):
+    extremes, moments, robust = MinMaxScaler(), StandardScaler(), RobustScaler()
+    for number, x in enumerate(blocks):
+        x = x.reshape(len(x), -1)
+        if name == "robust":
+            if number:
+                raise ValueError("scaler='robust' needs all rows at once: choose another")
+            robust.fit(x)
+        elif name != "none":
+            extremes.partial_fit(x)
+        if name == "standard" or (name == "auto" and len(shape) == 1):
+            moments.partial_fit(x)
+    if name == "none":
+        return np.zeros(shape), np.ones(shape)
     if name == "robust":
-        fitted = RobustScaler().fit(x)
-        return _float64(fitted.center_), 1 / _float64(fitted.scale_)
-    fitted = StandardScaler().fit(x)
+        return _float64(robust.center_), 1 / _float64(robust.scale_)
+    # scikit-learn's own `scale_` has the precision of x, and calls a feature constant by an
+    # absolute bound that depends on it; its minimum and maximum are exact.
+    low, high = _float64(extremes.data_min_), _float64(extremes.data_max_)
+    if name == "minmax":
+        return low, 1 / _nonzero(high - low)
+    if name == "auto" and len(shape) > 1:
+        low, high = low.min(), high.max()
+        return np.full(shape, low), np.full(shape, 1 / _nonzero(high - low))
     # The mean of equal numbers is not always that number in floating point.
-    shift = np.where(x.min(axis=0) == x.max(axis=0), x[0], fitted.mean_)
+    shift = np.where(low == high, low, _float64(moments.mean_))
     # scikit-learn takes a feature whose variance overflows for a constant one.
-    scale = np.where(np.isfinite(_float64(fitted.var_)), 1 / _float64(fitted.scale_), np.nan)
-    return _float64(shift), scale
+    scale = np.where(np.isfinite(_float64(moments.var_)), 1 / _float64(moments.scale_), np.nan)
+    return shift, scale
 
 
 def _float64(values: object) -> np.ndarray:

@@ -18,6 +18,7 @@ from jaxad import training
 from jaxad.data.protocols import as_marks
 from jaxad.estimators.base import Detector
 from jaxad.estimators.plan import REMEDY, Plan, train_population, within
+from jaxad.stream import Stream
 
 
 def fit_many(
@@ -65,6 +66,10 @@ def fit_many(
     plans: list[Plan] = []
     for detector, rows in zip(detectors, sets, strict=True):
         plan = detector._plan(*_taken(X, y, rows), checkpoints)
+        if isinstance(plan.rows, Stream):
+            raise ValueError(
+                "a population trains on rows in memory: fit each detector on the stream by itself"
+            )
         plans.append(plan.sharing(plans[-1]) if plans else plan)
     groups: dict[Any, list[int]] = {}
     for i, plan in enumerate(plans):

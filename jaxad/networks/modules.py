@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxad.chunking import fold
+from jaxad.chunking import fold, like
 from jaxad.typing import Array, Batch, Key, Params, PyTree
 
 
@@ -118,7 +118,7 @@ def calibrate(
         return total + added, jax.tree.map(merge, layers, moments(batch), is_leaf=is_layer)
 
     layers = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(moments, rows)
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(moments, like(rows))
     )
     _, layers = fold(add, (jnp.float32(0), layers), rows, chunk=chunk)
     return _overlay(batch_stats, layers)

@@ -6,10 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax import lax
 
 from jaxad import networks
-from jaxad.chunking import fold
+from jaxad.chunking import fold, skip_if
 from jaxad.losses import mixture, reconstruction
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
@@ -82,7 +81,7 @@ class DAGMM:
 
         Training uses neither, so there is nothing to do before it.
         """
-        return lax.cond(first, lambda: stats, lambda: self._fit(params, stats, rows))
+        return skip_if(first, stats, lambda: self._fit(params, stats, rows))
 
     def _fit(self, params: Params, stats: Stats, rows: Batch) -> Stats:
         running = stats["batch_stats"]
@@ -99,7 +98,9 @@ class DAGMM:
         components, latent = stats["mixture"]["mean"].shape
         empty = mixture.empty_moments(components, latent)
         moments = fold(add, empty, rows, chunk=self.chunk)
-        return stats | {"mixture": mixture.fit(moments, jitter=self.jitter)._asdict()}
+        # Compiled by itself where the rows are a stream, and what is around it is not.
+        fitted = jax.jit(mixture.fit)(moments, jitter=self.jitter)
+        return stats | {"mixture": fitted._asdict()}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Energy under the training set's mixture (equation 6)."""

@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax import lax
 
 from jaxad import chunking, networks
 from jaxad.losses import reconstruction, transformation
@@ -78,7 +77,7 @@ class ViewClassifier:
 
             return calibrated | {"centres": chunking.mean(encode, rows, chunk=self.chunk)}
 
-        return lax.cond(first, lambda: stats, exact)
+        return chunking.skip_if(first, stats, exact)
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log softmax(-max(squared distance, epsilon))`` of the own class."""

@@ -105,15 +105,16 @@ class Hypersphere:
         )
         stats = stats | {"batch_stats": {"encoder": batch_stats}}
         if not self.anomalies_in_centre:
-            rows = rows._replace(weight=jnp.where(rows.label < 0, 0, rows.weight))
+            rows = chunking.reweigh(rows, lambda b: jnp.where(b.label < 0, 0, b.weight))
 
         def transform(x):
             return self.transform(params, stats, x)
 
-        centre = hypersphere.away_from_zero(
-            chunking.mean(transform, rows, chunk=self.chunk), minimum=self.minimum_centre
-        )
-        centre = jnp.where(first, centre, stats["centre"])
+        def new_centre():
+            mean = chunking.mean(transform, rows, chunk=self.chunk)
+            return hypersphere.away_from_zero(mean, minimum=self.minimum_centre)
+
+        centre = chunking.skip_if(jnp.logical_not(first), stats["centre"], new_centre)
         stats = stats | {"centre": centre}
         if not wants(self.function, "radius"):
             return stats
@@ -121,9 +122,13 @@ class Hypersphere:
         def distance_of(x):
             return hypersphere.squared_distance(self.transform(params, stats, x), centre)
 
-        distance = chunking.map_rows(distance_of, rows.x, chunk=self.chunk)
-        radius = hypersphere.radius(distance, rows.weight, nu=self.nu)
-        return stats | {"radius": jnp.where(first, 0, radius)}
+        def exact_radius():
+            distance, weight = chunking.values(distance_of, rows, chunk=self.chunk)
+            # Compiled by itself where the rows are a stream, and what is around it is not.
+            return jax.jit(hypersphere.radius)(distance, weight, nu=self.nu)
+
+        none_yet = jnp.zeros_like(stats["radius"])
+        return stats | {"radius": chunking.skip_if(first, none_yet, exact_radius)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Squared distance ``d``; where the loss has a radius, ``d - R^2``."""

@@ -94,7 +94,7 @@ def rounds_for(bits: Any) -> Any:
     return 2 * bits - 4
 
 
-def epoch_order(key: Key, epoch: Array, count: Array, length: int) -> Array:
+def epoch_order(key: Key, epoch: Array, count: Array, length: int, *others: Array) -> Array:
     """A pseudo-random order of rows ``0 .. count - 1``, a new one for every epoch.
 
     The swap-or-not shuffle (Hoang, Morris & Rogaway, "An Enciphering Scheme Based on a Card
@@ -107,11 +107,12 @@ def epoch_order(key: Key, epoch: Array, count: Array, length: int) -> Array:
       epoch: number of the epoch, scalar.
       count: rows, scalar; may be traced.
       length: static length of the result, at least ``count``.
+      *others: whole numbers that each make another order, such as that of a chunk of rows.
 
     Returns:
       ``[length]`` int32; entries from ``count`` on repeat one of the rows.
     """
-    drawn = words(key, (max(24, rounds_for(length.bit_length())), 2), epoch)
+    drawn = words(key, (max(24, rounds_for(length.bit_length())), 2), epoch, *others)
     # The count decides, not the padded length: beside larger sets the order is what it is alone.
     rounds = jnp.maximum(24, rounds_for(32 - lax.clz(count.astype(jnp.int32))))
     count = count.astype(jnp.uint32)

@@ -59,6 +59,22 @@ class State(NamedTuple):
     best: Best | None
 
 
+class Tally(NamedTuple):
+    """What an epoch has come to so far.
+
+    Attributes:
+      loss: weighted sum of the losses of all steps that were finite.
+      weight: of the rows in these steps.
+      skipped: steps that were not.
+      learning_rate: of the first step.
+    """
+
+    loss: Array
+    weight: Array
+    skipped: Array
+    learning_rate: Array
+
+
 def refresh(objective: Objective, params: Params, stats: Stats, rows: Batch, first: Array) -> Stats:
     """The objective's exact pass over all rows."""
     return objective.refresh(params, stats, rows, first=first)
@@ -136,13 +152,48 @@ def _epoch(
     count: Array,
     validation: Batch | None,
 ) -> tuple[State, dict[str, Array]]:
+    tally = begin_epoch(how, state)
+    state, tally = steps(objective, how, state, rows, count, tally)
+    return end_epoch(objective, how, state, tally, validation)
+
+
+def begin_epoch(how: Recipe, state: State) -> Tally:
+    """The tally before the first step of an epoch."""
+    zero = jnp.float32(0)
+    rate = recipe.learning_rate(how, state.epoch.astype(jnp.float32), state.step)
+    return Tally(zero, zero, zero, rate)
+
+
+def steps(
+    objective: Objective,
+    how: Recipe,
+    state: State,
+    rows: Batch,
+    count: Array,
+    tally: Tally,
+    *salts: Array,
+) -> tuple[State, Tally]:
+    """A step for every batch of the rows: those of an epoch, or of one chunk of it.
+
+    Args:
+      objective: what for.
+      how: the recipe.
+      state: where the run stands.
+      rows: padded.
+      count: how many of them are real; they come first.
+      tally: of the epoch so far.
+      *salts: number of the chunk, which has an order of its own.
+    """
     size = how.batch_size
     length = -(-len(rows.weight) // size) * size
-    order = batching.epoch_order(state.key, state.epoch, count, length)
+    if how.shuffle:
+        order = batching.epoch_order(state.key, state.epoch, count, length, *salts)
+    else:
+        order = jnp.minimum(jnp.arange(length), count - 1)
     epoch = state.epoch.astype(jnp.float32)
 
     def body(i, carry):
-        state, total, weight = carry
+        state, tally = carry
         real = i * size + jnp.arange(size) < count
         at = lax.dynamic_slice_in_dim(order, i * size, size)
         take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
@@ -153,21 +204,29 @@ def _epoch(
             objective, how, state, batch, jax.random.fold_in(state.key, state.step)
         )
         counted = jnp.where(finite, jnp.sum(batch_weight), 0)
-        return state, total + jnp.where(finite, loss, 0) * counted, weight + counted
+        tally = tally._replace(
+            loss=tally.loss + jnp.where(finite, loss, 0) * counted,
+            weight=tally.weight + counted,
+            skipped=tally.skipped + ~finite,
+        )
+        return state, tally
 
-    before = state.skipped
-    zero = jnp.float32(0)
-    rate = recipe.learning_rate(how, epoch, state.step)
-    steps = (count + size - 1) // size
-    state, total, weight = lax.fori_loop(0, steps, body, (state, zero, zero))
+    return lax.fori_loop(0, (count + size - 1) // size, body, (state, tally))
+
+
+def end_epoch(
+    objective: Objective, how: Recipe, state: State, tally: Tally, validation: Batch | None
+) -> tuple[State, dict[str, Array]]:
+    """Count the epoch as done, with its record, and keep it where it is the best."""
+    total, weight = tally.loss, tally.weight
     record = {
         "loss": jnp.where(weight > 0, total / jnp.maximum(weight, 1e-12), jnp.nan),
-        "learning_rate": rate,
-        "skipped": (state.skipped - before).astype(jnp.float32),
+        "learning_rate": tally.learning_rate,
+        "skipped": tally.skipped,
     }
     watched = record["loss"]
     if validation is not None:
-        watched = _validate(objective, state, validation, size)
+        watched = _validate(objective, state, validation, how.batch_size)
         record["validation_loss"] = watched
     if state.best is not None:
         better = watched < state.best.loss - how.min_delta

@@ -101,6 +101,7 @@ def fit_population(
     validation: Any = None,
     validation_subsets: Sequence[Any] | None = None,
     initial: tuple[Params, Stats] | None = None,
+    fitted: bool = False,
     mesh: Mesh | None = None,
     vectorised: bool | None = None,
     checkpoints: Any = None,
@@ -124,6 +125,7 @@ def fit_population(
       validation_subsets: like ``subsets``, among ``validation``, or among ``rows`` if there is
         no ``validation``.
       initial: parameters and statistics to start from, leaves ``[P, ...]``.
+      fitted: whether the statistics of ``initial`` are fitted, as in `fit`.
       mesh: from `make_mesh`; members are shared out along its ``population`` axis. None: all
         devices. Where these are of several processes (see `join_hosts`) every process passes the
         same arguments, and gets the whole population, on its host.
@@ -162,7 +164,7 @@ def fit_population(
         what = members.objective, members.recipe, members.key
         if joined:
             given = dict(zip(("objective", "recipe", "keys"), what, strict=True)) | told
-            given |= {"vectorised": vectorised, "progress": progress}
+            given |= {"vectorised": vectorised, "progress": progress, "fitted": fitted}
             check_alike(**given, checkpoints=str(checkpoints))
         saver = open_saver(checkpoints, *what, joined=joined, **told)
         parts = mesh.shape[POPULATION]
@@ -170,7 +172,7 @@ def fit_population(
         members, initial = put((members, initial), NamedSharding(mesh, P(POPULATION)))
         shared = put(shared, NamedSharding(mesh, P()))
         run = partial(_each, mesh=mesh, vectorised=vectorised)
-        state = run(_begin, None, (members, initial), shared)
+        state = run(_go_on if fitted else _begin, None, (members, initial), shared)
         state, history = _groups(run, state, members, shared, saver, progress)
         outcome = run(_end, state, members, shared)
         if joined:
@@ -252,6 +254,13 @@ def _begin(state: None, given: tuple[Member, Any], shared: Member) -> engine.Sta
         initial = engine.initialise(member.objective, member.key, rows.x[:1])
     params, stats = initial
     stats = engine.refresh(member.objective, params, stats, rows, jnp.bool_(True))
+    return engine.start(member.recipe, member.key, params, stats)
+
+
+def _go_on(state: None, given: tuple[Member, Any], shared: Member) -> engine.State:
+    del state
+    own, (params, stats) = given
+    member = join(own, shared)
     return engine.start(member.recipe, member.key, params, stats)
 
 

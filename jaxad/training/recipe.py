@@ -26,6 +26,7 @@ class Recipe:
     Attributes:
       epochs: leaf, passes over the rows.
       batch_size: rows per step; the last batch of an epoch holds what is left.
+      shuffle: whether rows come in a new order in every epoch, or always as they lie.
       learning_rate: leaf.
       milestones: leaves, epochs (counted from 0) from which on the rate is multiplied by
         ``milestone_factor``, once for each.
@@ -47,6 +48,7 @@ class Recipe:
 
     epochs: Any = 50.0
     batch_size: int = struct.field(pytree_node=False, default=128)
+    shuffle: bool = struct.field(pytree_node=False, default=True)
     learning_rate: Any = 1e-3
     milestones: tuple = ()
     milestone_factor: Any = 0.1

@@ -13,13 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad.chunking import map_rows
+from jaxad.stream import Stream
 from jaxad.training.batching import whole_chunks
 from jaxad.training.recipe import as_leaves
 from jaxad.typing import Array, Params, Stats
 
 
 def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
-    """Anomaly scores ``[N]`` of rows ``[N, ...]``, higher = more anomalous."""
+    """Anomaly scores ``[N]`` of rows ``[N, ...]`` or a stream, higher = more anomalous.
+
+    Of a stream no more than a few chunks are in memory at a time, beside the scores.
+    """
     return apply_rows("score", objective, params, stats, x)
 
 
@@ -44,8 +48,22 @@ def _gradient_times_input(objective: Any, params: Params, stats: Stats, x: Array
 
 
 def _in_chunks(function: Callable, objective: Any, params: Params, stats: Stats, x: Any):
+    objective = as_leaves(objective)
+    if isinstance(x, Stream):
+        done: np.ndarray | None = None
+        for batch in x.cut(objective.chunk):
+            count = np.int32(np.count_nonzero(batch.weight))
+            values = np.asarray(_map(objective, params, stats, batch.x, count, function=function))[
+                :count
+            ]
+            if done is None:
+                done = np.empty((0, *values.shape[1:]), values.dtype)
+            # In place: parts to be joined would take the memory twice.
+            done.resize((len(done) + count, *done.shape[1:]), refcheck=False)
+            done[-count:] = values
+        return done
     padded, count = whole_chunks(x, objective.chunk), np.int32(len(x))
-    values = _map(as_leaves(objective), params, stats, padded, count, function=function)
+    values = _map(objective, params, stats, padded, count, function=function)
     return np.asarray(values)[: len(x)]
 
 

@@ -1,0 +1,91 @@
+"""Parquet files of one table, read block by block."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxad.stream import Block
+
+SUFFIXES = (".parquet", ".pq")
+
+
+class Table(NamedTuple):
+    """Files with the same columns.
+
+    Attributes:
+      paths: in the order they are read.
+      columns: names of the features.
+      label: name of the column with labels, or None.
+    """
+
+    paths: tuple[Path, ...]
+    columns: tuple[str, ...]
+    label: str | None
+
+    def read(self, size: int) -> Iterator[Block]:
+        """Blocks of at most ``size`` rows, file by file; missing values are NaN."""
+        parquet = _pyarrow(self.paths[0]).parquet
+        names = [*self.columns, *([self.label] if self.label is not None else [])]
+        for path in self.paths:
+            with parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=size, columns=names):
+                    column = lambda name, b=batch: b.column(name).to_numpy(zero_copy_only=False)  # noqa: E731
+                    x = np.stack([column(name) for name in self.columns], axis=1)
+                    label = np.zeros(len(x), np.int32) if self.label is None else column(self.label)
+                    yield x, label
+
+
+def table(path: Path, columns: Sequence[str] | None, label: str | None) -> Table:
+    """The Parquet file ``path`` or all of a folder, their columns compared; see `data.stream`."""
+    pyarrow = _pyarrow(path)
+    paths = (path,)
+    if path.is_dir():
+        paths = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES))
+    if not paths or not all(p.is_file() for p in paths):
+        raise FileNotFoundError(f"{path}: no such Parquet file, and no folder of them")
+    first = _types(pyarrow, paths[0])
+    for other in paths[1:]:
+        _compare(paths[0], first, other, _types(pyarrow, other))
+    wanted = [name for name in first if name != label] if columns is None else list(columns)
+    for name in [*wanted, *([] if label is None else [label])]:
+        if name not in first:
+            raise ValueError(f"{paths[0]} has no column {name!r}; it has {', '.join(first)}")
+        if not first[name]:
+            raise ValueError(
+                f"{paths[0]}: column {name!r} is not numeric: encode it, or leave it out with "
+                "columns=[...]"
+            )
+    if not wanted:
+        raise ValueError(f"{paths[0]} has no column left to learn from")
+    return Table(paths, tuple(wanted), label)
+
+
+def _types(pyarrow: Any, path: Path) -> dict[str, bool]:
+    """The columns, and whether each is numeric."""
+    schema, types = pyarrow.parquet.read_schema(path), pyarrow.types
+    numeric = types.is_integer, types.is_floating, types.is_boolean
+    return {field.name: any(kind(field.type) for kind in numeric) for field in schema}
+
+
+def _compare(path: Path, one: dict[str, bool], other_path: Path, other: dict[str, bool]) -> None:
+    changed = [
+        *(f"{name!r} is missing" for name in one if name not in other),
+        *(f"{name!r} is new" for name in other if name not in one),
+        *(f"{n!r} is numeric in one only" for n in one if n in other and one[n] != other[n]),
+    ]
+    if changed:
+        raise ValueError(
+            f"{other_path} has other columns than {path}: {', '.join(changed)}; give the files of "
+            "a folder the same columns"
+        )
+
+
+def _pyarrow(path: Path) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(f"{path}: Parquet needs pyarrow: pip install 'jaxad[parquet]'") from error
+    return pyarrow

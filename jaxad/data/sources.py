@@ -1,0 +1,168 @@
+"""Sources of rows that need not fit into memory: arrays on disk, Parquet, iterators of blocks."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxad.data import parquet
+from jaxad.stream import Block, Stream
+
+
+def stream(
+    source: Any,
+    *,
+    rows: int = 65_536,
+    label: Any = None,
+    columns: Sequence[str] | None = None,
+) -> Stream:
+    """Rows in chunks, for ``fit``, ``partial_fit`` and scoring of detectors and `jaxad.training`.
+
+    Every pass over the rows reads them again: training makes one for each epoch and a few more
+    for scaling, exact statistics and the threshold. Chunks are cut to ``rows`` rows whatever the
+    source hands out, so memory does not grow with the number of rows, but for results that have
+    one number per row.
+
+    Args:
+      source: one of
+
+        * ``[N, ...]`` array, most often a ``np.memmap``, or the path of a ``.npy`` file;
+        * the path of a Parquet file, or of a folder of them, taken by name (needs pyarrow; a file
+          is decoded block by block of about ``rows`` rows);
+        * a sequence of blocks, or a function without arguments that returns a fresh iterator of
+          them: arrays or DataFrames of any number of rows, or pairs of those and labels;
+        * an iterator of blocks. It can be read once: enough for scoring and ``partial_fit``.
+      rows: per chunk, the unit of memory. Rows are shuffled within a chunk, so for training let a
+        chunk hold many batches and the file be in no order. It is rounded up where a batch size
+        or an objective's own chunk asks for a multiple.
+      label: an array ``[N]`` beside an array, or the name of a Parquet column. +1 known normal, -1
+        known anomaly, 0 unlabelled.
+      columns: the Parquet columns to take; None: all but ``label``.
+
+    Raises:
+      FileNotFoundError: no such file, or no Parquet file in the folder.
+      ImportError: Parquet without pyarrow.
+      TypeError: no such kind of source.
+      ValueError: no rows, a column that is not there or not a number, files whose columns differ;
+        and from passes over the rows, rows of no use, with their range.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxad import DeepSVDD, data
+      >>> blocks = [np.random.default_rng(i).normal(size=(300, 4)) for i in range(3)]
+      >>> source = data.stream(blocks, rows=256)
+      >>> DeepSVDD(epochs=2, random_state=0).fit(source).anomaly_score(source).shape
+      (900,)
+    """
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        raise ValueError(f"rows={rows!r} is not a positive whole number")
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if path.is_dir() or path.suffix.lower() in parquet.SUFFIXES:
+            table = parquet.table(path, columns, label)
+            return Stream(table.read, (len(table.columns),), rows, table.columns)
+        if path.suffix.lower() != ".npy":
+            raise ValueError(
+                f"{path} is neither a .npy file nor Parquet: give a function that returns an "
+                "iterator of blocks, such as lambda: pandas.read_csv(path, chunksize=100_000)"
+            )
+        source = np.load(path, mmap_mode="r")
+    if columns is not None:
+        raise ValueError(f"columns={columns!r} is for Parquet: take the columns yourself")
+    if isinstance(source, np.ndarray):
+        return _from_array(source, label, rows)
+    if label is not None:
+        raise ValueError("label: with blocks of rows give pairs of a block and its labels")
+    return _from_blocks(source, rows)
+
+
+def _from_array(x: np.ndarray, label: Any, rows: int) -> Stream:
+    if x.ndim < 2 or not len(x):
+        raise ValueError(f"the source has shape {x.shape}: need [N, ...] with at least one row")
+    marks = None if label is None else np.asarray(label)
+    if marks is not None and marks.shape != (len(x),):
+        raise ValueError(f"label has shape {marks.shape}, the source needs {(len(x),)}")
+
+    def read(size: int) -> Iterator[Block]:
+        for start in range(0, len(x), size):
+            block = np.asarray(x[start : start + size])
+            yield block, _unlabelled(block) if marks is None else marks[start : start + size]
+
+    return Stream(read, x.shape[1:], rows)
+
+
+def _from_blocks(source: Any, rows: int) -> Stream:
+    once = isinstance(source, Iterator)
+    if not (once or callable(source) or isinstance(source, Sequence)):
+        raise TypeError(
+            f"{type(source).__name__} is no source of rows: give an array, a path, a sequence of "
+            "blocks, or a function that returns an iterator of blocks"
+        )
+    opened: Any = source if callable(source) else lambda: source
+    blocks = iter(opened())
+    head = next(blocks, None)
+    if head is None:
+        raise ValueError("the source has no rows: give it at least one block")
+    if once:
+        opened = _only_once(chain([head], blocks))
+    else:
+        _close(blocks)
+    first, _ = _split(head)
+    columns = _columns(first)
+    if np.ndim(first) < 2:
+        raise ValueError(f"a block has shape {np.shape(first)}: need [rows, ...]")
+
+    def read(size: int) -> Iterator[Block]:
+        del size
+        for block in _closing(opened()):
+            x, label = _split(block)
+            if columns != _columns(x):
+                raise ValueError(f"a block has columns {_columns(x)}, the first has {columns}")
+            x = np.asarray(x)
+            yield x, _unlabelled(x) if label is None else np.asarray(label)
+
+    return Stream(read, np.shape(first)[1:], rows, columns, once)
+
+
+def _only_once(blocks: Iterable) -> Callable[[], Iterable]:
+    left = [blocks]
+
+    def opened() -> Iterable:
+        if not left:
+            raise ValueError(
+                "an iterator of blocks can be read only once: give a function that returns a "
+                "fresh one"
+            )
+        return left.pop()
+
+    return opened
+
+
+def _closing(blocks: Iterable) -> Iterator:
+    """The blocks; what they are read from is closed also where a pass ends early."""
+    blocks = iter(blocks)
+    try:
+        yield from blocks
+    finally:
+        _close(blocks)
+
+
+def _close(blocks: Iterator) -> None:
+    close = getattr(blocks, "close", None)
+    if close is not None:
+        close()
+
+
+def _split(block: Any) -> tuple[Any, Any]:
+    return block if isinstance(block, tuple) else (block, None)
+
+
+def _columns(block: Any) -> tuple[str, ...] | None:
+    names = getattr(block, "columns", None)
+    return None if names is None else tuple(map(str, names))
+
+
+def _unlabelled(x: np.ndarray) -> np.ndarray:
+    return np.zeros(len(x), np.int32)
