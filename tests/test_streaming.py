@@ -161,3 +161,15 @@ def test_a_generator_is_scored_but_not_trained_on(rows):
     np.testing.assert_array_equal(training.score(*model, source), training.score(*model, rows))
     with pytest.raises(ValueError, match="only once"):
         training.score(*model, source)
+
+
+def test_a_run_on_a_stream_goes_on_from_its_checkpoints(rows, tmp_path):
+    objective, folder = OBJECTIVES["deep_svdd"], tmp_path / "run"
+    stream = data.stream(rows, rows=64)
+    whole = training.fit(objective, RECIPE, KEY, stream)
+    training.fit(objective, RECIPE.replace(epochs=2), KEY, stream, checkpoints=folder)
+    resumed = training.fit(objective, RECIPE, KEY, stream, checkpoints=folder)
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
+    np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
+    with pytest.raises(ValueError, match="not the same rows"):
+        training.fit(objective, RECIPE, KEY, data.stream(rows + 1, rows=64), checkpoints=folder)
