@@ -22,7 +22,15 @@ from jaxad.estimators.checks import (
     check_rows,
     seed_from,
 )
-from jaxad.estimators.plan import REMEDY, Plan, Pretraining, Trained, key_from, train
+from jaxad.estimators.plan import (
+    REMEDY,
+    Plan,
+    Pretraining,
+    Trained,
+    key_from,
+    train,
+    validation_split,
+)
 from jaxad.estimators.scaling import SCALERS, fit_scaler
 from jaxad.networks import IMAGES, TABULAR
 from jaxad.stream import Stream
@@ -106,9 +114,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         state and the counters of epochs (for ``milestones`` and the warm-up) and steps are carried
         from call to call. Exact statistics (batch norm, radius, mixture, class centres) and the
         threshold are those of the rows of the last call. ``epochs`` and ``patience`` mean nothing
-        here. After ``fit``, or with a loaded detector, the calls go on from the fitted networks
-        with a new optimizer and counters at 0; neither ``fit`` nor a file remembers those. Members
-        of an ensemble are trained one after the other.
+        here; members of an ensemble are trained one after the other. After ``fit``, or with a
+        loaded detector, the calls go on with a new optimizer and counters at 0.
 
         Args:
           X: rows, as for ``fit``; a `jaxad.data.stream` counts as one call for each chunk, and may
@@ -130,7 +137,12 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         ``going_on``: from what is fitted, scaler included; None: where ``warm_start`` says so.
         """
         self._check_parameters()
-        seed = seed_from(self.random_state, repeatable=checkpoints is not None)
+        if checkpoints is not None and self.random_state is None:
+            raise ValueError(
+                "random_state=None is another seed in every fit, and none could go on from the "
+                "checkpoints of the one before: give a whole number"
+            )
+        seed = seed_from(self.random_state)
         if going_on is None:
             going_on = self.warm_start and hasattr(self, "params_")
         if isinstance(X, Stream):
@@ -140,9 +152,10 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         scaler = self.scaler_ if going_on else fit_scaler(self.scaler, rows)
         x = scaler(rows)
         self._check_rows(x)
-        train, held_out = self._validation_split(len(x), seed)
+        train, held_out = validation_split(len(x), self.validation_fraction, seed)
         trained = x[train] if len(held_out) else x
         objective = self._objective(x.shape[1:], len(train))
+        first = None if going_on else self._pretraining(objective, trained, label[train], seed)
         return Plan(
             scaler=scaler,
             x=x,
@@ -152,9 +165,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             key=key_from(seed),
             rows=training.as_rows(trained, label[train]),
             validation=training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
-            pretraining=None
-            if going_on
-            else self._pretraining(objective, trained, label[train], seed),
+            pretraining=first,
             n_members=self.n_members_ if going_on else self._count(x),
             initial=members.to_go_on(self, objective, x.shape[1:]) if going_on else None,
         )
@@ -317,16 +328,6 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             return self.network in IMAGES
         return np.ndim(X) > 2  # a user's module takes what it is given
 
-    def _validation_split(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        held_out = int(round(count * self.validation_fraction))
-        if count - held_out < 1:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} leaves none of {count} rows to "
-                "train on: lower it"
-            )
-        order = np.random.default_rng(seed).permutation(count) if held_out else np.arange(count)
-        return np.sort(order[held_out:]), np.sort(order[:held_out])
-
     def _scaled(self, X: Any) -> Any:
         check_is_fitted(self)
         if isinstance(X, Stream):
@@ -390,7 +391,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _collapse(self, x: np.ndarray, score: np.ndarray, stats: Stats) -> str | None:
         """Why a model with these statistics and scores ``[N]`` is of no use, or None."""
         del stats
-        if np.ptp(score) > 1e-6 * np.abs(score).max() or not np.ptp(x, axis=0).any():
+        if np.ptp(score) > 1e-6 * max(score.max(), -score.min()) or not np.ptp(x, axis=0).any():
             return None
         return (
             f"every training row has the score {score[0]:.6g}: the network has collapsed to a "

@@ -62,8 +62,8 @@ def score(
     They are float64; of a stream float32, as they are computed, since they may be very many.
     """
     if isinstance(x, Stream):
-        each = split(params, stats, count)
-        return np.stack([training.score(objective, *model, x) for model in each])
+        each = [training.score(objective, *m, x) for m in split(params, stats, count)]
+        return each[0][None] if count == 1 else np.stack(each)
     if count == 1:
         return training.score(objective, params, stats, x).astype(np.float64)[None]
     scores = training.score_population(objective, params, stats, x, mesh=mesh)

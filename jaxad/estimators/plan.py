@@ -22,6 +22,17 @@ def key_from(seed: int, stream: int = 0) -> Key:
     return jax.random.wrap_key_data(jnp.asarray(words))
 
 
+def validation_split(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the rows to train on and of those held out, of ``count`` rows."""
+    held_out = int(round(count * fraction))
+    if count - held_out < 1:
+        raise ValueError(
+            f"validation_fraction={fraction} leaves none of {count} rows to train on: lower it"
+        )
+    order = np.random.default_rng(seed).permutation(count) if held_out else np.arange(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
 class Pretraining(NamedTuple):
     """An autoencoder to train first; its encoder starts the run."""
 

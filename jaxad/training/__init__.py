@@ -10,12 +10,12 @@ from jaxad.training.incremental import advance as advance
 from jaxad.training.incremental import begin as begin
 from jaxad.training.mesh import make_mesh as make_mesh
 from jaxad.training.mesh import use_cores as use_cores
+from jaxad.training.nonfinite import NonFiniteError as NonFiniteError
 from jaxad.training.population import Population as Population
 from jaxad.training.population import fit_population as fit_population
 from jaxad.training.population import score_population as score_population
 from jaxad.training.recipe import OPTIMIZERS as OPTIMIZERS
 from jaxad.training.recipe import Recipe as Recipe
-from jaxad.training.run import NonFiniteError as NonFiniteError
 from jaxad.training.run import Result as Result
 from jaxad.training.run import fit as fit
 from jaxad.training.scoring import apply_rows as apply_rows

@@ -9,6 +9,7 @@ import numpy as np
 from jaxad.training import run
 from jaxad.training.batching import as_rows, bucket, pad_rows
 from jaxad.training.engine import State, train
+from jaxad.training.nonfinite import raise_if_stuck
 from jaxad.training.recipe import Recipe, as_leaves
 from jaxad.typing import Batch, Key, Objective, Params, Stats
 
@@ -60,7 +61,7 @@ def advance(
     """
     objective, how, count, padded = _prepared(objective, recipe, rows)
     done, history = _train(objective, how, state, padded, count, None, np.int32(1))
-    run.raise_if_stuck(how, done, state)
+    raise_if_stuck(how, done, state)
     stats = run._refresh(objective, done.params, done.stats, padded, np.bool_(False))
     return done, stats, {name: np.asarray(values)[:1] for name, values in history.items()}
 

@@ -19,6 +19,7 @@ from jaxad.training.compilation import Stopwatch
 from jaxad.training.history import in_one
 from jaxad.training.hosts import join_rows, spans
 from jaxad.training.mesh import check_data_axis, on_mesh, padded_size, rows_sharding
+from jaxad.training.nonfinite import raise_if_stuck
 from jaxad.training.processes import agreed, check_alike, failing_together, on_host
 from jaxad.training.recipe import Recipe, as_leaves
 from jaxad.typing import Batch, Key, Objective, Params, Stats
@@ -28,10 +29,6 @@ _start = jax.jit(engine.start)
 _train = jax.jit(engine.train, donate_argnames="state")
 # Drawing parameters happens once and is mostly compilation: not worth optimised code.
 _initialise = jax.jit(engine.initialise, compiler_options={"xla_backend_optimization_level": 0})
-
-
-class NonFiniteError(RuntimeError):
-    """Training met steps that are not finite, one after the other."""
 
 
 class Result(NamedTuple):
@@ -94,7 +91,8 @@ def fit(
         several processes (see `join_hosts`) each passes its own rows, and own validation rows; the
         result, of the rows of all in the order of the processes, is on every process's host.
       checkpoints: `Checkpoints`, or their folder: save the run now and then, and go on from what is
-        saved there. A run that was killed ends with the same bits on the same machine.
+        saved there. A run that was killed ends with the same bits on the same machine. Runs on a
+        stream are saved between epochs, and told apart by its first chunk.
       progress: show a progress bar.
 
     Raises:
@@ -123,14 +121,13 @@ def fit(
     with Stopwatch() as watch, on_mesh(mesh):
         objective, how = as_leaves((objective, recipe))
         if joined:
-            given = {"initial": initial, "fitted": fitted, "progress": progress}
-            given |= {"presence of validation rows": held_out is None}
-            given |= {"checkpoints": str(checkpoints)}
+            given = {"initial": initial, "presence of validation rows": held_out is None}
+            given |= {"progress": progress, "checkpoints": str(checkpoints), "fitted": fitted}
             check_alike(objective=objective, recipe=how, key=key, **given)
             initial = on_host(initial)
         told = {"rows": data, "validation": held_out, "initial": initial}
         if isinstance(data, Stream) and checkpoints is not None:
-            told["rows"] = data.shape, data.rows, next(data.on_host())  # not all for this alone
+            told["rows"] = next(data.on_host())
         saver = open_saver(checkpoints, objective, how, key, joined=joined, **told)
         if held_out is not None:
             held_out, _ = _place("validation", held_out, mesh)
@@ -149,11 +146,9 @@ def fit(
         if not fitted:
             stats = refresh(objective, params, stats, placed, np.bool_(True))
         state = _start(how, key, params, stats)
-        looks = {"validation": held_out, "saver": saver, "progress": progress}
-        state, history = epochs(objective, how, state, **looks)
-        raise_if_stuck(how, state)
-        if saver is not None:
-            saver.save(state, history)
+        state, history = epochs(
+            objective, how, state, validation=held_out, saver=saver, progress=progress
+        )
         best = state.best
         params, stats = (best or state).params, (best or state).stats
         stats = refresh(objective, params, stats, placed, np.bool_(False))
@@ -221,7 +216,11 @@ def _epochs(objective, how, state, *, rows, count, validation, saver, progress):
             group = next_group(group, seconds, pause, several)
             if saver is not None and saver.due():
                 saver.save(state, in_one(records))
-    return state, in_one(records)
+    raise_if_stuck(how, state)
+    history = in_one(records)
+    if saver is not None:
+        saver.save(state, history)
+    return state, history
 
 
 def longest_pause(saver: Saver | None, progress: bool) -> float:
@@ -235,20 +234,3 @@ def next_group(group: int, seconds: float, pause: float, joined: bool) -> int:
         return engine.HISTORY
     group = int(np.clip(group * pause / seconds, 1, engine.HISTORY))
     return agreed(group) if joined else group
-
-
-def raise_if_stuck(how: Recipe, state: engine.State, before: engine.State | None = None) -> None:
-    """Raise a `NonFiniteError` where too many steps in a row, or all of them, were skipped.
-
-    ``before``: the state from which on steps count for "all"; None: from the first one.
-    """
-    steps, skipped, streak = int(state.step), int(state.skipped), int(state.streak)
-    none_done = skipped == steps
-    if before is not None:
-        none_done = skipped - int(before.skipped) == steps - int(before.step)
-    if skipped and (streak >= float(how.max_skipped) or none_done):
-        raise NonFiniteError(
-            f"{streak} steps in a row had a loss or gradient that is not finite (step {steps} of "
-            f"the run, learning_rate={float(how.learning_rate):g}). Lower learning_rate, set "
-            "clip_norm (5 is a good start), or scale the inputs"
-        )

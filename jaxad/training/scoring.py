@@ -4,7 +4,7 @@ The chunk is of one size whatever the number of rows, so a row's value is the sa
 any company, and no row count compiles again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any
 
@@ -50,12 +50,11 @@ def _gradient_times_input(objective: Any, params: Params, stats: Stats, x: Array
 def _in_chunks(function: Callable, objective: Any, params: Params, stats: Stats, x: Any):
     objective = as_leaves(objective)
     if isinstance(x, Stream):
-        parts = []
-        for batch in x.cut(objective.chunk):
-            count = np.int32(np.count_nonzero(batch.weight))
-            values = _map(objective, params, stats, batch.x, count, function=function)
-            parts.append(np.array(values[:count]))
-        return np.concatenate(parts)
+        return _joined(
+            np.asarray(_map(objective, params, stats, batch.x, count, function=function))[:count]
+            for batch in x.cut(objective.chunk)
+            for count in [np.int32(np.count_nonzero(batch.weight))]
+        )
     padded, count = whole_chunks(x, objective.chunk), np.int32(len(x))
     values = _map(objective, params, stats, padded, count, function=function)
     return np.asarray(values)[: len(x)]
@@ -67,3 +66,14 @@ def _map(
 ) -> Array:
     row_wise = partial(function, objective, params, stats)
     return map_rows(row_wise, x, chunk=objective.chunk, count=count)
+
+
+def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """`numpy.concatenate`, but growing in place, which takes the memory of the result only."""
+    parts = iter(parts)
+    whole = np.array(next(parts))
+    for part in parts:
+        done = len(whole)
+        whole.resize((done + len(part), *whole.shape[1:]), refcheck=False)
+        whole[done:] = part
+    return whole

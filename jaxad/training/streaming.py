@@ -9,6 +9,7 @@ from jaxad.stream import Stream
 from jaxad.training import engine
 from jaxad.training.checkpoint import Saver
 from jaxad.training.history import in_one
+from jaxad.training.nonfinite import raise_if_stuck
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Array, Batch, Objective
 
@@ -41,11 +42,10 @@ def epochs(
 ) -> tuple[engine.State, dict[str, np.ndarray]]:
     """All epochs of a run, one compiled call per chunk.
 
-    Chunks come in their order, rows are shuffled inside each (by ``how.shuffle``). Every epoch but
-    one that ends the run has a record, see `engine.train`. Checkpoints are of whole epochs.
+    Chunks come in their order, rows are shuffled inside each (by ``how.shuffle``).
     """
     rows = rows.cut(how.batch_size)
-    records = []
+    records: list[dict[str, np.ndarray]] = []
     if saver is not None:
         state, saved = saver.resume(state)
         records += [saved] if saved else []
@@ -61,7 +61,11 @@ def epochs(
                 bar.update(rows.rows)
                 bar.set_postfix(loss=f"{float(tally.loss / tally.weight):.4g}", refresh=False)
             state, record = _end_epoch(objective, how, state, tally, validation)
-            records.append({k: np.asarray(v)[None] for k, v in record.items()})
-            if saver is not None and saver.due():
+            records.append({name: np.asarray(value)[None] for name, value in record.items()})
+            if saver is not None and saver.due() and state.streak < how.max_skipped:
                 saver.save(state, in_one(records))
-    return state, in_one(records)
+    raise_if_stuck(how, state)
+    history = in_one(records)
+    if saver is not None:
+        saver.save(state, history)
+    return state, history
