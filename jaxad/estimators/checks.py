@@ -285,23 +285,17 @@ def _check_values(name: str, values: np.ndarray, valid: tuple[int, ...], meaning
         raise ValueError(f"{name}[{row}]={values.tolist()[row]!r} is not one of {valid}: {meaning}")
 
 
-def seed_from(random_state: Any, *, repeatable: bool = False) -> int:
+def seed_from(random_state: Any) -> int:
     """A seed in ``[0, 2**32)`` from scikit-learn's ``random_state``.
 
     Args:
       random_state: an int is the seed; a ``RandomState`` or ``Generator`` is drawn from, and so
         advances; None draws from the operating system. numpy's global generator is never used.
-      repeatable: whether a later fit must get the same seed, to go on from checkpoints.
 
     Raises:
       TypeError: something else.
-      ValueError: an int outside the range, or None where the seed must be repeatable.
+      ValueError: an int outside the range.
     """
-    if repeatable and random_state is None:
-        raise ValueError(
-            "random_state=None is another seed in every fit, and none could go on from the "
-            "checkpoints of the one before: give a whole number"
-        )
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, np.random.RandomState):
