@@ -252,8 +252,8 @@ def failing(monkeypatch):
     def failing(*lost):
         member = Plan._member
 
-        def broken(plan, p):
-            made = member(plan, p)
+        def broken(plan, p, *given):
+            made = member(plan, p, *given)
             rate = 1e30 if p in lost else made.recipe.learning_rate
             return made._replace(recipe=made.recipe.replace(learning_rate=rate))
 
