@@ -15,7 +15,12 @@ def blocks(heading):
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
-SECTIONS = ("Quick start", "Your own loss", "Hundreds of models at once")
+SECTIONS = (
+    "Quick start",
+    "Your own loss",
+    "Hundreds of models at once",
+    "Large data, long runs, several hosts",
+)
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
