@@ -43,7 +43,8 @@ def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
 
     Args:
       history: an estimator's ``history_`` with ``"loss"`` ``[epochs]`` and perhaps
-        ``"validation_loss"``, or several of them under names.
+        ``"validation_loss"``, or several of them under names. Of an ensemble's, ``[P, epochs]``,
+        every member is drawn.
       title: above the axes.
 
     Raises:
@@ -61,14 +62,15 @@ def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
     drawn = []
     for (name, curves), colour in zip(several.items(), _CYCLE * len(several), strict=False):
         for key, style in (("loss", "-"), ("validation_loss", "--")):
-            values = np.asarray(curves.get(key, ()), float)
+            values = np.atleast_2d(np.asarray(curves.get(key, ()), float)).T  # [epochs, P]
             if not values.size:
                 continue
             what = "training" if key == "loss" else "validation"
             label = f"{name}, {what}" if name and "validation_loss" in curves else name or what
-            marker = "o" if values.size < 30 else None
-            epochs = np.arange(1, values.size + 1)
-            axes.plot(epochs, values, style, color=colour, label=label, marker=marker, ms=3)
+            marker = "o" if len(values) < 30 else None
+            epochs = np.arange(1, len(values) + 1)
+            lines = axes.plot(epochs, values, style, color=colour, marker=marker, ms=3)
+            lines[0].set_label(label)  # one entry of the legend for all members
             drawn.append(values[np.isfinite(values)])
     if not drawn:
         raise ValueError("the history holds no loss: was the detector fitted with epochs=0?")

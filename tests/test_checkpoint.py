@@ -230,6 +230,7 @@ def test_what_a_killed_process_left_is_cleared_away(rows, tmp_path):
         ({"key": jax.random.key(1)}, r"key was \[0, 0\], is \[0, 1\]"),
         ({"rows": np.ones((300, 5))}, "another run: not the same rows"),
         ({"validation": np.ones((30, 5))}, "not the same validation"),
+        ({"fitted": True}, "not the same fitted"),
         ({"recipe": RECIPE.replace(epochs=5)}, r"has done 6 epochs, more than recipe\.epochs=5"),
     ],
 )

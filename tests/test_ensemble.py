@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import jaxad
-from jaxad import training
+from jaxad import persistence, training
 from jaxad.estimators import ensemble
 from jaxad.estimators.plan import Plan
 
@@ -226,6 +226,17 @@ def test_an_ensemble_comes_back_from_its_file(by_rank, table, tmp_path):
     loaded = jaxad.load(path)
     assert (loaded.n_members_, loaded.n_steps_) == (3, by_rank.n_steps_)
     assert loaded.get_params() == by_rank.get_params()
+
+
+def test_a_file_from_before_there_were_ensembles_is_a_single_model(table, tmp_path):
+    detector = made("AutoEncoder", n_members=1).fit(table)
+    detector.save(tmp_path / "new")
+    arrays, metadata = persistence.read(tmp_path / "new")
+    del arrays["combination"], metadata["facts"]["n_members_"]
+    del metadata["parameters"]["n_members"], metadata["parameters"]["combine"]
+    persistence.write(tmp_path / "old", arrays, metadata)
+    old = jaxad.load(tmp_path / "old")
+    np.testing.assert_array_equal(old.anomaly_score(table), detector.anomaly_score(table))
 
 
 def test_five_by_default_for_tables_and_one_for_images(table):

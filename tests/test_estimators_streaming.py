@@ -63,6 +63,9 @@ def test_images_and_named_columns(rows):
     np.testing.assert_array_equal(
         detector.anomaly_score(data.stream(iter([images]))), detector.anomaly_score(images)
     )
+    several = fresh("AutoEncoder", n_members=2).fit(rows)
+    once = data.stream((rows[i : i + 90] for i in range(0, 300, 90)), rows=64)
+    np.testing.assert_allclose(several.anomaly_score(once), several.anomaly_score(rows), rtol=1e-6)
     frame = pd.DataFrame(rows, columns=list("abcde"))
     detector = fresh("DeepSVDD").fit(data.stream([frame[:100], frame[100:]]))
     assert detector.feature_names_in_.tolist() == list("abcde")

@@ -22,6 +22,13 @@ def test_loss_curves_draw_validation_and_decades_on_a_logarithmic_axis():
     assert figure.axes[0].get_yscale() == "log"
 
 
+def test_loss_curves_of_an_ensemble_draw_every_member():
+    history = {"loss": np.array([[3.0, 2.0, 1.0], [4.0, 2.0, np.nan]])}
+    (axes,) = plotting.loss_curves(history).axes
+    assert [len(line.get_xdata()) for line in axes.lines] == [3, 3]
+    assert len(axes.get_legend().get_texts()) == 1
+
+
 def test_loss_curves_of_an_untrained_detector_say_why_not():
     with pytest.raises(ValueError, match="epochs=0"):
         plotting.loss_curves({"loss": np.zeros(0)})

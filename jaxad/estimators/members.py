@@ -61,9 +61,15 @@ def score(
 
     They are float64; of a stream float32, as they are computed, since they may be very many.
     """
+    if isinstance(x, Stream) and count > 1:  # one pass, whatever the members
+        each = split(params, stats, count)
+        chunks = [
+            np.stack([training.score(objective, *model, rows) for model in each])
+            for rows, _ in x.on_host()
+        ]
+        return np.concatenate(chunks, axis=1)
     if isinstance(x, Stream):
-        each = [training.score(objective, *m, x) for m in split(params, stats, count)]
-        return each[0][None] if count == 1 else np.stack(each)
+        return training.score(objective, params, stats, x)[None]
     if count == 1:
         return training.score(objective, params, stats, x).astype(np.float64)[None]
     scores = training.score_population(objective, params, stats, x, mesh=mesh)

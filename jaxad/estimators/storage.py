@@ -73,7 +73,9 @@ def load(path: Any, **modules: Any) -> Any:
     parameters = {
         k: tuple(v) if isinstance(v, list) else v for k, v in metadata["parameters"].items()
     }
-    detector = known[metadata["detector"]](**parameters, **modules)
+    # Files from before there were ensembles are of single models.
+    detector = known[metadata["detector"]](**{"n_members": 1} | parameters, **modules)
+    detector.n_members_ = 1
     for name, value in metadata["facts"].items():
         setattr(detector, name, tuple(value) if isinstance(value, list) else value)
     if metadata["feature_names"] is not None:
@@ -82,7 +84,8 @@ def load(path: Any, **modules: Any) -> Any:
     detector.params_ = _on_device(arrays["params"])
     detector.stats_ = _on_device(arrays["stats"])
     detector.history_ = arrays["history"]
-    detector.combination_ = arrays["combination"]
+    identity = {"shift": np.zeros(1), "scale": np.ones(1)}
+    detector.combination_ = arrays.get("combination", identity)
     detector.objective_ = detector._objective(tuple(metadata["row_shape"]), 1)
     return detector
 

@@ -95,7 +95,8 @@ def _fit_group(detectors: list[Detector], plans: list[Plan], mesh: Any, **option
         ]
     for detector, plan, one, score in zip(detectors, plans, trained, scores, strict=True):
         if one is None or score is None:
-            vars(detector).pop("params_", None)  # of an earlier fit
+            for name in ("params_", "_states"):  # of an earlier fit
+                vars(detector).pop(name, None)
             warnings.warn(
                 f"{detector} is left unfitted: its training met steps that are not finite. "
                 f"{REMEDY}",

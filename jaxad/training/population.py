@@ -160,11 +160,12 @@ def fit_population(
             "rows": (members.rows, shared.rows),
             "validation": (members.validation, shared.validation),
             "initial": initial,
+            "fitted": fitted,
         }
         what = members.objective, members.recipe, members.key
         if joined:
             given = dict(zip(("objective", "recipe", "keys"), what, strict=True)) | told
-            given |= {"vectorised": vectorised, "progress": progress, "fitted": fitted}
+            given |= {"vectorised": vectorised, "progress": progress}
             check_alike(**given, checkpoints=str(checkpoints))
         saver = open_saver(checkpoints, *what, joined=joined, **told)
         parts = mesh.shape[POPULATION]

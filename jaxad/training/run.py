@@ -125,7 +125,7 @@ def fit(
             given |= {"progress": progress, "checkpoints": str(checkpoints), "fitted": fitted}
             check_alike(objective=objective, recipe=how, key=key, **given)
             initial = on_host(initial)
-        told = {"rows": data, "validation": held_out, "initial": initial}
+        told = {"rows": data, "validation": held_out, "initial": initial, "fitted": fitted}
         if isinstance(data, Stream) and checkpoints is not None:
             told["rows"] = next(data.on_host())
         saver = open_saver(checkpoints, objective, how, key, joined=joined, **told)
