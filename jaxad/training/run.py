@@ -149,6 +149,9 @@ def fit(
         state, history = epochs(
             objective, how, state, validation=held_out, saver=saver, progress=progress
         )
+        raise_if_stuck(how, state)
+        if saver is not None:
+            saver.save(state, history)
         best = state.best
         params, stats = (best or state).params, (best or state).stats
         stats = refresh(objective, params, stats, placed, np.bool_(False))
@@ -216,11 +219,7 @@ def _epochs(objective, how, state, *, rows, count, validation, saver, progress):
             group = next_group(group, seconds, pause, several)
             if saver is not None and saver.due():
                 saver.save(state, in_one(records))
-    raise_if_stuck(how, state)
-    history = in_one(records)
-    if saver is not None:
-        saver.save(state, history)
-    return state, history
+    return state, in_one(records)
 
 
 def longest_pause(saver: Saver | None, progress: bool) -> float:

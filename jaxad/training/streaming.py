@@ -9,7 +9,6 @@ from jaxad.stream import Stream
 from jaxad.training import engine
 from jaxad.training.checkpoint import Saver
 from jaxad.training.history import in_one
-from jaxad.training.nonfinite import raise_if_stuck
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Array, Batch, Objective
 
@@ -64,8 +63,4 @@ def epochs(
             records.append({name: np.asarray(value)[None] for name, value in record.items()})
             if saver is not None and saver.due() and state.streak < how.max_skipped:
                 saver.save(state, in_one(records))
-    raise_if_stuck(how, state)
-    history = in_one(records)
-    if saver is not None:
-        saver.save(state, history)
-    return state, history
+    return state, in_one(records)
