@@ -24,8 +24,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 # From this many rows on, activations are kept features first while training: every product of
-# the backward pass then has a layout with a fast kernel on CPU.
+# the backward pass then has a layout with a fast kernel on CPU. Otherwise only where a hidden
+# layer has too few units to fill a CPU's vectors, which then run along the rows.
 FEATURES_FIRST_ROWS = 128
+NARROW = 16
 
 
 def lay_features_first(x: Array) -> Array:
@@ -113,7 +115,8 @@ class MLP(nn.Module):
                 "reshape it to two dimensions or use an image network"
             )
         activation = ACTIVATIONS[self.activation]
-        features_first = train and x.shape[0] >= FEATURES_FIRST_ROWS
+        prefers = train or min(self.widths[:-1], default=NARROW) < NARROW
+        features_first = prefers and x.shape[0] >= FEATURES_FIRST_ROWS
         if features_first:
             x = lay_features_first(x).T
         x = Dropout(self.input_dropout)(x, train=train)

@@ -104,12 +104,12 @@ class DAGMM:
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Energy under the training set's mixture (equation 6)."""
-        _, z, _, _ = self._forward(params, stats, x, None, None)
+        z = self.transform(params, stats, x)
         return mixture.energy(z, mixture.Mixture(**stats["mixture"]))
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """``[B, L + 2]``: latent vector, relative error, cosine."""
-        return self._forward(params, stats, x, None, None)[1]
+        return self._forward(params, stats, networks.lay_features_first(x), None, None)[1]
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """Reconstructions, the shape of ``x``."""

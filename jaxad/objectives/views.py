@@ -57,7 +57,7 @@ class LinearMaps:
     @property
     def chunk(self) -> int:
         """Rows at a time so that ``[chunk, M, max(M, r)]`` stays in the cache."""
-        rows = 2**18 // (self.count * max(self.count, self.dim))
+        rows = 2**17 // (self.count * max(self.count, self.dim))
         return 1 << max(0, rows.bit_length() - 1)
 
     def init(self, key: Key, x: Array) -> Stats:

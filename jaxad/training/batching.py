@@ -1,5 +1,7 @@
 """Rows on the device: padding to few sizes, and exact shuffling inside the compiled run."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ from jaxad.hashing import words
 from jaxad.typing import Array, Batch, Key
 
 _BLOCK = 128  # rows copied at a time
+_BLOCK_BYTES = 4 * 2**20  # of rows sent to the device at a time
 
 
 def bucket(count: int) -> int:
@@ -53,12 +56,24 @@ def pad_rows(rows: Batch, size: int, sharding: Any = None) -> Batch:
     return Batch(pad(rows.x), pad(rows.label), pad(rows.weight), 0.0)
 
 
-def whole_chunks(x: Any, chunk: int) -> np.ndarray:
-    """Rows as float32, padded with zeros to a bucket that ``chunk`` divides."""
-    x = np.asarray(x, np.float32)
-    padded = np.zeros((-(-bucket(len(x)) // chunk) * chunk, *x.shape[1:]), np.float32)
-    padded[: len(x)] = x
-    return padded
+def row_blocks(x: Any, chunk: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows as float32 in blocks of whole chunks, each with the number of rows that are real.
+
+    Few rows are one block, padded with zeros to a bucket that ``chunk`` divides. Of more, all
+    blocks have one size whatever their number, and the last one is padded: a copy for the device
+    is of a block, which stays in the cache.
+    """
+    x = np.asarray(x)
+    row_bytes = 4 * math.prod(x.shape[1:])
+    size = max(1, _BLOCK_BYTES // (chunk * row_bytes)) * chunk
+    if len(x) <= size:
+        size = -(-bucket(len(x)) // chunk) * chunk
+    for start in range(0, max(1, len(x)), size):
+        block = np.ascontiguousarray(x[start : start + size], np.float32)
+        count = len(block)
+        if count < size:
+            block = np.concatenate([block, np.zeros((size - count, *x.shape[1:]), np.float32)])
+        yield block, count
 
 
 def gather(x: Array, at: Array) -> Array:

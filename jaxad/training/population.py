@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from jaxad.chunking import map_rows
 from jaxad.training import engine
-from jaxad.training.batching import whole_chunks
+from jaxad.training.batching import row_blocks
 from jaxad.training.checkpoint import open_saver
 from jaxad.training.compilation import Stopwatch
 from jaxad.training.history import empty, enter, until, widened
@@ -215,9 +215,11 @@ def score_population(
     size = only_length(axes)
     chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
     members = pad_members((spread(objective, size), params, stats), mesh.shape[POPULATION])
-    shared = whole_chunks(x, chunk), np.int32(len(x))
-    values = _each(_score, None, members, shared, mesh=mesh, vectorised=False)
-    return on_host(values)[:size, : len(x)]
+    parts = [
+        on_host(_each(_score, None, members, (block, np.int32(count)), mesh=mesh, vectorised=False))
+        for block, count in row_blocks(x, chunk)
+    ]
+    return np.concatenate(parts, axis=1)[:size, : len(x)]
 
 
 @partial(jax.jit, static_argnames=("function", "mesh", "vectorised"), donate_argnames="state")

@@ -4,7 +4,7 @@ The chunk is of one size whatever the number of rows, so a row's value is the sa
 any company, and no row count compiles again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxad.chunking import map_rows
 from jaxad.stream import Stream
-from jaxad.training.batching import whole_chunks
+from jaxad.training.batching import row_blocks
 from jaxad.training.recipe import as_leaves
 from jaxad.typing import Array, Params, Stats
 
@@ -50,14 +50,13 @@ def _gradient_times_input(objective: Any, params: Params, stats: Stats, x: Array
 def _in_chunks(function: Callable, objective: Any, params: Params, stats: Stats, x: Any):
     objective = as_leaves(objective)
     if isinstance(x, Stream):
-        return _joined(
-            np.asarray(_map(objective, params, stats, batch.x, count, function=function))[:count]
-            for batch in x.cut(objective.chunk)
-            for count in [np.int32(np.count_nonzero(batch.weight))]
-        )
-    padded, count = whole_chunks(x, objective.chunk), np.int32(len(x))
-    values = _map(objective, params, stats, padded, count, function=function)
-    return np.asarray(values)[: len(x)]
+        blocks = ((b.x, int(np.count_nonzero(b.weight))) for b in x.cut(objective.chunk))
+    else:
+        blocks = row_blocks(x, objective.chunk)
+    return _joined(
+        (_map(objective, params, stats, block, np.int32(count), function=function), count)
+        for block, count in blocks
+    )
 
 
 @partial(jax.jit, static_argnames="function")
@@ -68,12 +67,26 @@ def _map(
     return map_rows(row_wise, x, chunk=objective.chunk, count=count)
 
 
-def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """`numpy.concatenate`, but growing in place, which takes the memory of the result only."""
-    parts = iter(parts)
-    whole = np.array(next(parts))
-    for part in parts:
+def _joined(parts: Iterable[tuple[Array, int]]) -> np.ndarray:
+    """The first rows of all parts on the host, as many of each as it says.
+
+    A part is fetched when the next one is under way. The result grows in place, so it is in memory
+    once.
+    """
+    each = (np.asarray(values)[:count] for values, count in _one_late(parts))
+    whole = np.array(next(each))
+    for part in each:
         done = len(whole)
         whole.resize((done + len(part), *whole.shape[1:]), refcheck=False)
         whole[done:] = part
     return whole
+
+
+def _one_late(items: Iterable[Any]) -> Iterator[Any]:
+    """The same items, each given when the one after it has been asked for."""
+    items = iter(items)
+    held = next(items)
+    for item in items:
+        yield held
+        held = item
+    yield held

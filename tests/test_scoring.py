@@ -1,0 +1,78 @@
+"""Row-wise functions in blocks: the same bits whatever the number, type and layout of the rows."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxad import networks, objectives, training
+from jaxad.training import batching, compilation
+
+RECIPE = training.Recipe(epochs=1)
+X = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(batching, "_BLOCK_BYTES", 4 * 5 * 512)  # two chunks
+
+
+@pytest.fixture(scope="module")
+def trained():
+    objective = objectives.DeepSVDD(networks.MLP((16, 4)), chunk=256)
+    params, stats, *_ = training.fit(objective, RECIPE, jax.random.key(0), X[:300])
+    return objective, params, stats
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 512, 513, 1024, 3000])
+def test_row_blocks_hold_every_row_once_in_blocks_of_one_size(count):
+    blocks = list(batching.row_blocks(X[:count], 256))
+    assert len({block.shape for block, _ in blocks}) == 1
+    assert all(len(block) % 256 == 0 for block, _ in blocks)
+    assert np.array_equal(np.concatenate([block[:n] for block, n in blocks]), X[:count])
+    assert not np.concatenate([block[n:] for block, n in blocks]).any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 512, 513, 3000])
+def test_a_rows_score_is_to_the_bit_that_of_the_row_in_any_number_of_blocks(trained, count):
+    whole = training.score(*trained, X[:count])
+    assert whole.shape == (count,)
+    parts = [training.score(*trained, X[:count][i : i + 100]) for i in range(0, count, 100)]
+    assert np.array_equal(whole, np.concatenate([np.zeros(0, np.float32), *parts]))
+
+
+def test_type_and_layout_of_the_rows_change_nothing(trained):
+    wanted = training.score(*trained, X)
+    for same in (
+        X.astype(np.float64),
+        np.asfortranarray(X),
+        np.repeat(X, 2, 0)[::2],
+        jax.numpy.asarray(X),
+    ):
+        assert np.array_equal(training.score(*trained, same), wanted)
+
+
+def test_functions_with_more_than_one_value_a_row_are_joined_too(trained):
+    objective, params, stats = trained
+    z = training.apply_rows("transform", objective, params, stats, X)
+    assert z.shape == (3000, 4)
+    distance = np.square(z - stats["centre"]).sum(1)
+    np.testing.assert_allclose(distance, training.score(*trained, X), rtol=1e-5)
+
+
+def test_a_population_scores_in_blocks_as_its_members_do():
+    objective = objectives.DeepSVDD(networks.MLP((16, 4)), chunk=256)
+    keys = jax.random.split(jax.random.key(0), 3)
+    population = training.fit_population(objective, RECIPE, keys, X[:300])
+    scores = training.score_population(objective, population.params, population.stats, X)
+    assert scores.shape == (3, 3000)
+    for p in range(3):
+        own = jax.tree.map(lambda leaf, p=p: leaf[p], (population.params, population.stats))
+        np.testing.assert_allclose(scores[p], training.score(objective, *own, X), rtol=1e-5)
+
+
+def test_numbers_of_rows_beyond_a_block_share_a_program(trained):
+    training.score(*trained, X[:600])
+    with compilation.Stopwatch() as seen:
+        training.score(*trained, X[:2100])
+        training.score(*trained, X)
+    assert seen.compilations == 0
