@@ -39,13 +39,15 @@ class Found(NamedTuple):
 def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
     """The newest result of every suite on every kind of device, and what could not be read.
 
+    Results of different parts of a suite (tables, rows, sets) stand side by side.
+
     Args:
       folders: results folders, or folders of such.
 
     Raises:
       OptionError: one of them does not exist.
     """
-    newest: dict[tuple[str, str], Found] = {}
+    newest: dict[tuple, Found] = {}
     unread = []
     for folder in folders:
         if not folder.is_dir():
@@ -53,13 +55,19 @@ def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
         for file in sorted((*folder.glob("rows.json"), *folder.glob("*/rows.json"))):
             try:
                 found = Found(file.parent, schema.read(file))
-                key = found.record.suite, found.platform
+                key = found.record.suite, found.platform, _parts(found.record)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 unread.append(f"{file.parent.name}: {error}")
                 continue
             if key not in newest or newest[key].record.finished <= found.record.finished:
                 newest[key] = found
     return list(newest.values()), unread
+
+
+def _parts(record: schema.Record) -> tuple:
+    """Which parts of its suite a run was of: the settings that are lists of names."""
+    lists = {k: tuple(v) for k, v in record.config.items() if isinstance(v, list | tuple)}
+    return tuple(sorted(lists.items()))
 
 
 def page(
@@ -110,18 +118,21 @@ def _targets(found: Sequence[Found]) -> list[str]:
 
 
 def _pictures(found: Sequence[Found], out: Path) -> list[str]:
-    parts = ["## Pictures"]
+    parts, drawn = ["## Pictures"], []
     for name, (suite, title, draw) in PICTURES.items():
         of_suite = [one for one in found if one.record.suite == suite]
         if not of_suite:
             parts.append(f"{title}: missing, no results of `{suite}`.")
-        for one in of_suite:
+        for number, one in enumerate(of_suite, 1):
             path = out.parent / f"{out.stem}_{name}_{one.platform}.png"
+            if path in drawn:
+                path = path.with_stem(f"{path.stem}_{number}")
             try:
                 draw(one.record, path)
             except (ValueError, KeyError, IndexError) as error:
                 parts.append(f"{title} ({one.platform}): missing, {error!r}.")
                 continue
+            drawn.append(path)
             parts.append(f"![{title} ({one.platform})]({path.name})")
     return parts
 

@@ -29,11 +29,11 @@ ROWS = {
 }
 
 
-def write(results, suite, rows, name):
+def write(results, suite, rows, name, config=None):
     folder = results / name
     folder.mkdir(parents=True)
     begun = schema.begin()
-    result = schema.record(suite, rows, seeds=[0], config={}, threads=None, begun=begun)
+    result = schema.record(suite, rows, seeds=[0], config=config or {}, threads=None, begun=begun)
     schema.write(folder / "rows.json", result)
     (folder / "table.txt").write_text(f"the table of {name}\n")
 
@@ -82,6 +82,17 @@ def test_the_newest_result_of_a_suite_counts(tmp_path, results):
     page = rendered(tmp_path, results).read_text()
     assert "the table of latency-2" in page
     assert "the table of latency-1" not in page
+
+
+def test_results_of_different_parts_of_a_suite_stand_side_by_side(tmp_path, results):
+    for name, part in (("throughput-2", "sizes"), ("throughput-3", "sizes")):
+        write(results, "throughput", ROWS["throughput"], name, {"parts": (part,), "repeats": 3})
+    out = rendered(tmp_path, results)
+    page = out.read_text()
+    assert "the table of throughput-1" in page
+    assert "the table of throughput-2" not in page
+    assert "the table of throughput-3" in page
+    assert len(list(out.parent.glob("page_rows_per_second_cpu*.png"))) == 2
 
 
 def test_a_result_of_another_schema_is_named_and_left_out(tmp_path, results):
