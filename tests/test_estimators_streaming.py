@@ -112,6 +112,8 @@ def test_rows_of_no_use_in_a_stream_are_named(rows):
         detector.fit(rows[:200]).explain(data.stream(rows))
     with pytest.raises(ValueError, match="by itself"):
         jaxad.fit_many([fresh("DeepSVDD")], data.stream(rows[:200]))
+    with pytest.raises(ValueError, match="sweep trains on rows in memory"):
+        jaxad.sweep(fresh("DeepSVDD"), {}, data.stream(rows[:200]))
 
 
 # partial_fit
@@ -151,6 +153,16 @@ def test_a_stream_is_one_call_for_each_chunk(rows):
     np.testing.assert_array_equal(one.anomaly_score(rows), other.anomaly_score(rows))
 
 
+def test_a_short_last_chunk_is_one_with_that_before_it(rows):
+    """Else the mixture of few rows would be DAGMM's, if it could be fitted at all."""
+    one, other = fresh("DAGMM"), fresh("DAGMM")
+    one.partial_fit(data.stream(rows, rows=149))
+    other.partial_fit(rows[:149]).partial_fit(rows[149:])
+    np.testing.assert_array_equal(one.anomaly_score(rows), other.anomaly_score(rows))
+    shorter = fresh("DAGMM").partial_fit(data.stream(rows, rows=400))
+    assert shorter.history_["loss"].shape == (1,)
+
+
 def test_partial_fit_goes_on_after_fit_a_copy_and_a_file(rows, tmp_path):
     detector = fresh("DeepSVDD").fit(rows)
     before = jax.tree.map(np.array, detector.params_)
@@ -179,7 +191,10 @@ def test_partial_fit_refuses_what_does_not_go_with_the_calls_before(rows):
         detector.set_params(latent_dim=3).partial_fit(rows)
     with pytest.raises(ValueError, match="validation_fraction"):
         detector.set_params(latent_dim=4, validation_fraction=0.5).partial_fit(rows)
+    with pytest.raises(ValueError, match=r"clip_norm=1.0.*weight_decay=None.*leave those"):
+        detector.set_params(validation_fraction=0, clip_norm=1.0).partial_fit(rows)
     np.testing.assert_array_equal(detector.anomaly_score(rows), score)
+    detector.set_params(clip_norm=None, learning_rate=1e-2).partial_fit(rows)
 
 
 def test_a_call_that_fails_leaves_the_detector_as_it_was(rows):
@@ -237,7 +252,26 @@ def test_a_warm_start_that_fails_leaves_the_detector_as_it_was(rows):
     np.testing.assert_array_equal(detector.anomaly_score(rows), score)
 
 
+def test_the_history_of_a_pretraining_stays_with_what_it_began(rows):
+    detector = fresh("DeepSVDD", pretrain_epochs=2)
+    detector.partial_fit(rows).partial_fit(rows)
+    assert len(detector.pretrain_history_["loss"]) == 2
+    detector.set_params(pretrain_epochs=0, warm_start=True).fit(rows)
+    assert len(detector.pretrain_history_["loss"]) == 2
+    detector.set_params(warm_start=False).fit(rows)
+    assert not hasattr(detector, "pretrain_history_")
+
+
 # Ensembles
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_a_source_that_can_be_read_once_is_read_once_by_all_members(n_members, rows):
+    detector = fresh("AutoEncoder", n_members=n_members).fit(rows)
+    blocks = [rows[:100], rows[100:]]
+    for method in ("member_scores", "transform", "reconstruct", "predict"):
+        found = getattr(detector, method)(data.stream(iter(blocks), rows=128))
+        np.testing.assert_array_equal(found, getattr(detector, method)(rows))
 
 
 def test_an_ensemble_goes_on_member_by_member(rows):

@@ -179,6 +179,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.params_ = result.params
         self.stats_ = result.stats
         self.history_ = result.history
+        if plan.initial is None:
+            vars(self).pop("pretrain_history_", None)
         if trained.pretrain_history is not None:
             self.pretrain_history_ = trained.pretrain_history
         self.best_epoch_ = result.best_epoch
@@ -350,10 +352,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _apply(self, method: str, X: Any) -> list[np.ndarray]:
         """A function of the objective for all rows, by each member."""
         x = self._scaled(X)
-        return [
-            training.apply_rows(method, self.objective_, *model, x)
-            for model in members.split(self.params_, self.stats_, self.n_members_)
-        ]
+        return members.apply(method, self.objective_, self.params_, self.stats_, x, self.n_members_)
 
     def _check_parameters(self) -> None:
         if self.epochs != "auto":

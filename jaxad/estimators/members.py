@@ -61,19 +61,26 @@ def score(
 
     They are float64; of a stream float32, as they are computed, since they may be very many.
     """
-    if isinstance(x, Stream) and count > 1:  # one pass, whatever the members
-        each = split(params, stats, count)
-        chunks = [
-            np.stack([training.score(objective, *model, rows) for model in each])
-            for rows, _ in x.on_host()
-        ]
-        return np.concatenate(chunks, axis=1)
     if isinstance(x, Stream):
-        return training.score(objective, params, stats, x)[None]
+        return np.stack(apply("score", objective, params, stats, x, count))
     if count == 1:
         return training.score(objective, params, stats, x).astype(np.float64)[None]
     scores = training.score_population(objective, params, stats, x, mesh=mesh)
     return scores.astype(np.float64)
+
+
+def apply(
+    method: str, objective: Any, params: Params, stats: Stats, x: Any, count: int
+) -> list[np.ndarray]:
+    """A function of the objective for all rows, by each of ``count`` members."""
+    each = split(params, stats, count)
+    if not isinstance(x, Stream) or count == 1:
+        return [training.apply_rows(method, objective, *model, x) for model in each]
+    chunks = [  # one pass, whatever the members
+        [training.apply_rows(method, objective, *model, rows) for model in each]
+        for rows, _ in x.on_host()
+    ]
+    return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
 
 def split(params: Params, stats: Stats, count: int) -> list[tuple[Params, Stats]]:

@@ -61,9 +61,23 @@ def scaled(detector: Any, source: Stream) -> Stream:
 
 
 def frames(source: Stream) -> Iterator[tuple[Any, np.ndarray]]:
-    """The chunks with their labels; as DataFrames where the columns have names."""
-    for x, label in source.on_host():
+    """The chunks with their labels; as DataFrames where the columns have names.
+
+    A last chunk of less than half the size, too few rows to end on, is one with that before it.
+    """
+    for x, label in _without_short_end(source.on_host(), source.rows // 2):
         yield x if source.columns is None else pd.DataFrame(x, columns=[*source.columns]), label
+
+
+def _without_short_end(blocks: Iterator[Block], least: int) -> Iterator[Block]:
+    held = next(blocks)
+    for x, label in blocks:
+        if len(x) < least:
+            held = np.concatenate([held[0], x]), np.concatenate([held[1], label])
+            break
+        yield held
+        held = x, label
+    yield held
 
 
 def check_labels_come_along(y: Any) -> None:

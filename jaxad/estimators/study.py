@@ -162,6 +162,8 @@ def sweep(
       >>> found.groupby("learning_rate")["loss"].mean().shape
       (2,)
     """
+    if isinstance(X, Stream):
+        raise ValueError("sweep trains on rows in memory, which a stream's are not: give an array")
     _check_sweep(estimator, grid, seeds)
     _check_marks(len(X), test, folds, is_anomaly)
     settings = list(

@@ -10,7 +10,7 @@ from jaxad.training import run
 from jaxad.training.batching import as_rows, bucket, pad_rows
 from jaxad.training.engine import State, train
 from jaxad.training.nonfinite import raise_if_stuck
-from jaxad.training.recipe import Recipe, as_leaves
+from jaxad.training.recipe import Recipe, as_leaves, optimizer
 from jaxad.typing import Batch, Key, Objective, Params, Stats
 
 # Not donated: the state that a failed call was given is still good.
@@ -58,8 +58,17 @@ def advance(
 
     Raises:
       NonFiniteError: as `jaxad.training.fit` does. ``state`` can be used again.
+      ValueError: the recipe's optimizer has other parts than the one the run began with.
     """
     objective, how, count, padded = _prepared(objective, recipe, rows)
+    wanted = jax.eval_shape(optimizer(how).init, state.params)
+    if jax.tree.structure(wanted) != jax.tree.structure(state.opt_state):
+        raise ValueError(
+            f"optimizer={recipe.optimizer!r}, clip_norm={recipe.clip_norm!r}, weight_decay="
+            f"{recipe.weight_decay!r}, decoupled_weight_decay={recipe.decoupled_weight_decay!r}: "
+            "one of them is set and was not when the run began, or the other way round. Their "
+            "values may change, but not which there are: leave those as they were, or begin anew"
+        )
     done, history = _train(objective, how, state, padded, count, None, np.int32(1))
     raise_if_stuck(how, done, state)
     stats = run._refresh(objective, done.params, done.stats, padded, np.bool_(False))
