@@ -188,9 +188,12 @@ def targets_text(targets: Sequence[Target]) -> str:
 
 
 def bounds_of(targets: Sequence[Target]) -> list[str]:
-    """What is known to bound the targets that were missed, each sentence once."""
-    found = [bound_of(target.what) for target in targets if target.met is False]
-    return list(dict.fromkeys(bound for bound in found if bound))
+    """What is known to bound the targets that were missed, each once, behind its first case."""
+    found: dict[str, str] = {}
+    for target in targets:
+        if target.met is False and (bound := bound_of(target.what)):
+            found.setdefault(bound, target.what.rpartition(": ")[0])
+    return [f"{case}: {bound}" for bound, case in found.items()]
 
 
 def show_spread(digits: int) -> table.Show:

@@ -56,7 +56,7 @@ def test_all_there_is_stands_on_the_page(tmp_path, results, monkeypatch):
     out = rendered(tmp_path, results)
     page = out.read_text()
     assert "| throughput | DAGMM KDD: pytorch | >= 3 | 2.50 [2.40, 2.60] | **no** |" in page
-    assert "* The small layers." in page
+    assert "* DAGMM KDD: The small layers." in page
     assert "* PyOD DeepSVDD, fit, PyOD DeepSVDD: no environment" in page
     for suite in ROWS:
         assert f"the table of {suite}-1" in page
