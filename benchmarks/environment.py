@@ -98,3 +98,14 @@ def commit(folder: Path | None = None) -> dict[str, Any]:
         return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return {"sha": "unknown", "dirty": None}
+
+
+def drop_programs() -> None:
+    """Let go of all compiled programs, between data sets whose shapes share none.
+
+    Every program takes some of the memory maps that a process may have (vm.max_map_count on
+    Linux); a few hundred fits of different shapes reach the limit, and the process ends.
+    """
+    import jax
+
+    jax.clear_caches()

@@ -283,6 +283,14 @@ def test_a_suite_says_what_it_could_not_measure(tmp_path):
     assert any(row.dataset == "target" for row in rows)
 
 
+def test_compiled_programs_are_let_go():
+    compiled = jax.jit(lambda x: x + 1)
+    compiled(1.0)
+    assert compiled._cache_size() == 1
+    environment.drop_programs()
+    assert compiled._cache_size() == 0
+
+
 def test_a_share_of_the_peak_is_of_rates():
     work, most = peak.Work(lambda: None, 3_000), peak.Work(lambda: None, 8_000)
     slow, fast = timing.Timing((2.0, 2.0)), timing.Timing((4.0, 4.0))

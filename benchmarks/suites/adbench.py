@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tqdm import tqdm
 
 import jaxad
-from benchmarks import controls, kept, published, ranks, schema
+from benchmarks import controls, environment, kept, published, ranks, schema
 from benchmarks.options import OptionError, Options
 from benchmarks.suites import adbench_report as report
 from jaxad import data
@@ -116,6 +116,7 @@ def run(options: Options) -> None:
         for setting, name in groups:
             left = [m for m in members if (name, _label(*m), setting) not in results]
             _measure_set(name, setting, left, settings, results, bar)
+            environment.drop_programs()
     shown = report.text(results.rows, settings, time.perf_counter() - begun)
     (options.out / "table.txt").write_text(f"{shown}\n")
     rankings = report.rankings(results.rows, settings)

@@ -49,6 +49,7 @@ def run(options: Options) -> None:
                 continue
             bar.set_description(f"{name}, {detector}")
             results.add([_measure(name, detector, settings)])
+            environment.drop_programs()
             bar.update()
     shown = text(results.rows, settings)
     (options.out / "table.txt").write_text(f"{shown}\n")

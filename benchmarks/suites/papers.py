@@ -50,10 +50,13 @@ def run(options: Options) -> None:
         "sha256": {table.name: table.sha256 for table in tables},
     }
     seeds = max(row.seeds for _, row, _ in members)
-    results = kept.Kept(options.out / "rows.json", options, config, seeds, plan)
+    results, before = kept.Kept(options.out / "rows.json", options, config, seeds, plan), None
     with tqdm(total=len(plan), initial=len(results.rows), unit="row") as bar:
         for table, row, names in members:
             left = [name for name in names if (row.name, name, table.name) not in results]
+            if (table.name, row.dataset) != before:
+                environment.drop_programs()
+            before = table.name, row.dataset
             _measure_row(table, row, left, options.settings["max_rows"], results, bar)
     shown = report.text(tables, results.rows)
     (options.out / "table.txt").write_text(f"{shown}\n")
