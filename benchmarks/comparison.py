@@ -188,12 +188,12 @@ def targets_text(targets: Sequence[Target]) -> str:
 
 
 def bounds_of(targets: Sequence[Target]) -> list[str]:
-    """What is known to bound the targets that were missed, each once, behind its first case."""
+    """What is known to bound the targets that were missed, each once, behind its first target."""
     found: dict[str, str] = {}
     for target in targets:
         if target.met is False and (bound := bound_of(target.what)):
-            found.setdefault(bound, target.what.rpartition(": ")[0])
-    return [f"{case}: {bound}" for bound, case in found.items()]
+            found.setdefault(bound, target.what)
+    return [f"{what}: {bound}" for bound, what in found.items()]
 
 
 def show_spread(digits: int) -> table.Show:

@@ -35,11 +35,29 @@ class Found(NamedTuple):
         """The kind of device: ``cpu``, ``gpu``, ..."""
         return str(self.record.machine["devices"][0]).partition(":")[0]
 
+    @property
+    def parts(self) -> dict[str, set[str]]:
+        """Which parts of its suite the run was of: the settings that are lists of names."""
+        lists = {k: v for k, v in self.record.config.items() if isinstance(v, list | tuple)}
+        return {k: set(map(str, v)) for k, v in lists.items()}
+
+    def covered_by(self, newer: "Found") -> bool:
+        """Whether ``newer`` is of the same suite and device, and of these parts at least.
+
+        An empty list of names means all there are.
+        """
+        alike = newer.record.suite == self.record.suite and newer.platform == self.platform
+        theirs = newer.parts
+        return alike and all(
+            not theirs.get(k) or (own and own <= theirs[k]) for k, own in self.parts.items()
+        )
+
 
 def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
-    """The newest result of every suite on every kind of device, and what could not be read.
+    """The newest results of every suite on every kind of device, and what could not be read.
 
-    Results of different parts of a suite (tables, rows, sets) stand side by side.
+    A result is left out where a newer one of its suite covers all its parts (tables, rows, sets);
+    results of different parts stand side by side.
 
     Args:
       folders: results folders, or folders of such.
@@ -47,27 +65,23 @@ def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
     Raises:
       OptionError: one of them does not exist.
     """
-    newest: dict[tuple, Found] = {}
-    unread = []
+    found, unread = [], []
     for folder in folders:
         if not folder.is_dir():
             raise OptionError(f"{folder} is no folder of results")
         for file in sorted((*folder.glob("rows.json"), *folder.glob("*/rows.json"))):
             try:
-                found = Found(file.parent, schema.read(file))
-                key = found.record.suite, found.platform, _parts(found.record)
+                one = Found(file.parent, schema.read(file))
+                _ = one.record.suite, one.platform, one.parts
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 unread.append(f"{file.parent.name}: {error}")
                 continue
-            if key not in newest or newest[key].record.finished <= found.record.finished:
-                newest[key] = found
-    return list(newest.values()), unread
-
-
-def _parts(record: schema.Record) -> tuple:
-    """Which parts of its suite a run was of: the settings that are lists of names."""
-    lists = {k: tuple(v) for k, v in record.config.items() if isinstance(v, list | tuple)}
-    return tuple(sorted(lists.items()))
+            found.append(one)
+    newest: list[Found] = []
+    for one in sorted(found, key=lambda f: (f.record.finished, f.folder.name), reverse=True):
+        if not any(one.covered_by(newer) for newer in newest):
+            newest.append(one)
+    return newest, unread
 
 
 def page(
@@ -103,9 +117,11 @@ def _targets(found: Sequence[Found]) -> list[str]:
     body, every = [], []
     verdict = {True: "yes", False: "**no**", None: "-"}
     for one in found:
+        several = sum(_name(other) == _name(one) for other in found) > 1
+        name = one.folder.name if several else _name(one)
         for target in targets_of(one.record.rows):
             cells = [target.what, target.goal, target.measured, verdict[target.met]]
-            body.append([_name(one), *(cell.replace("|", "/") for cell in cells)])
+            body.append([name, *(cell.replace("|", "/") for cell in cells)])
             every.append(target)
     if not body:
         return []
@@ -154,7 +170,10 @@ def _section(one: Found, suites: Mapping[str, str], out: Path) -> list[str]:
         + ("" if record.threads is None else f"; confined to {record.threads} cores"),
         f"* {versions}",
     ]
-    parts = [f"### {_name(one)}", suites.get(record.suite, "a suite that is no longer there") + "."]
+    parts = [
+        f"### {_name(one)} ({one.folder.name})",
+        suites.get(record.suite, "a suite that is no longer there") + ".",
+    ]
     parts.append("\n".join(facts))
     absent = [row for row in record.rows if row.missing is not None]
     if absent:

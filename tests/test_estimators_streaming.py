@@ -163,6 +163,20 @@ def test_a_short_last_chunk_is_one_with_that_before_it(rows):
     assert shorter.history_["loss"].shape == (1,)
 
 
+def test_a_source_may_fill_the_same_array_again(rows):
+    def refilled():
+        array = np.empty((100, 5))
+        for start in (0, 100, 200):
+            array[:] = rows[start : start + 100]
+            yield array
+
+    one = fresh("AutoEncoder").partial_fit(data.stream(refilled, rows=100))
+    other = fresh("AutoEncoder")
+    for start in (0, 100, 200):
+        other.partial_fit(rows[start : start + 100])
+    np.testing.assert_array_equal(one.history_["loss"], other.history_["loss"])
+
+
 def test_partial_fit_goes_on_after_fit_a_copy_and_a_file(rows, tmp_path):
     detector = fresh("DeepSVDD").fit(rows)
     before = jax.tree.map(np.array, detector.params_)

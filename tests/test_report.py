@@ -56,7 +56,7 @@ def test_all_there_is_stands_on_the_page(tmp_path, results, monkeypatch):
     out = rendered(tmp_path, results)
     page = out.read_text()
     assert "| throughput | DAGMM KDD: pytorch | >= 3 | 2.50 [2.40, 2.60] | **no** |" in page
-    assert "* DAGMM KDD: The small layers." in page
+    assert "* DAGMM KDD: pytorch: The small layers." in page
     assert "* PyOD DeepSVDD, fit, PyOD DeepSVDD: no environment" in page
     for suite in ROWS:
         assert f"the table of {suite}-1" in page
@@ -84,15 +84,28 @@ def test_the_newest_result_of_a_suite_counts(tmp_path, results):
     assert "the table of latency-1" not in page
 
 
-def test_results_of_different_parts_of_a_suite_stand_side_by_side(tmp_path, results):
-    for name, part in (("throughput-2", "sizes"), ("throughput-3", "sizes")):
-        write(results, "throughput", ROWS["throughput"], name, {"parts": (part,), "repeats": 3})
+@pytest.mark.parametrize(
+    ("older", "newer", "both"),
+    [
+        (["sizes"], ["sizes"], False),
+        (["sizes"], ["papers", "sizes"], False),
+        (["sizes", "papers"], ["papers", "sizes"], False),
+        (["sizes"], ["papers"], True),
+        (["sizes", "papers"], ["papers"], True),
+        (["sizes"], [], False),  # none named means all there are
+        ([], ["sizes"], True),
+    ],
+)
+def test_results_of_different_parts_of_a_suite_stand_side_by_side(tmp_path, older, newer, both):
+    results = tmp_path / "results"
+    for name, part in (("throughput-1", older), ("throughput-2", newer)):
+        write(results, "throughput", ROWS["throughput"], name, {"parts": part, "repeats": 3})
     out = rendered(tmp_path, results)
     page = out.read_text()
-    assert "the table of throughput-1" in page
-    assert "the table of throughput-2" not in page
-    assert "the table of throughput-3" in page
-    assert len(list(out.parent.glob("page_rows_per_second_cpu*.png"))) == 2
+    assert ("the table of throughput-1" in page) == both
+    assert "the table of throughput-2" in page
+    assert ("| throughput-1 | DAGMM KDD: pytorch" in page) == both
+    assert len(list(out.parent.glob("page_rows_per_second_cpu*.png"))) == 1 + both
 
 
 def test_a_result_of_another_schema_is_named_and_left_out(tmp_path, results):

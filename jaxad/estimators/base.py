@@ -118,8 +118,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         loaded detector, the calls go on with a new optimizer and counters at 0.
 
         Args:
-          X: rows, as for ``fit``; a `jaxad.data.stream` counts as one call for each chunk, and may
-            be one that can be read only once.
+          X: rows, as for ``fit``; a `jaxad.data.stream` counts as one call for each chunk (a last
+            one of less than half the rows goes with that before), and may be read only once.
           y: labels, as for ``fit``.
 
         Raises:

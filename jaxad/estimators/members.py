@@ -62,7 +62,8 @@ def score(
     They are float64; of a stream float32, as they are computed, since they may be very many.
     """
     if isinstance(x, Stream):
-        return np.stack(apply("score", objective, params, stats, x, count))
+        each = apply("score", objective, params, stats, x, count)
+        return np.stack(each) if count > 1 else each[0][None]  # one is not copied
     if count == 1:
         return training.score(objective, params, stats, x).astype(np.float64)[None]
     scores = training.score_population(objective, params, stats, x, mesh=mesh)

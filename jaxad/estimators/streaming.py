@@ -70,13 +70,14 @@ def frames(source: Stream) -> Iterator[tuple[Any, np.ndarray]]:
 
 
 def _without_short_end(blocks: Iterator[Block], least: int) -> Iterator[Block]:
-    held = next(blocks)
+    x, label = next(blocks)
+    held = np.array(x), np.array(label)  # copies: a source may fill the same array again
     for x, label in blocks:
         if len(x) < least:
             held = np.concatenate([held[0], x]), np.concatenate([held[1], label])
             break
         yield held
-        held = x, label
+        held = np.array(x), np.array(label)
     yield held
 
 

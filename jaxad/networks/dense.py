@@ -31,7 +31,7 @@ NARROW = 16
 
 
 def lay_features_first(x: Array) -> Array:
-    """``x`` itself, laid out in memory as an `MLP` in training lays out its activations.
+    """``x`` itself, laid out in memory as an `MLP` lays out activations features first.
 
     A loss that compares rows ``[B, D]`` with their reconstructions then runs along both.
     """

@@ -56,9 +56,9 @@ class LinearMaps:
 
     @property
     def chunk(self) -> int:
-        """Rows at a time so that ``[chunk, M, max(M, r)]`` stays in the cache."""
+        """Rows at a time so that ``[chunk, M, max(M, r)]`` stays in the cache, but at least 4."""
         rows = 2**17 // (self.count * max(self.count, self.dim))
-        return 1 << max(0, rows.bit_length() - 1)
+        return 1 << max(2, rows.bit_length() - 1)
 
     def init(self, key: Key, x: Array) -> Stats:
         """Draw the maps and their offsets."""

@@ -65,9 +65,8 @@ def row_blocks(x: Any, chunk: int) -> Iterator[tuple[np.ndarray, int]]:
     """
     x = np.asarray(x)
     row_bytes = 4 * math.prod(x.shape[1:])
-    size = max(1, _BLOCK_BYTES // (chunk * row_bytes)) * chunk
-    if len(x) <= size:
-        size = -(-bucket(len(x)) // chunk) * chunk
+    most = max(1, _BLOCK_BYTES // max(1, chunk * row_bytes)) * chunk
+    size = min(most, -(-bucket(len(x)) // chunk) * chunk)
     for start in range(0, max(1, len(x)), size):
         block = np.ascontiguousarray(x[start : start + size], np.float32)
         count = len(block)

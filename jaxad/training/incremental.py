@@ -61,15 +61,19 @@ def advance(
       ValueError: the recipe's optimizer has other parts than the one the run began with.
     """
     objective, how, count, padded = _prepared(objective, recipe, rows)
-    wanted = jax.eval_shape(optimizer(how).init, state.params)
-    if jax.tree.structure(wanted) != jax.tree.structure(state.opt_state):
+    try:
+        done, history = _train(objective, how, state, padded, count, None, np.int32(1))
+    except Exception as error:
+        wanted = jax.eval_shape(optimizer(how).init, state.params)
+        if jax.tree.structure(wanted) == jax.tree.structure(state.opt_state):
+            raise
         raise ValueError(
             f"optimizer={recipe.optimizer!r}, clip_norm={recipe.clip_norm!r}, weight_decay="
             f"{recipe.weight_decay!r}, decoupled_weight_decay={recipe.decoupled_weight_decay!r}: "
-            "one of them is set and was not when the run began, or the other way round. Their "
-            "values may change, but not which there are: leave those as they were, or begin anew"
-        )
-    done, history = _train(objective, how, state, padded, count, None, np.int32(1))
+            "the optimizer is another than when the run began, or one of the others is set and "
+            "was not, or the other way round. Their values may change, but not which there are: "
+            "leave those as they were, or begin anew"
+        ) from error
     raise_if_stuck(how, done, state)
     stats = run._refresh(objective, done.params, done.stats, padded, np.bool_(False))
     return done, stats, {name: np.asarray(values)[:1] for name, values in history.items()}

@@ -215,6 +215,9 @@ def score_population(
     size = only_length(axes)
     chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
     members = pad_members((spread(objective, size), params, stats), mesh.shape[POPULATION])
+    sharding = NamedSharding(mesh, P(POPULATION))
+    if sharding.is_fully_addressable:
+        members = jax.device_put(members, sharding)  # once, and not with every block
     parts = [
         on_host(_each(_score, None, members, (block, np.int32(count)), mesh=mesh, vectorised=False))
         for block, count in row_blocks(x, chunk)
