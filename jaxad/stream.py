@@ -123,13 +123,14 @@ def _recut(blocks: Iterator[Block], size: int) -> Iterator[Block]:
             x, label = x[missing:], label[missing:]
             missing -= len(held[-1][0])
             if not missing:
-                yield _join(held)
+                yield join_blocks(held)
                 held, missing = [], size
     if held:
-        yield _join(held)
+        yield join_blocks(held)
 
 
-def _join(blocks: list[Block]) -> Block:
+def join_blocks(blocks: list[Block]) -> Block:
+    """Several blocks as one; one alone is not copied."""
     if len(blocks) == 1:
         return blocks[0]
     x, label = zip(*blocks, strict=True)

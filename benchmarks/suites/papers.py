@@ -50,7 +50,8 @@ def run(options: Options) -> None:
         "sha256": {table.name: table.sha256 for table in tables},
     }
     seeds = max(row.seeds for _, row, _ in members)
-    results, before = kept.Kept(options.out / "rows.json", options, config, seeds, plan), None
+    results = kept.Kept(options.out / "rows.json", options, config, seeds, plan)
+    before = None  # table and set of the row before
     with tqdm(total=len(plan), initial=len(results.rows), unit="row") as bar:
         for table, row, names in members:
             left = [name for name in names if (row.name, name, table.name) not in results]

@@ -74,7 +74,8 @@ def apply(
     method: str, objective: Any, params: Params, stats: Stats, x: Any, count: int
 ) -> list[np.ndarray]:
     """A function of the objective for all rows, by each of ``count`` members."""
-    each = split(params, stats, count)
+    # Put there once, and not with every block.
+    each = [(jax.device_put(own), jax.device_put(its)) for own, its in split(params, stats, count)]
     if not isinstance(x, Stream) or count == 1:
         return [training.apply_rows(method, objective, *model, x) for model in each]
     chunks = [  # one pass, whatever the members

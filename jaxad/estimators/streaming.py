@@ -11,7 +11,7 @@ from jaxad.estimators.checks import check_rows
 from jaxad.estimators.members import to_go_on
 from jaxad.estimators.plan import Plan, key_from
 from jaxad.estimators.scaling import fit_scaler_in_blocks
-from jaxad.stream import Block, Stream
+from jaxad.stream import Block, Stream, join_blocks
 
 
 def plan(detector: Any, source: Stream, y: Any, seed: int, going_on: bool) -> Plan:
@@ -70,14 +70,15 @@ def frames(source: Stream) -> Iterator[tuple[Any, np.ndarray]]:
 
 
 def _without_short_end(blocks: Iterator[Block], least: int) -> Iterator[Block]:
-    x, label = next(blocks)
-    held = np.array(x), np.array(label)  # copies: a source may fill the same array again
-    for x, label in blocks:
-        if len(x) < least:
-            held = np.concatenate([held[0], x]), np.concatenate([held[1], label])
-            break
-        yield held
-        held = np.array(x), np.array(label)
+    # Copies, since a source may fill the same array again.
+    copies = ((np.array(x), np.array(label)) for x, label in blocks)
+    held = next(copies)
+    for block in copies:
+        if len(block[0]) < least:  # only the last one is
+            held = join_blocks([held, block])
+        else:
+            yield held
+            held = block
     yield held
 
 

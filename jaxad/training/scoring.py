@@ -48,7 +48,7 @@ def _gradient_times_input(objective: Any, params: Params, stats: Stats, x: Array
 
 
 def _in_chunks(function: Callable, objective: Any, params: Params, stats: Stats, x: Any):
-    objective, params, stats = as_leaves(objective), *jax.device_put((params, stats))
+    objective = as_leaves(objective)
     if isinstance(x, Stream):
         blocks = ((b.x, int(np.count_nonzero(b.weight))) for b in x.cut(objective.chunk))
     else:
