@@ -1,0 +1,64 @@
+"""Ours against a published figure: the verdict, and means of groups."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks import schema
+from benchmarks.papers import configs, report
+from benchmarks.papers.configs import Published
+from benchmarks.papers.verdicts import judge
+
+PAPER = Published(50.0, "confirmed", "table 1", std=3.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "published", "word", "reason"),
+    [
+        ([47.5, 48.5], PAPER, "reproduced", "-2.0, within a published standard deviation of 3.0"),
+        ([45.0, 45.2], PAPER, "below", "-4.9"),
+        ([55.0, 55.2], PAPER, "above", "+5.1"),
+        ([30.0, 60.0], PAPER, "not testable", "-5.0, but 2 seeds deviate by 21.2"),
+        ([40.0], PAPER, "not testable", "one seed says little"),
+        ([50.9, 51.0], dataclasses.replace(PAPER, std=None), "reproduced", "within one point"),
+        ([51.1, 51.2], dataclasses.replace(PAPER, std=0.2), "above", "+1.2"),
+        ([50.0, math.nan, 50.1], PAPER, "reproduced", "+0.0"),
+        ([math.nan], PAPER, "not testable", "no seed could be measured"),
+        ([50.0, 50.1], None, "not testable", "no published figure"),
+    ],
+)
+def test_a_verdict_follows_from_the_distance(values, published, word, reason):
+    verdict = judge(values, published)
+    assert verdict.word == word
+    assert reason in verdict.reason
+
+
+def test_another_published_run_counts_too():
+    rerun = Published(45.0, "third party", "the port run again", std=0.3)
+    verdict = judge([44.9, 45.3], PAPER, rerun)
+    assert verdict.word == "reproduced"
+    assert "but within one point of 45.0: the port run again" in verdict.reason
+    np.testing.assert_allclose(verdict.errors, (45.1 - 50) / 0.2)
+    assert judge([46.5, 46.4], PAPER, rerun).word == "below"
+
+
+def test_a_group_is_the_mean_of_its_rows_seed_by_seed():
+    table = configs.read("deep_svdd_mnist")
+    rows = [
+        schema.Row(
+            row.name,
+            member,
+            {"auroc": [0.9 + 0.002 * i, 0.92 + 0.002 * i], "steps": [5.0, 5.0]},
+            {"setting": table.name, "papers_steps": 10},
+        )
+        for i, row in enumerate(table.rows)
+        for member in report.MEMBERS
+    ]
+    lines = report.text([table], rows).splitlines()
+    (line,) = (line for line in lines if line.startswith("mean of 10, one-class "))
+    assert "94.8†" in line
+    assert "91.9 ± 1.4" in line
+    (line,) = (line for line in lines if line.startswith("mean of 10, soft-boundary  "))
+    assert "93.9 ± 1.4" in line
