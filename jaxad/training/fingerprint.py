@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
-import re
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxad.training.digest import described, digest
 from jaxad.training.processes import of_each
 from jaxad.typing import Key
 
@@ -40,7 +40,7 @@ def fingerprint(
     run.pop("recipe.epochs", None)
     run["key"] = np.asarray(jax.random.key_data(key)).tolist()
     run["key's kind"] = str(jax.random.key_impl(key))
-    digests = {name: _digest(tree) for name, tree in data.items()}
+    digests = {name: digest(tree) for name, tree in data.items()}
     return run | (_of_all(digests) if joined else digests)
 
 
@@ -68,7 +68,7 @@ def _describe(name: str, value: Any) -> dict[str, Any]:
     elif isinstance(value, float | np.ndarray | np.generic | jax.Array):
         return {name: _numbers(np.asarray(value))}
     else:
-        return {name: re.sub(r" at 0x[0-9a-f]+", "", repr(value))}
+        return {name: described(value)}
     found = {name: type(value).__qualname__}
     for path, part in below.items():
         found |= _describe(name + path, part)
@@ -77,28 +77,15 @@ def _describe(name: str, value: Any) -> dict[str, Any]:
 
 def _numbers(values: np.ndarray) -> Any:
     if values.size > _MOST or values.dtype.kind not in "fiub":
-        return _digest(values)
+        return digest(values)
     if values.dtype == np.float32:  # in its own few digits instead of those of a float64
         return [float(str(v)) for v in values.ravel()] if values.ndim else float(str(values))
     return values.tolist()
 
 
-def _digest(tree: Any) -> str:
-    """SHA-256 of all arrays of a tree, or of this process's parts of them."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        shards = [leaf]
-        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            shards = [shard.data for shard in leaf.addressable_shards]
-        for values in map(np.asarray, shards):
-            digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
-            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
 def _of_all(digests: dict[str, str]) -> dict[str, str]:
     """The digest of what each process has, by name: the same in all."""
-    own = [np.frombuffer(bytes.fromhex(digest), np.uint8) for digest in digests.values()]
+    own = [np.frombuffer(bytes.fromhex(one), np.uint8) for one in digests.values()]
     all_parts = np.ascontiguousarray(np.moveaxis(of_each(np.stack(own)), 0, 1))
     return {
         name: hashlib.sha256(parts).hexdigest()

@@ -15,8 +15,9 @@ from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from jaxad.training.batching import bucket
+from jaxad.training.digest import is_key
 from jaxad.training.mesh import DATA, padded_size
-from jaxad.training.processes import is_key, told_by_each
+from jaxad.training.processes import told_by_each
 from jaxad.typing import Array, Batch, PyTree
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxad.training.processes import is_key
+from jaxad.training.digest import is_key
 from jaxad.typing import Array
 
 

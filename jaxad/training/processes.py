@@ -1,17 +1,15 @@
 """What several processes of one run tell each other. With one process there is nothing to ask."""
 
 import contextlib
-import hashlib
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxad.training.digest import described, digest
 from jaxad.typing import PyTree
 
 
@@ -56,7 +54,7 @@ def check_alike(**given: PyTree) -> None:
     """
     if jax.process_count() == 1:
         return
-    first, *others = told_by_each({name: _digest(tree) for name, tree in given.items()})
+    first, *others = told_by_each({name: _told(tree) for name, tree in given.items()})
     for process, other in enumerate(others, 1):
         for name in given:
             if other[name] != first[name]:
@@ -85,16 +83,5 @@ def failing_together(joined: bool) -> Iterator[None]:
                 raise ValueError(f"process {process}: {error}")
 
 
-def is_key(leaf: Any) -> bool:
-    """Whether it is a typed key or an array of them."""
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _digest(tree: PyTree) -> str:
-    structure = re.sub(r" at 0x[0-9a-f]+", "", repr(jax.tree.structure(tree)))
-    digest = hashlib.sha256(structure.encode())
-    for leaf in jax.tree.leaves(tree):
-        values = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
-        digest.update(f"{values.dtype} {values.shape} ".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+def _told(tree: PyTree) -> list[str]:
+    return [described(jax.tree.structure(tree)), digest(tree)]
