@@ -63,6 +63,7 @@ STRUCTURES = {
     "dagmm": ("KDD-Rev",),
     "deep_sad_mnist": ("5% labels",),
     "deep_sad_odds": ("cardio paper",),
+    "deep_sad_odds_clean": ("cardio paper",),
     "deep_svdd_cifar10": ("cat one-class",),
     "deep_svdd_mnist": ("0 one-class", "0 soft-boundary"),
     "fashion_mnist": ("coat Deep SVDD", "coat autoencoder"),
