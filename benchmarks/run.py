@@ -58,7 +58,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
 }
 
 # Settings that the command line takes beside a config file.
-_SETTINGS = ("seeds", "datasets", "detectors", "tables", "rows", "effort")
+_SETTINGS = ("seeds", "datasets", "detectors", "settings", "max_rows", "tables", "rows", "effort")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
     parser.add_argument("--datasets", help="only these data sets", **names)
     parser.add_argument("--detectors", help="only these detectors", **names)
+    parser.add_argument("--settings", help="only these settings of adbench", **names)
+    parser.add_argument(
+        "--max-rows", type=int, metavar="N", help="draw sets of more rows down to as many"
+    )
     parser.add_argument("--tables", help="only these tables of papers", **names)
     parser.add_argument("--rows", help="only these rows of them", **names)
     parser.add_argument(

@@ -10,7 +10,7 @@ from benchmarks import controls, published, run, schema
 from benchmarks.suites import adbench, adbench_report
 from jaxad import data
 
-SETTINGS = adbench.DEFAULTS | {"seeds": 2}
+SETTINGS = adbench.DEFAULTS | {"seeds": 2, "settings": ("half",)}
 
 
 class Still:

@@ -11,7 +11,7 @@ from benchmarks.paired import holm, paired, within
 from benchmarks.suites import adbench, adbench_report
 from jaxad import data
 
-SETTINGS = adbench.DEFAULTS | {"seeds": 2}
+SETTINGS = adbench.DEFAULTS | {"seeds": 2, "settings": ("half",)}
 
 
 def made(values, setting="half"):

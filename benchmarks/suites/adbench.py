@@ -50,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "seeds": 5,
     "datasets": SETS,
     "detectors": (*LEARNED, *REFERENCES),
-    "settings": ("half",),
+    "settings": ("half", "unsupervised"),
     "epochs": "auto",
     "known_anomalies": 10,
     "max_rows": 1_000_000,
@@ -81,14 +81,15 @@ class Case(NamedTuple):
 
 
 def cases(is_anomaly: np.ndarray, setting: str, settings: Mapping[str, Any]) -> list[Case]:
-    """One case per seed. A set of more than ``max_rows`` rows is first drawn down to as many.
+    """One case per seed. A set of more than ``max_rows`` rows is first drawn down to as many, but
+    not where rows are taken in file order: that rule has its own limit.
 
     Known anomalies are ``known_anomalies``, at most half of those there are.
     """
     found = []
     for seed in range(settings["seeds"]):
         rows = np.arange(len(is_anomaly))
-        if len(rows) > settings["max_rows"]:
+        if len(rows) > settings["max_rows"] and setting != "file_order":
             drawn = np.random.default_rng([seed, 1]).choice(rows, settings["max_rows"], False)
             rows = np.sort(drawn)
         of_split = published.seed_of_split(seed) if setting == "file_order" else seed
@@ -184,7 +185,7 @@ def _measure_set(
         return
     details |= {
         "rows": len(x),
-        "drawn_rows": min(len(x), settings["max_rows"]),
+        "drawn_rows": len(x) if setting == "file_order" else min(len(x), settings["max_rows"]),
         "features": x.shape[1],
         "train_rows": [len(case.split.train) for case in found],
         "test_rows": [len(case.split.test) for case in found],
