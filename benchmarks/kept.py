@@ -42,6 +42,12 @@ def earlier(path: Path, run: Mapping[str, Any]) -> schema.Record:
     run = {**run, "versions": environment.versions()}
     found, wanted = ({**r.pop("config"), **r} for r in ({k: vars(old)[k] for k in run}, run))
     differing = [k for k in found | wanted if found.get(k) != wanted.get(k)]
+    if "sha256" in differing:  # of the tables of the folder configs
+        before, now = found.get("sha256", {}), wanted.get("sha256", {})
+        changed = [k for k in before | now if before.get(k) != now.get(k)]
+        raise OptionError(
+            f"{path} holds rows of another configs/{', '.join(changed)}.toml: give another --out"
+        )
     if differing:
         name = differing[0]
         raise OptionError(
@@ -97,6 +103,8 @@ class Kept:
     def _take_over(self) -> None:
         old = earlier(self._path, self._run)
         self._begun = self._begun._replace(time=old.started)
+        if old.commit != self.commit:
+            print(f"{self._path} goes on with another commit; every row names its own")
         # What could not be measured at all is tried again.
         self._rows = {key(row): row for row in old.rows if row.metrics}
 

@@ -1,6 +1,7 @@
 """``python -m benchmarks.run report``: the newest results as one Markdown page with pictures."""
 
 import argparse
+import math
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,12 +42,20 @@ class Found(NamedTuple):
         lists = {k: v for k, v in self.record.config.items() if isinstance(v, list | tuple)}
         return {k: set(map(str, v)) for k, v in lists.items()}
 
+    def size(self, setting: str) -> float:
+        """A setting that is a number; what a table or a suite says by itself is the most."""
+        value = self.record.config.get(setting, "auto")
+        return math.inf if value == "auto" else value
+
     def covered_by(self, newer: "Found") -> bool:
         """Whether ``newer`` is of the same suite and device, and of these parts at least.
 
-        An empty list of names means all there are.
+        An empty list of names means all there are. A run of fewer seeds, epochs or rows covers
+        nothing.
         """
         alike = newer.record.suite == self.record.suite and newer.platform == self.platform
+        alike = alike and len(newer.record.seeds) >= len(self.record.seeds)
+        alike = alike and all(newer.size(k) >= self.size(k) for k in ("effort", "max_rows"))
         theirs = newer.parts
         return alike and all(
             not theirs.get(k) or (own and own <= theirs[k]) for k, own in self.parts.items()

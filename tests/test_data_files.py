@@ -97,8 +97,8 @@ def test_a_set_is_downloaded_once_and_kept(cache, server, published):
 def test_a_truncated_download_is_refused_and_leaves_nothing(cache, server, published):
     content, _ = server.answers["/glass.npz"]
     server.answers["/glass.npz"] = content, 100
-    size = f"100 bytes of {len(content):,} announced"
-    with pytest.raises(DownloadError, match=r"adbench/14_glass\.npz: .*SHA-256.*" + size):
+    message = r"adbench/14_glass\.npz: cannot download .*100 bytes read.*Nothing was kept"
+    with pytest.raises(DownloadError, match=message):
         load("glass")
     assert files_below(cache) == []
     server.answers["/glass.npz"] = content, len(content)
@@ -114,7 +114,7 @@ def test_a_corrupted_download_names_the_file_and_both_hashes(cache, server, publ
     found = sha256(tmp_path / "damaged")
     with pytest.raises(DownloadError) as caught:
         load("glass")
-    for part in ("adbench/14_glass.npz", f"expected SHA-256 {expected}", f"found {found}"):
+    for part in ("adbench/14_glass.npz", expected, found):
         assert part in str(caught.value)
     assert "set JAXAD_DATA" in str(caught.value)
     assert files_below(cache) == []

@@ -67,7 +67,8 @@ def test_parquet_without_its_library_says_what_to_install(tmp_path, monkeypatch)
         ("a,b\n1,0\n2,\n", {"label": "b"}, "column 'b' of .*nan.* in row 1"),
         ("a,b\n1,x\n", {"label": "b", "anomaly": "y"}, "column 'b' .*never holds 'y'; it holds 'x"),
         ("a,b,c\n1,0,red\n2,1,blue\n", {"label": "b"}, "not every value is a number in c: encode"),
-        ("a,b,c\n1,0,2\n2,1,\n", {"label": "b"}, r"missing in c \(1 of 2 rows\)"),
+        ("a,b,c\n1,0,2\n2,1,\n", {"label": "b"}, r"missing or infinite in c \(1 of 2 rows\)"),
+        ("a,b,c\n1,0,2\n2,1,inf\n", {"label": "b"}, r"missing or infinite in c \(1 of 2 rows\)"),
         ("b\n0\n1\n", {"label": "b"}, "no column left"),
     ],
 )

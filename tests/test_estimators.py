@@ -135,6 +135,15 @@ def test_pretraining_reaches_the_detector(rows):
     assert all(jax.tree.leaves(different))
 
 
+def test_pretraining_has_the_loss_of_each_papers_code(rows):
+    """Summed over a row's entries for Deep SVDD, averaged for Deep SAD."""
+    of_svdd, of_sad = (
+        fresh(name, pretrain_epochs=1, epochs=0).fit(rows).pretrain_history_["loss"][0]
+        for name in ("DeepSVDD", "DeepSAD")
+    )
+    np.testing.assert_allclose(of_svdd, rows.shape[1] * of_sad, rtol=0.1)
+
+
 def test_a_network_of_the_users(rows):
     class Custom(nn.Module):
         @nn.compact

@@ -12,6 +12,7 @@ from benchmarks.papers.configs import Published
 from benchmarks.papers.verdicts import judge
 
 PAPER = Published(50.0, "confirmed", "table 1", std=3.0)
+OVER_CLASSES = dataclasses.replace(PAPER, std_over="classes")
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,11 @@ PAPER = Published(50.0, "confirmed", "table 1", std=3.0)
         ([55.0, 55.2], PAPER, "above", "+5.1"),
         ([30.0, 60.0], PAPER, "not testable", "-5.0, but 2 seeds deviate by 21.2"),
         ([40.0], PAPER, "not testable", "one seed says little"),
+        ([51.0], PAPER, "not testable", "one seed says little"),
+        ([20.0, 81.0], PAPER, "not testable", "+0.5, but 2 seeds deviate by 43.1"),
+        ([46.0, 45.0, 44.5], PAPER, "below", "-4.8"),
+        ([48.0, 45.0, 42.5], PAPER, "not testable", "-4.8, but 3 seeds deviate by 2.8"),
+        ([48.0, 48.1], OVER_CLASSES, "below", "-2.0, more than one point"),
         ([50.9, 51.0], dataclasses.replace(PAPER, std=None), "reproduced", "within one point"),
         ([51.1, 51.2], dataclasses.replace(PAPER, std=0.2), "above", "+1.2"),
         ([50.0, math.nan, 50.1], PAPER, "reproduced", "+0.0"),
@@ -41,24 +47,58 @@ def test_another_published_run_counts_too():
     assert verdict.word == "reproduced"
     assert "but within one point of 45.0: the port run again" in verdict.reason
     np.testing.assert_allclose(verdict.errors, (45.1 - 50) / 0.2)
-    assert judge([46.5, 46.4], PAPER, rerun).word == "below"
+    verdict = judge([46.5, 46.4], PAPER, rerun)
+    assert verdict.word == "below"
+    assert "(+1.5 from the port run again)" in verdict.reason
 
 
-def test_a_group_is_the_mean_of_its_rows_seed_by_seed():
-    table = configs.read("deep_svdd_mnist")
-    rows = [
+def test_seeds_that_do_not_deviate_have_no_standard_errors():
+    verdict = judge([40.0, 40.0, 40.0], PAPER)
+    assert verdict.word == "below"
+    assert math.isnan(verdict.errors)
+
+
+def measured(table, untrained=0.0):
+    """Rows of a table: row ``i`` has 90 and 92 % and ``i`` fifths, the untrained copies less."""
+    return [
         schema.Row(
             row.name,
             member,
-            {"auroc": [0.9 + 0.002 * i, 0.92 + 0.002 * i], "steps": [5.0, 5.0]},
+            {
+                "auroc": [
+                    level + 0.002 * i - untrained * (member == report.UNTRAINED)
+                    for level in (0.9, 0.92)
+                ],
+                "steps": [5.0, 5.0],
+            },
             {"setting": table.name, "papers_steps": 10},
         )
         for i, row in enumerate(table.rows)
         for member in report.MEMBERS
     ]
-    lines = report.text([table], rows).splitlines()
+
+
+def test_a_group_is_the_mean_of_its_rows_seed_by_seed():
+    table = configs.read("deep_svdd_mnist")
+    lines = report.text([table], measured(table)).splitlines()
     (line,) = (line for line in lines if line.startswith("mean of 10, one-class "))
     assert "94.8†" in line
     assert "91.9 ± 1.4" in line
     (line,) = (line for line in lines if line.startswith("mean of 10, soft-boundary  "))
     assert "93.9 ± 1.4" in line
+
+
+def test_the_mean_of_some_rows_is_not_held_against_that_of_all():
+    table = configs.read("deep_svdd_mnist")
+    some = dataclasses.replace(table, rows=table.rows[:2])
+    text = report.text([some], measured(some))
+    assert "mean of 2, one-class: not testable: 2 of its 10 rows" in text
+
+
+def test_an_untrained_copy_that_is_as_near_is_remarked_on():
+    table = configs.read("deep_svdd_mnist")
+    (row,) = (row for row in table.rows if row.name == "2 one-class")  # published 91.7
+    one = dataclasses.replace(table, rows=[row])
+    remark = "its untrained copy is as near"
+    assert remark in report.text([one], measured(one, untrained=-0.005))
+    assert remark not in report.text([one], measured(one, untrained=0.05))

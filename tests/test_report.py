@@ -29,11 +29,12 @@ ROWS = {
 }
 
 
-def write(results, suite, rows, name, config=None):
+def write(results, suite, rows, name, config=None, seeds=1):
     folder = results / name
     folder.mkdir(parents=True)
     begun = schema.begin()
-    result = schema.record(suite, rows, seeds=[0], config=config or {}, threads=None, begun=begun)
+    circumstances = {"seeds": list(range(seeds)), "config": config or {}, "threads": None}
+    result = schema.record(suite, rows, begun=begun, **circumstances)
     schema.write(folder / "rows.json", result)
     (folder / "table.txt").write_text(f"the table of {name}\n")
 
@@ -106,6 +107,27 @@ def test_results_of_different_parts_of_a_suite_stand_side_by_side(tmp_path, olde
     assert "the table of throughput-2" in page
     assert ("| throughput-1 | DAGMM KDD: pytorch" in page) == both
     assert len(list(out.parent.glob("page_rows_per_second_cpu*.png"))) == 1 + both
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "both"),
+    [
+        ({"seeds": 3}, {"seeds": 1}, True),
+        ({"seeds": 3}, {"seeds": 5}, False),
+        ({"effort": 20}, {"effort": 1}, True),
+        ({"effort": "auto"}, {"effort": 1}, True),
+        ({"effort": 20}, {"effort": "auto"}, False),
+        ({"max_rows": 10**6}, {"max_rows": 1000}, True),
+    ],
+)
+def test_a_smaller_run_does_not_hide_a_larger_one(tmp_path, older, newer, both):
+    results = tmp_path / "results"
+    for name, given in (("papers-1", older), ("papers-2", newer)):
+        seeds = given.get("seeds", 1)
+        write(results, "papers", [], name, {"tables": ["goad"], **given}, seeds)
+    page = rendered(tmp_path, results).read_text()
+    assert ("the table of papers-1" in page) == both
+    assert "the table of papers-2" in page
 
 
 def test_a_result_of_another_schema_is_named_and_left_out(tmp_path, results):

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -33,7 +34,9 @@ class Published:
       certainty: of the mean, one of `CERTAINTIES`: read in the paper, quoted by a third party, or
         recalled and not verified.
       source: where it stands.
-      std: standard deviation over the runs, where one is given.
+      std: standard deviation, where one is given.
+      std_over: ``"runs"`` of one experiment, or experiments with other ``"classes"``, which says
+        nothing of how near another mean should be.
       std_certainty: of ``std``; None: that of the mean.
     """
 
@@ -42,6 +45,7 @@ class Published:
     source: str
     std: float | None = None
     std_certainty: str | None = None
+    std_over: str = "runs"
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Table:
       command: what measures it.
       rows: in the file's order.
       groups: published means of groups, by the group's name.
+      group_sizes: how many rows the file has of each group; ``rows`` may be some of them.
       note: what a reader has to know.
       sha256: of the file.
     """
@@ -111,6 +116,7 @@ class Table:
     command: str
     rows: Sequence[Row]
     groups: Mapping[str, Group]
+    group_sizes: Mapping[str, int]
     note: str
     sha256: str
 
@@ -132,12 +138,14 @@ def read(name: str, folder: Path = FOLDER) -> Table:
     rows, groups = entries.pop("row", []), entries.pop("group_means", {})
     check_known(f"key of {path.name}", list(entries), (*_HEAD, "row", "group_means", *_names(Row)))
     _complete(path.name, head, _HEAD, ("title", "command"))
+    found = [_row(path.name, _joined(entries, row)) for row in rows]
     return Table(
         name=name,
         title=head["title"],
         command=head["command"],
-        rows=[_row(path.name, _joined(entries, row)) for row in rows],
+        rows=found,
         groups={key: _group(f"{path.name}, group {key!r}", entry) for key, entry in groups.items()},
+        group_sizes=Counter(row.group for row in found),
         note=head.get("about", ""),
         sha256=hashlib.sha256(content).hexdigest(),
     )
@@ -153,7 +161,7 @@ def _names(kind: type) -> list[str]:
 def _joined(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """A row's entries over those that stand at the top of the file for all rows.
 
-    What was published stays the row's own: only its source and certainty may be shared.
+    What was published stays the row's own: only what is said of it may be shared.
     """
     joined = {**shared, **own}
     for key in ("arguments", "split", "published", "rerun"):
@@ -206,6 +214,7 @@ def _figures(where: str, entry: Mapping[str, Any]) -> dict[str, Published]:
         _complete(place, figure, _names(Published), ("mean", "certainty", "source"))
         said = [figure[k] for k in ("certainty", "std_certainty") if k in figure]
         check_known(f"certainty of {place}", said, list(CERTAINTIES))
+        check_known(f"std_over of {place}", [figure.get("std_over", "runs")], ("runs", "classes"))
         found[key] = Published(**figure)
     return found
 

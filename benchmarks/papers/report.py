@@ -75,8 +75,9 @@ def _header() -> str:
         "rows. Columns of tables are standardised for the references.",
         f"Published figures: unmarked ones were read in the paper; {marks}: not verified.",
         "s.e.: ours less published, in standard errors of ours. 'reproduced' means within one "
-        "published standard deviation, and in any case one point; 'above' and 'below' further off, "
-        "and by two standard errors.",
+        "published standard deviation over runs, and in any case one point, with a standard error "
+        "no larger; 'above' and 'below' further off, and the published mean outside the 95% "
+        "confidence interval of ours; 'not testable' neither, or nothing to compare with.",
         "F1 is an oracle's: the number of flagged test rows comes from the share of anomalies, "
         "which no user knows. No other figure, threshold or setting depends on test labels.",
     )
@@ -155,6 +156,9 @@ def _group_verdict(one: Table, name: str, values: Sequence[float]) -> verdicts.V
     group = one.groups.get(name)
     figures = (group.published, group.rerun) if group else (None, None)
     missing = None if values else "not every row could be measured"
+    rows, size = sum(row.group == name for row in one.rows), one.group_sizes[name]
+    if rows < size:
+        missing = f"{rows} of its {size} rows"
     return verdicts.judge(values, *figures, missing=missing)
 
 
@@ -191,11 +195,14 @@ def _remarks(measured: Measured, row: Row) -> list[str]:
     distinct, _ = schema.mean_std(measured.values(row, OURS, "distinct"))
     if distinct < _TIED:
         found.append(f"only {distinct:.0f}% of the test rows' scores differ")
-    gain = [a - b for a, b in zip(ours, measured.values(row, UNTRAINED, row.metric), strict=False)]
+    untrained = measured.values(row, UNTRAINED, row.metric)
+    gain = [a - b for a, b in zip(ours, untrained, strict=False)]
     mean, std = schema.mean_std(gain)
     known = sum(not math.isnan(v) for v in gain)
     if known > 1 and mean < _BEHIND * std / math.sqrt(known):
         found.append(f"training adds {mean:+.1f} ± {std / math.sqrt(known):.1f} to the untrained")
+    if row.published and known and verdicts.passes(schema.mean_std(untrained)[0], row.published):
+        found.append("its untrained copy is as near")
     reached = measured.details(row).get("achieved")
     return found + ([reached] if reached else [])
 

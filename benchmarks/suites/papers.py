@@ -119,6 +119,9 @@ def _measure_row(
         "dataset": row.dataset,
         "seeds": row.seeds,
         "effort": row.effort,
+        "preset": row.preset,
+        "arguments": dict(row.arguments),
+        "split": dict(row.split),
         "commit": dict(results.commit),
     }
     try:
@@ -131,7 +134,11 @@ def _measure_row(
     details |= _facts(row, made)
     for member in members:
         bar.set_description(f"{table.name}, {row.name}, {member}")
-        results.add([_measure(row, member, dataset.x, made, details)])
+        try:
+            measured = _measure(row, member, dataset.x, made, details)
+        except Exception as error:  # the other rows are still worth measuring
+            measured = schema.Row(row.name, member, {}, details, f"{type(error).__name__}: {error}")
+        results.add([measured])
         bar.update()
 
 
@@ -144,6 +151,8 @@ def _facts(row: Row, made: Sequence[Experiment]) -> dict[str, Any]:
         "test_anomalies": [int(e.is_anomaly.sum()) for e in made],
         "split_sha256": [split_hash((e.case.train, e.case.test)) for e in made],
     }
+    if any(e.case.label is not None for e in made):
+        facts["label_sha256"] = [split_hash((e.case.label,)) for e in made]
     if not math.isnan(steps):
         facts["papers_steps"] = steps
     ratios = [e.achieved for e in made if e.achieved]

@@ -55,7 +55,8 @@ def file_order_halves(is_anomaly: Any, seed: Any) -> Split:
 def unsupervised(is_anomaly: Any, seed: Any) -> Split:
     """Seventy per cent of the normal rows and of the anomalies train, unlabelled; the rest tests.
 
-    The unsupervised setting of ADBench (Han et al., NeurIPS 2022): ``train`` holds anomalies.
+    The unsupervised setting of ADBench (Han et al., NeurIPS 2022): ``train`` holds anomalies. Every
+    row counts once; that small sets are drawn up and large ones down before is left to the caller.
 
     Args:
       is_anomaly: ``[N]`` booleans, or 0 and 1.

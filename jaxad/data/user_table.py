@@ -96,11 +96,11 @@ def _check_numbers(table: pd.DataFrame, path: Path) -> None:
             f"{path}: not every value is a number in {', '.join(words)}: encode the column, or "
             "leave it out with drop=[...]"
         )
-    missing = table.isna()
-    if missing.to_numpy().any():
-        names = ", ".join(map(str, table.columns[missing.any()]))
-        rows = int(missing.any(axis=1).sum())
+    bad = ~np.isfinite(table.to_numpy(np.float64, na_value=np.nan))
+    if bad.any():
+        names = ", ".join(map(str, table.columns[bad.any(axis=0)]))
+        rows = int(bad.any(axis=1).sum())
         raise ValueError(
-            f"{path}: values are missing in {names} ({rows} of {len(table)} rows): fill them in, "
-            "or leave the column out with drop=[...]"
+            f"{path}: values are missing or infinite in {names} ({rows} of {len(table)} rows): "
+            "fill them in, or leave the column out with drop=[...]"
         )

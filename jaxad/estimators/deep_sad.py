@@ -147,7 +147,7 @@ class DeepSAD(Detector):
         on = label == 0 if self.pretrain_on == "unlabelled" else np.ones(len(label), bool)
         # Without an unlabelled row what is not a known anomaly stands in.
         on = on if on.any() else label >= 0
-        return pretraining(self, objective, x[on], seed)
+        return pretraining(self, objective, x[on], seed, loss=objectives.mean_squared_error)
 
     def _collapse(self, x, score, stats) -> str | None:
         collapse = collapsed_onto_centre(score, stats["centre"])

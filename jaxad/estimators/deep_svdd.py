@@ -162,7 +162,7 @@ class DeepSVDD(Detector):
         return objectives.DeepSVDD(self._encoder(), loss=loss, nu=self.nu, warm_up=warm_up)
 
     def _pretraining(self, objective, x, label, seed) -> Pretraining | None:
-        return pretraining(self, objective, x, seed)
+        return pretraining(self, objective, x, seed, loss=objectives.sum_squared_error)
 
     def _collapse(self, x, score, stats) -> str | None:
         soft = self.objective == "soft-boundary"

@@ -1,6 +1,7 @@
 """What Deep SVDD and Deep SAD share: pretraining, and collapse onto the centre."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from jaxad.networks import IMAGES, build
 _UNIT = ("auto", "minmax")  # scalers that bring pixels to [0, 1]
 
 
-def pretraining(detector: Any, objective: Any, x: np.ndarray, seed: int) -> Pretraining | None:
+def pretraining(
+    detector: Any, objective: Any, x: np.ndarray, seed: int, *, loss: Callable
+) -> Pretraining | None:
     """An autoencoder whose encoder starts ``objective``, if the detector asks for one.
 
     Args:
@@ -22,6 +25,7 @@ def pretraining(detector: Any, objective: Any, x: np.ndarray, seed: int) -> Pret
       objective: has an ``encoder`` and ``from_encoder``.
       x: the rows to pretrain on.
       seed: the run's.
+      loss: the autoencoder's; Deep SVDD's code sums over a row's entries, Deep SAD's averages.
     """
     if not detector.pretrain_epochs:
         return None
@@ -43,9 +47,7 @@ def pretraining(detector: Any, objective: Any, x: np.ndarray, seed: int) -> Pret
         weight_decay=detector.pretrain_weight_decay or None,
         clip_norm=detector.clip_norm,
     )
-    autoencoder = objectives.AutoEncoder(
-        objective.encoder, decoder, loss=objectives.sum_squared_error
-    )
+    autoencoder = objectives.AutoEncoder(objective.encoder, decoder, loss=loss)
     return Pretraining(autoencoder, recipe, key_from(seed, stream=1), training.as_rows(x))
 
 
