@@ -207,6 +207,14 @@ def test_goad_standardises_continuous_columns_by_the_training_rows():
     assert set(train[:, 5]) == {0.0, 1.0}
 
 
+def test_dagmm_scales_the_public_file_by_the_training_rows():
+    dataset, (experiment,) = experiments("dagmm", "KDD public")
+    train, test = (dataset.x[rows] for rows in (experiment.case.train, experiment.case.test))
+    np.testing.assert_allclose(experiment.case.prepare(train).min(axis=0), 0)
+    np.testing.assert_allclose(experiment.case.prepare(train).max(axis=0), 1)
+    assert experiment.case.prepare(test).max() > 1
+
+
 def test_deep_sads_seeds_are_the_pairs_of_classes():
     dataset, found = experiments("deep_sad_mnist", "5% labels", seeds=90)
     assert dataset.label is not None

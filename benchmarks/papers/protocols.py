@@ -113,11 +113,16 @@ def dagmm(
     *,
     anomaly_ratio: float,
     reverse: bool = False,
+    min_max: bool = False,
 ) -> Experiment:
-    """DAGMM's: normal rows of a random half train; F1 flags the set's share of anomalies."""
+    """DAGMM's: normal rows of a random half train; F1 flags the set's share of anomalies.
+
+    ``min_max`` scales by the training rows.
+    """
     rows, marks = _roles(dataset, rows, seed, reverse)
     train, test = data.half_split(marks, seed)
-    case = Case(rows[train], None, rows[test], _as_is)
+    prepare = _min_max(dataset.x[rows[train]]) if min_max else _as_is
+    case = Case(rows[train], None, rows[test], prepare)
     return Experiment(case, marks[test], round(anomaly_ratio * len(test)))
 
 
