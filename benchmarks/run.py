@@ -87,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tables", help="only these tables of papers", **names)
     parser.add_argument("--rows", help="only these rows of them", **names)
     parser.add_argument(
-        "--effort", type=int, metavar="PERCENT", help="epochs in per cent of the papers'"
+        "--effort",
+        type=int,
+        metavar="PERCENT",
+        help="epochs in per cent of the papers'; rows of defaults keep theirs",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: results/SUITE-UTC-TIME"
