@@ -74,7 +74,7 @@ def command(sets, monkeypatch, tmp_path):
     config.write_text("epochs = 1\n")
 
     def command(out, *chosen, detectors="dagmm,knn_5th"):
-        chosen = chosen or ("--seeds", "2", "--datasets", "wine,glass")
+        chosen = chosen or ("--seeds", "2", "--datasets", "wine,glass", "--settings", "half")
         detectors = ("--detectors", detectors, "--config", str(config))
         status = run.main(["adbench", *chosen, *detectors, "--out", str(tmp_path / out)])
         path = tmp_path / out / "rows.json"
@@ -108,6 +108,14 @@ def stopping_after(count, monkeypatch):
 
     monkeypatch.setattr(adbench, "fit_and_score", fit_and_score)
     return fitted
+
+
+def test_both_settings_are_measured_unless_others_are_asked_for(command):
+    found = ["half", "unsupervised"]
+    for asked in ((), ("--settings", "unsupervised")):
+        _, rows = command("_".join(found), "--seeds", "1", "--datasets", "wine", *asked)
+        assert list(dict.fromkeys(row.details["setting"] for row in rows)) == found
+        found = ["unsupervised"]
 
 
 @pytest.mark.slow

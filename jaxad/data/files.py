@@ -7,6 +7,7 @@ is downloaded. Without it they are downloaded once, checked, and kept in the use
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from jaxad.data.cards import Card, Copy, File
 
@@ -57,13 +58,10 @@ def fetch(file: File, root: Path) -> Path:
         raise DownloadError(f"{file.path}: no public address is known whose content can be checked")
     import pooch  # here, as it takes a tenth of the time of all other imports
 
+    over_http: Any = pooch.HTTPDownloader(timeout=_TIMEOUT_S, headers={"User-Agent": "jaxad"})
     try:
         found = pooch.retrieve(
-            file.url,
-            f"sha256:{file.sha256}",
-            path.name,
-            path.parent,
-            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_S, headers={"User-Agent": "jaxad"}),
+            file.url, f"sha256:{file.sha256}", path.name, path.parent, downloader=over_http
         )
     except ValueError as error:
         raise DownloadError(

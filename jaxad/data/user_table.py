@@ -98,7 +98,7 @@ def _check_numbers(table: pd.DataFrame, path: Path) -> None:
         )
     bad = ~np.isfinite(table.to_numpy(np.float64, na_value=np.nan))
     if bad.any():
-        names = ", ".join(map(str, table.columns[bad.any(axis=0)]))
+        names = ", ".join(map(str, table.columns[np.flatnonzero(bad.any(axis=0))]))
         rows = int(bad.any(axis=1).sum())
         raise ValueError(
             f"{path}: values are missing or infinite in {names} ({rows} of {len(table)} rows): "
