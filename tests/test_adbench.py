@@ -110,12 +110,13 @@ def stopping_after(count, monkeypatch):
     return fitted
 
 
-def test_both_settings_are_measured_unless_others_are_asked_for(command):
-    found = ["half", "unsupervised"]
-    for asked in ((), ("--settings", "unsupervised")):
-        _, rows = command("_".join(found), "--seeds", "1", "--datasets", "wine", *asked)
-        assert list(dict.fromkeys(row.details["setting"] for row in rows)) == found
-        found = ["unsupervised"]
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [((), ["half", "unsupervised"]), (("--settings", "unsupervised"), ["unsupervised"])],
+)
+def test_both_settings_are_measured_unless_others_are_asked_for(command, asked, found):
+    _, rows = command("out", "--seeds", "1", "--datasets", "wine", *asked)
+    assert list(dict.fromkeys(row.details["setting"] for row in rows)) == found
 
 
 @pytest.mark.slow
