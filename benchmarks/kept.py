@@ -42,11 +42,11 @@ def earlier(path: Path, run: Mapping[str, Any]) -> schema.Record:
     run = {**run, "versions": environment.versions()}
     found, wanted = ({**r.pop("config"), **r} for r in ({k: vars(old)[k] for k in run}, run))
     differing = [k for k in found | wanted if found.get(k) != wanted.get(k)]
-    if "sha256" in differing:  # of the tables of the folder configs
-        before, now = found.get("sha256", {}), wanted.get("sha256", {})
-        changed = [k for k in before | now if before.get(k) != now.get(k)]
+    before, now = found.get("sha256") or {}, wanted.get("sha256") or {}
+    changed = [f"configs/{k}.toml" for k in before if before[k] != now.get(k, before[k])]
+    if changed:
         raise OptionError(
-            f"{path} holds rows of another configs/{', '.join(changed)}.toml: give another --out"
+            f"{path} holds rows of other contents of {', '.join(changed)}: give another --out"
         )
     if differing:
         name = differing[0]

@@ -42,10 +42,16 @@ class Found(NamedTuple):
         lists = {k: v for k, v in self.record.config.items() if isinstance(v, list | tuple)}
         return {k: set(map(str, v)) for k, v in lists.items()}
 
-    def size(self, setting: str) -> float:
-        """A setting that is a number; what a table or a suite says by itself is the most."""
-        value = self.record.config.get(setting, "auto")
-        return math.inf if value == "auto" else value
+    @property
+    def efforts(self) -> dict[tuple[str, str], int]:
+        """The share of the papers' epochs, in per cent, of each row that has one."""
+        rows = (row for row in self.record.rows if "effort" in row.details)
+        return {(row.details["setting"], row.dataset): row.details["effort"] for row in rows}
+
+    def limit(self, setting: str) -> float:
+        """A setting that is a number; what is chosen by itself is the most."""
+        value = self.record.config.get(setting)
+        return value if isinstance(value, int) else math.inf
 
     def covered_by(self, newer: "Found") -> bool:
         """Whether ``newer`` is of the same suite and device, and of these parts at least.
@@ -55,7 +61,9 @@ class Found(NamedTuple):
         """
         alike = newer.record.suite == self.record.suite and newer.platform == self.platform
         alike = alike and len(newer.record.seeds) >= len(self.record.seeds)
-        alike = alike and all(newer.size(k) >= self.size(k) for k in ("effort", "max_rows"))
+        alike = alike and all(newer.limit(k) >= self.limit(k) for k in ("epochs", "max_rows"))
+        efforts = newer.efforts
+        alike = alike and all(efforts.get(k, 0) >= effort for k, effort in self.efforts.items())
         theirs = newer.parts
         return alike and all(
             not theirs.get(k) or (own and own <= theirs[k]) for k, own in self.parts.items()
@@ -81,7 +89,7 @@ def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
         for file in sorted((*folder.glob("rows.json"), *folder.glob("*/rows.json"))):
             try:
                 one = Found(file.parent, schema.read(file))
-                _ = one.record.suite, one.platform, one.parts
+                _ = one.record.suite, one.platform, one.parts, one.efforts
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 unread.append(f"{file.parent.name}: {error}")
                 continue

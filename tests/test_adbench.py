@@ -259,6 +259,12 @@ def test_a_huge_set_is_drawn_down_by_seed():
     assert all(not is_anomaly[case.split.train].any() for case in found)
 
 
+def test_a_set_in_file_order_is_not_drawn_down():
+    is_anomaly = np.arange(1000) % 10 == 0
+    found = adbench.cases(is_anomaly, "file_order", SETTINGS | {"max_rows": 300})
+    assert {len(np.concatenate(case.split)) for case in found} == {1000}
+
+
 def test_labels_go_to_the_detector_that_takes_them_alone(sets, monkeypatch):
     for name in ("deep_sad", "goad"):
         monkeypatch.setitem(adbench.LEARNED, name, Still)

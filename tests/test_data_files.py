@@ -97,7 +97,7 @@ def test_a_set_is_downloaded_once_and_kept(cache, server, published):
 def test_a_truncated_download_is_refused_and_leaves_nothing(cache, server, published):
     content, _ = server.answers["/glass.npz"]
     server.answers["/glass.npz"] = content, 100
-    message = r"adbench/14_glass\.npz: cannot download .*100 bytes read.*Nothing was kept"
+    message = r"adbench/14_glass\.npz: .*Nothing was kept"
     with pytest.raises(DownloadError, match=message):
         load("glass")
     assert files_below(cache) == []

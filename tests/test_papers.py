@@ -67,17 +67,14 @@ def structure(row):
 
 
 # The first row of each structure: the others are trained by the same programs.
-STRUCTURES = list({structure(row): (name, row) for name, row in reversed(ROWS)}.values())
+STRUCTURES = list({structure(row): row for _, row in reversed(ROWS)}.values())
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::jaxad.CollapseWarning")  # GOAD's linear trunk, as the paper's
-@pytest.mark.parametrize(
-    ("table", "row"), STRUCTURES, ids=lambda v: v if isinstance(v, str) else v.name
-)
-def test_every_row_is_trained_for_an_epoch(table, row):
+@pytest.mark.parametrize("row", STRUCTURES, ids=lambda row: f"{row.detector} {row.name}")
+def test_a_row_of_every_structure_is_trained_for_an_epoch(row):
     """By its config, with batches of a few rows."""
-    del table
     small = {"batch_size": 64 if row.metric == "f1" else 8, "milestones": ()}
     row = dataclasses.replace(row, seeds=1, arguments={**row.arguments, **small})
     dataset = made(row.dataset)
@@ -371,11 +368,36 @@ def test_an_interrupted_run_goes_on_where_it_stopped(command, monkeypatch):
 
 def test_another_table_is_not_continued(command, monkeypatch, capsys):
     command()
-    changed = {k: dataclasses.replace(t, sha256="other") for k, t in TABLES.items()}
+    changed = TABLES | {"goad": dataclasses.replace(TABLES["goad"], sha256="other")}
     monkeypatch.setattr(configs, "read", lambda name: changed[name])
     assert command()[0] == 2
     said = capsys.readouterr().err
-    assert "holds rows of another configs/dagmm, goad.toml: give another --out" in said
+    assert "holds rows of other contents of configs/goad.toml: give another --out" in said
+
+
+def test_another_choice_of_rows_is_not_continued(command, capsys):
+    command()
+    assert command("--rows", "thyroid raw")[0] == 2
+    said = capsys.readouterr().err
+    assert "holds a run whose rows is ['thyroid raw', 'thyroid offsets']" in said
+
+
+def test_a_member_that_fails_is_missing_with_its_reason(command, monkeypatch, tmp_path):
+    reference = fitting.reference
+
+    def failing(name, x, cases):
+        if name == "knn_mean":
+            raise MemoryError("too many rows")
+        return reference(name, x, cases)
+
+    monkeypatch.setattr(fitting, "reference", failing)
+    status, rows = command()
+    assert status == 0
+    reasons = {row.detector: row.missing for row in rows if row.dataset == "thyroid raw"}
+    assert reasons.pop("knn_mean") == "MemoryError: too many rows"
+    assert set(reasons.values()) == {None}
+    shown = " ".join((tmp_path / "out" / "table.txt").read_text().split())
+    assert "knn_mean is missing: MemoryError: too many rows" in shown
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,10 @@ def test_the_mean_of_some_rows_is_not_held_against_that_of_all():
     assert "mean of 2, one-class: not testable: 2 of its 10 rows" in text
 
 
-def test_an_untrained_copy_that_is_as_near_is_remarked_on():
+def test_an_untrained_copy_within_the_tolerance_is_remarked_on():
     table = configs.read("deep_svdd_mnist")
     (row,) = (row for row in table.rows if row.name == "2 one-class")  # published 91.7
     one = dataclasses.replace(table, rows=[row])
-    remark = "its untrained copy is as near"
+    remark = "its untrained copy is within the tolerance"
     assert remark in report.text([one], measured(one, untrained=-0.005))
     assert remark not in report.text([one], measured(one, untrained=0.05))

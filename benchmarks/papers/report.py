@@ -36,9 +36,10 @@ class Measured:
         """Of our detector."""
         return self._rows[row.name, OURS].details
 
-    def missing(self, row: Row) -> str | None:
-        """Why our detector could not be measured, or None."""
-        return self._rows[row.name, OURS].missing
+    def missing(self, row: Row, member: str = OURS) -> str | None:
+        """Why a member could not be measured, or None."""
+        found = self._rows.get((row.name, member))
+        return found and found.missing
 
     def steps(self, row: Row) -> tuple[float, float]:
         """Steps done, and those of the paper's epochs; means over seeds."""
@@ -76,8 +77,9 @@ def _header() -> str:
         f"Published figures: unmarked ones were read in the paper; {marks}: not verified.",
         "s.e.: ours less published, in standard errors of ours. 'reproduced' means within one "
         "published standard deviation over runs, and in any case one point, with a standard error "
-        "no larger; 'above' and 'below' further off, and the published mean outside the 95% "
-        "confidence interval of ours; 'not testable' neither, or nothing to compare with.",
+        "no larger; another published run of the same method counts too, and is named. 'above' and "
+        "'below' are further off, with the published mean outside the 95% confidence interval of "
+        "ours; 'not testable' is neither, or has nothing to compare with.",
         "F1 is an oracle's: the number of flagged test rows comes from the share of anomalies, "
         "which no user knows. No other figure, threshold or setting depends on test labels.",
     )
@@ -202,7 +204,10 @@ def _remarks(measured: Measured, row: Row) -> list[str]:
     if known > 1 and mean < _BEHIND * std / math.sqrt(known):
         found.append(f"training adds {mean:+.1f} ± {std / math.sqrt(known):.1f} to the untrained")
     if row.published and known and verdicts.passes(schema.mean_std(untrained)[0], row.published):
-        found.append("its untrained copy is as near")
+        found.append("its untrained copy is within the tolerance")
+    for member in (UNTRAINED, *row.references):
+        if measured.missing(row, member):
+            found.append(f"{member} is missing: {measured.missing(row, member)}")
     reached = measured.details(row).get("achieved")
     return found + ([reached] if reached else [])
 

@@ -20,7 +20,7 @@ class Verdict(NamedTuple):
     Attributes:
       word: one of `VERDICTS`.
       reason: why, in a few words.
-      errors: ours less published, in standard errors of ours; NaN where they do not deviate.
+      errors: ours less published, in standard errors of ours; NaN where undefined.
     """
 
     word: str
@@ -60,27 +60,27 @@ def judge(
         return Verdict("not testable", f"{difference:+.1f}, but one seed says little")
     error = std / math.sqrt(len(known))
     errors = difference / error if error > 0 else math.nan
-    if abs(difference) <= (near := _tolerance(published)) and error <= near:
+    near = _tolerance(published)
+    if abs(difference) <= near and error <= near:
         return Verdict("reproduced", f"{difference:+.1f}, within {_told(published)}", errors)
-    if (
-        rerun is not None
-        and abs(mean - rerun.mean) <= (near := _tolerance(rerun))
-        and error <= near
-    ):
-        reason = f"{difference:+.1f}, but within {_told(rerun)} of {rerun.mean:.1f}: {rerun.source}"
-        return Verdict("reproduced", reason, errors)
     margin = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1))
-    if abs(difference) <= max(_tolerance(published), margin):
+    reason = f"{difference:+.1f}, more than {_told(published)}"
+    uncertain = abs(difference) <= max(near, margin)
+    if rerun is not None:
+        beside, close = mean - rerun.mean, _tolerance(rerun)
+        if abs(beside) <= close and error <= close:
+            told = f"within {_told(rerun)} of {rerun.mean:.1f}: {rerun.source}"
+            return Verdict("reproduced", f"{difference:+.1f}, but {told}", errors)
+        uncertain |= abs(beside) <= max(close, margin)
+        reason += f" ({beside:+.1f} from {rerun.source})"
+    if uncertain:
         reason = f"{difference:+.1f}, but {len(known)} seeds deviate by {std:.1f}"
         return Verdict("not testable", reason, errors)
-    reason = f"{difference:+.1f}, more than {_told(published)}"
-    if rerun is not None:
-        reason += f" ({mean - rerun.mean:+.1f} from {rerun.source})"
     return Verdict("above" if difference > 0 else "below", reason, errors)
 
 
 def passes(mean: float, published: Published) -> bool:
-    """Whether a mean is as near to the published one as "reproduced" asks."""
+    """Whether a mean is within the tolerance of "reproduced"."""
     return abs(mean - published.mean) <= _tolerance(published)
 
 

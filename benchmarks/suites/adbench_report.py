@@ -138,7 +138,7 @@ def _header(settings: Mapping[str, Any]) -> str:
         "and, but where rows are taken in file order, its own split. Defaults everywhere: nothing "
         "is tuned for a set, no test label chooses anything. "
         f"epochs={settings['epochs']!r}. Sets of more than {settings['max_rows']:,} rows "
-        "are drawn down to as many.",
+        "are drawn down to as many, but where rows are taken in file order.",
         f"{known} (*) USES LABELS: it is given {settings['known_anomalies']} known anomalies, at "
         "most half of those there are. They are training rows where those hold anomalies; else "
         "they come from the test, and its figures are on the test without them. It is compared "

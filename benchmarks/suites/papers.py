@@ -127,11 +127,12 @@ def _measure_row(
     try:
         dataset = load(row.dataset)
         made = experiments(row, dataset, max_rows)
-    except (OSError, ValueError) as error:  # not there, damaged, or too small
-        results.add(schema.Row(row.name, m, {}, details, f"{error}") for m in members)
+        details |= _facts(row, made)
+    except Exception as error:  # not there, damaged, or too small: the other rows are measured
+        reason = str(error) if isinstance(error, OSError | ValueError) else repr(error)
+        results.add(schema.Row(row.name, m, {}, details, reason) for m in members)
         bar.update(len(members))
         return
-    details |= _facts(row, made)
     for member in members:
         bar.set_description(f"{table.name}, {row.name}, {member}")
         try:

@@ -58,19 +58,20 @@ def fetch(file: File, root: Path) -> Path:
         raise DownloadError(f"{file.path}: no public address is known whose content can be checked")
     import pooch  # here, as it takes a tenth of the time of all other imports
 
-    over_http: Any = pooch.HTTPDownloader(timeout=_TIMEOUT_S, headers={"User-Agent": "jaxad"})
+    headers = {"User-Agent": "jaxad", "Accept-Encoding": "identity"}  # the bytes as published
+    over_http: Any = pooch.HTTPDownloader(timeout=_TIMEOUT_S, headers=headers)
     try:
         found = pooch.retrieve(
             file.url, f"sha256:{file.sha256}", path.name, path.parent, downloader=over_http
         )
+    except OSError as error:  # those of requests are too
+        raise DownloadError(
+            f"{file.path}: cannot download {file.url} ({error}). {_instead(file)}"
+        ) from error
     except ValueError as error:
         raise DownloadError(
             f"{file.path}: what {file.url} sent is damaged or another file ({error}). "
             f"{_instead(file)}"
-        ) from error
-    except OSError as error:  # those of requests are too
-        raise DownloadError(
-            f"{file.path}: cannot download {file.url} ({error}). {_instead(file)}"
         ) from error
     return Path(found)
 

@@ -26,7 +26,7 @@ def read_table(
     Raises:
       FileNotFoundError: no such file.
       ImportError: Parquet without pyarrow.
-      ValueError: a column that is not there, a feature that is not a number or is missing, or
+      ValueError: a column that is not there, a feature that is no number, missing or infinite, or
         labels that say nothing.
 
     Example:
