@@ -50,6 +50,9 @@ def test_another_published_run_counts_too():
     verdict = judge([46.5, 46.4], PAPER, rerun)
     assert verdict.word == "below"
     assert "(+1.5 from the port run again)" in verdict.reason
+    verdict = judge([46.5, 45.6, 46.5], PAPER, rerun)  # the rerun is inside the interval of ours
+    assert verdict.word == "not testable"
+    assert "-3.8 (+1.2 from the port run again), but 3 seeds" in verdict.reason
 
 
 def test_seeds_that_do_not_deviate_have_no_standard_errors():

@@ -35,9 +35,9 @@ class Published:
         recalled and not verified.
       source: where it stands.
       std: standard deviation, where one is given.
+      std_certainty: of ``std``; None: that of the mean.
       std_over: ``"runs"``: over runs of one experiment; ``"classes"``: over experiments with other
         classes, which says nothing of how near another mean should be.
-      std_certainty: of ``std``; None: that of the mean.
     """
 
     mean: float

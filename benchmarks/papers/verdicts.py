@@ -64,7 +64,7 @@ def judge(
     if abs(difference) <= near and error <= near:
         return Verdict("reproduced", f"{difference:+.1f}, within {_told(published)}", errors)
     margin = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1))
-    reason = f"{difference:+.1f}, more than {_told(published)}"
+    apart = f"{difference:+.1f}"
     uncertain = abs(difference) <= max(near, margin)
     if rerun is not None:
         beside, close = mean - rerun.mean, _tolerance(rerun)
@@ -72,10 +72,11 @@ def judge(
             told = f"within {_told(rerun)} of {rerun.mean:.1f}: {rerun.source}"
             return Verdict("reproduced", f"{difference:+.1f}, but {told}", errors)
         uncertain |= abs(beside) <= max(close, margin)
-        reason += f" ({beside:+.1f} from {rerun.source})"
+        apart += f" ({beside:+.1f} from {rerun.source})"
     if uncertain:
-        reason = f"{difference:+.1f}, but {len(known)} seeds deviate by {std:.1f}"
+        reason = f"{apart}, but {len(known)} seeds deviate by {std:.1f}"
         return Verdict("not testable", reason, errors)
+    reason = f"{apart}, more than {_told(published)}"
     return Verdict("above" if difference > 0 else "below", reason, errors)
 
 

@@ -185,7 +185,6 @@ def _measure_set(
         return
     details |= {
         "rows": len(x),
-        "drawn_rows": [len(case.split.train) + len(case.split.test) for case in found],
         "features": x.shape[1],
         "train_rows": [len(case.split.train) for case in found],
         "test_rows": [len(case.split.test) for case in found],
