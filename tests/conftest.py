@@ -16,6 +16,8 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+collect_ignore = ["support"]  # what tests import and start, no tests
+
 jax.config.update("jax_legacy_prng_key", "error")
 
 

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from detectors import fresh
 from sklearn.base import clone
-from test_estimators import fresh
 
 import jaxad
 from jaxad import data, training

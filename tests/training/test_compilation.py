@@ -52,7 +52,7 @@ def test_a_first_run_compiles_a_handful_of_programs():
     """In a process of its own: emptying the caches of this one would cost every later test."""
     code = "import test_compilation; assert 1 <= test_compilation.fit(n=333).compilations <= 8"
     folder = pathlib.Path(__file__).parent
-    path = os.pathsep.join((str(folder), str(folder.parent)))
+    path = os.pathsep.join((str(folder), str(folder.parents[1])))
     environment = os.environ | {"PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 

@@ -24,7 +24,7 @@ from benchmarks.processes import free_address, run_together
 from jaxad import persistence, training
 from jaxad.training import Checkpoints
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parents[1] / "support"
 SOFT = OBJECTIVES["soft_boundary"]
 RECIPE = training.Recipe(epochs=6, batch_size=64, learning_rate=1e-2)
 STOPS = RECIPE.replace(epochs=20, patience=2, min_delta=0.02)

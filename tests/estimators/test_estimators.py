@@ -8,27 +8,13 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from detectors import DETECTORS, fresh
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 import jaxad
 from jaxad import networks, training
-
-QUICK = {"epochs": 3, "n_members": 1, "random_state": 0}
-DETECTORS = {
-    "DeepSVDD": jaxad.DeepSVDD(hidden=(8,), latent_dim=4, **QUICK),
-    "DeepSAD": jaxad.DeepSAD(hidden=(8,), latent_dim=4, **QUICK),
-    "DAGMM": jaxad.DAGMM(hidden=(8,), latent_dim=2, n_components=2, **QUICK),
-    "GOAD": jaxad.GOAD(hidden=(8,), latent_dim=4, n_transforms=4, transform_dim=6, **QUICK),
-    "AutoEncoder": jaxad.AutoEncoder(hidden=(8,), latent_dim=2, **QUICK),
-}
-
-
-def fresh(name, **options):
-    from sklearn.base import clone
-
-    return clone(DETECTORS[name]).set_params(**options)
 
 
 @pytest.fixture(params=list(DETECTORS))

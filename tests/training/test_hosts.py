@@ -15,7 +15,7 @@ from jaxad import training
 
 pytestmark = pytest.mark.slow
 SAD = OBJECTIVES["deep_sad"]
-WORKER = Path(__file__).parent / "hosts_worker.py"
+WORKER = Path(__file__).parents[1] / "support/hosts_worker.py"
 
 
 @pytest.fixture(scope="module")
