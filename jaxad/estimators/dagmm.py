@@ -47,7 +47,8 @@ class DAGMM(Detector):
       >>> import numpy as np
       >>> from jaxad import DAGMM
       >>> X = np.random.default_rng(0).normal(size=(300, 6))
-      >>> DAGMM(latent_dim=2, n_components=2, epochs=5, random_state=0).fit(X).transform(X).shape
+      >>> detector = DAGMM(latent_dim=2, n_components=2, epochs=5, n_members=1, random_state=0)
+      >>> detector.fit(X).transform(X).shape
       (300, 4)
     """
 

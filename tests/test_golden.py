@@ -1,0 +1,51 @@
+"""Results, files and errors are those of earlier versions, see `golden`."""
+
+import json
+import shutil
+
+import bad_input
+import golden
+import numpy as np
+import pytest
+
+import jaxad
+
+EXPECTED = json.loads((golden.FOLDER / "expected.json").read_text())
+ERRORS = json.loads((golden.FOLDER / "errors.json").read_text())
+TOLERANCE = 2e-3  # processors and versions of XLA order sums differently
+
+
+def assert_is(detector, expected):
+    found = golden.found(detector)
+    for name in ("score", "threshold"):
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(found[name], expected[name], TOLERANCE, TOLERANCE * scale)
+    assert found["history"].keys() == expected["history"].keys()
+    for name, values in expected["history"].items():
+        np.testing.assert_allclose(found["history"][name], values, TOLERANCE, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", golden.WAYS)
+@pytest.mark.parametrize("name", golden.DETECTORS)
+def test_results_are_those_of_earlier_versions(name, way, tmp_path):
+    assert_is(golden.fitted(name, way, tmp_path / "run"), EXPECTED[f"{name}: {way}"])
+
+
+@pytest.mark.parametrize("way", golden.SAVED)
+@pytest.mark.parametrize("name", golden.DETECTORS)
+def test_models_of_earlier_versions_load(name, way):
+    assert_is(jaxad.load(golden.model_file(name, way)), EXPECTED[f"{name}: {way}"])
+
+
+@pytest.mark.parametrize(("name", "way"), golden.KEPT)
+def test_checkpoints_of_earlier_versions_are_gone_on_from(name, way, tmp_path):
+    folder = shutil.copytree(golden.checkpoints_folder(name, way), tmp_path / "run")
+    assert_is(golden.fitted(name, way, folder), EXPECTED[f"{name}: {way}"])
+
+
+@pytest.mark.parametrize("case", bad_input.CASES)
+def test_errors_are_as_they_were(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert bad_input.raised(case) == ERRORS[case]
+    assert not list(tmp_path.iterdir())
