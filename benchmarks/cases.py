@@ -100,7 +100,7 @@ def _hypersphere(make: Callable, method: str, widths, features, **sizes) -> Case
 def _autoencoder(widths: tuple[int, ...], features: int, **sizes) -> Case:
     options: dict[str, Any] = {"activation": "relu", "use_bias": True}
     mirrored = (*widths[-2::-1], features)
-    objective = objectives.AutoEncoder(
+    objective = objectives.autoencoder(
         networks.MLP(widths, **options), networks.MLP(mirrored, **options)
     )
     return Case("autoencoder", objective, widths, features, options={"widths": widths}, **sizes)
@@ -118,13 +118,13 @@ def _dagmm(widths: tuple[int, ...], features: int, **sizes) -> Case:
 
 
 def _goad(widths, features, *, transforms: int, mapped: int, **sizes) -> Case:
-    objective = objectives.GOAD(networks.MLP(widths), n_transforms=transforms, transform_dim=mapped)
+    objective = objectives.goad(networks.MLP(widths), n_transforms=transforms, transform_dim=mapped)
     peer = {"transforms": transforms, "mapped": mapped, "widths": widths}
     return Case("goad", objective, widths, features, options=peer, **sizes)
 
 
-_svdd = partial(_hypersphere, objectives.DeepSVDD, "deep_svdd")
-_sad = partial(_hypersphere, objectives.DeepSAD, "deep_sad")
+_svdd = partial(_hypersphere, objectives.deep_svdd, "deep_svdd")
+_sad = partial(_hypersphere, objectives.deep_sad, "deep_sad")
 METHODS = ("deep_svdd", "deep_sad", "autoencoder", "dagmm", "goad")
 
 

@@ -36,7 +36,7 @@ def measure(
     """
     x = np.random.default_rng(0).normal(size=(rows, FEATURES)).astype(np.float32)
     own = np.array_split(x, jax.process_count())[jax.process_index()]
-    objective = objectives.DeepSVDD(networks.MLP(WIDTHS))
+    objective = objectives.deep_svdd(networks.MLP(WIDTHS))
 
     key = jax.random.key(0)
     recipe = training.Recipe(epochs=epochs, batch_size=batch_size, learning_rate=1e-4)

@@ -1,4 +1,4 @@
-"""The types every part of the package speaks.
+"""Types that every part of the package uses.
 
 In shape descriptions B is rows in a batch, N rows in a data set, D inputs, L latent dimensions,
 K mixture components, M transformations and P members of a population. ``...`` stands for the
@@ -17,13 +17,13 @@ Stats = dict[str, Any]
 
 
 class Batch(NamedTuple):
-    """Some rows of a data set: one step's batch, or the whole set.
+    """The rows that one step, or one chunk of a pass over all rows, sees.
 
     Attributes:
       x: ``[B, ...]`` inputs.
       label: ``[B]`` +1 known normal, -1 known anomaly, 0 unlabelled.
       weight: ``[B]`` how much each row counts. A padding row weighs 0 and changes nothing.
-      epoch: scalar, the epoch the batch is drawn in, counted from 0.
+      epoch: scalar, the epoch that the batch is drawn in, counted from 0.
     """
 
     x: Array
@@ -41,11 +41,20 @@ class Objective(Protocol):
     ``stats`` holds everything that is fitted without a gradient, as a nested dict of arrays:
     ``stats["batch_stats"]`` the networks' running statistics, and what the method adds, for
     example the centre and radius of Deep SVDD.
+
+    An objective may have two more methods, which fit ``stats`` exactly from all rows, a
+    `jaxad.rows.Rows` (rows that only pad weigh 0). They pass over the rows by its methods alone,
+    so that the rows may be in memory or streamed:
+
+    * ``prepare(params, stats, rows) -> stats``, before the first step: what training needs to
+      start, such as the centre of Deep SVDD.
+    * ``finish(params, stats, rows) -> stats``, after the last step: what scoring needs, with the
+      final weights, such as the mixture of DAGMM.
     """
 
     @property
     def chunk(self) -> int:
-        """Rows at a time in ``refresh`` and scoring; the widest intermediate is about 1 MB."""
+        """Rows at a time in exact passes and scoring; the widest intermediate is about 1 MB."""
         ...
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
@@ -58,16 +67,6 @@ class Objective(Protocol):
         """The values ``[B]`` whose weighted mean is minimised, and the updated statistics.
 
         ``key=None`` evaluates: running statistics, no dropout, no noise, ``stats`` unchanged.
-        """
-        ...
-
-    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
-        """Fit ``stats`` exactly from all ``rows`` (padding rows weigh 0), in chunks.
-
-        Rows larger than memory come as a `jaxad.stream.Stream`, outside of any compiled program:
-        an objective that passes over ``rows`` by `jaxad.chunking` alone takes them as well.
-        Called once before the first step, when the scalar ``first`` is true, to set what training
-        needs to start (the centre of Deep SVDD), and once after the last with the final weights.
         """
         ...
 

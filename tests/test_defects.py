@@ -195,13 +195,9 @@ def mixture_by_hand(detector, x):
 def test_the_mixture_is_that_of_the_whole_training_set(dagmm, table):
     """Not of the last mini-batch, and with the scatter between chunks."""
     z, gamma, means, covariances = mixture_by_hand(dagmm, table)
-    in_chunks = jax.jit(training.engine.refresh)(
-        dagmm.objective_.replace(chunk=32),
-        dagmm.params_,
-        dagmm.stats_,
-        training.as_rows(dagmm.scaler_(table)),
-        np.bool_(False),
-    )
+    rows = training.as_rows(dagmm.scaler_(table))
+    objective = dagmm.objective_.replace(chunk=32)
+    in_chunks = jax.jit(objective.finish)(dagmm.params_, dagmm.stats_, rows)
     ridge = dagmm.jitter * np.trace(covariances, axis1=1, axis2=2) / z.shape[1]
     variances = np.diagonal(covariances, axis1=1, axis2=2) + ridge[:, None]
     for stats in (dagmm.stats_, in_chunks):

@@ -72,7 +72,7 @@ def example(arguments: argparse.Namespace) -> None:
         f"{jax.local_device_count()} devices each"
     )
 
-    objective = objectives.DeepSVDD(networks.MLP((64, 32)))
+    objective = objectives.deep_svdd(networks.MLP((64, 32)))
     recipe = training.Recipe(epochs=arguments.epochs, batch_size=arguments.batch_size)
     mesh = training.make_mesh(1, jax.device_count())
     key = jax.random.key(seed)

@@ -73,7 +73,7 @@ def against_singles(
     """Deep SVDD: seconds of one member, each with its own exact shuffles."""
     x, size, epochs = _data(settings["rows"]), settings["members"], settings["epochs"]
     widths, goals = WIDTHS[part], GOALS[part]
-    objective = objectives.DeepSVDD(networks.MLP(widths))
+    objective = objectives.deep_svdd(networks.MLP(widths))
     recipe = training.Recipe(epochs=epochs, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
     keys = jax.random.split(jax.random.key(0), size)
     population = f"jaxad, {size} members"
@@ -177,15 +177,15 @@ def _methods() -> dict[str, Any]:
     tanh: dict[str, Any] = {"activation": "tanh", "use_bias": True}
     encoder = networks.MLP((64, 32))
     return {
-        "Deep SVDD": objectives.DeepSVDD(encoder),
-        "Deep SAD": objectives.DeepSAD(encoder),
-        "autoencoder": objectives.AutoEncoder(encoder, networks.MLP((64, FEATURES))),
+        "Deep SVDD": objectives.deep_svdd(encoder),
+        "Deep SAD": objectives.deep_sad(encoder),
+        "autoencoder": objectives.autoencoder(encoder, networks.MLP((64, FEATURES))),
         "DAGMM": objectives.DAGMM(
             networks.MLP((16, 4), **tanh),
             networks.MLP((16, FEATURES), **tanh),
             networks.MLP((10, 4), dropout=0.5, **tanh),
         ),
-        "GOAD": objectives.GOAD(encoder, n_transforms=16, transform_dim=16),
+        "GOAD": objectives.goad(encoder, n_transforms=16, transform_dim=16),
     }
 
 

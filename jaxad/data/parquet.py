@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxad.stream import Block
+from jaxad.rows import Block
 
 SUFFIXES = (".parquet", ".pq")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxad.data import parquet
-from jaxad.stream import Block, Stream
+from jaxad.rows import Block, Stream
 
 
 def stream(

@@ -1,14 +1,12 @@
 """Estimators: scikit-learn's face on objectives, recipes and the engine."""
 
+from jaxad.checks import labels_from_anomalies as labels_from_anomalies
 from jaxad.estimators.autoencoder import AutoEncoder as AutoEncoder
 from jaxad.estimators.base import CollapseWarning as CollapseWarning
 from jaxad.estimators.base import Detector as Detector
-from jaxad.estimators.checks import labels_from_anomalies as labels_from_anomalies
 from jaxad.estimators.dagmm import DAGMM as DAGMM
 from jaxad.estimators.deep_sad import DeepSAD as DeepSAD
 from jaxad.estimators.deep_svdd import DeepSVDD as DeepSVDD
 from jaxad.estimators.goad import GOAD as GOAD
+from jaxad.estimators.registry import DETECTORS as DETECTORS
 from jaxad.estimators.storage import load as load
-from jaxad.estimators.study import cross_val as cross_val
-from jaxad.estimators.study import fit_many as fit_many
-from jaxad.estimators.study import sweep as sweep

@@ -1,16 +1,15 @@
 """Autoencoders as a scikit-learn estimator."""
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 
 from jaxad import objectives
-from jaxad.estimators import ensemble
-from jaxad.estimators.base import Detector
-from jaxad.estimators.checks import check_interval
+from jaxad.checks import AT_LEAST_ZERO
+from jaxad.estimators.base import Detector, argument
 from jaxad.networks import IMAGES, build
+from jaxad.training.recipe import RANGES
 from jaxad.typing import Objective
 
 
@@ -65,60 +64,20 @@ class AutoEncoder(Detector):
       (200, 4)
     """
 
-    def __init__(
-        self,
-        *,
-        noise: float = 0.5,
-        network: Any = "mlp",
-        decoder: Any = None,
-        hidden: tuple[int, ...] | None = None,
-        latent_dim: int | None = None,
-        batch_norm: bool = False,
-        epochs: int | str = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 1e-3,
-        time_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        milestones: tuple[int, ...] = (),
-        clip_norm: float | None = None,
-        validation_fraction: float = 0.0,
-        patience: int | None = None,
-        n_members: int | str = "auto",
-        combine: str = "auto",
-        scaler: str = "auto",
-        contamination: float = 0.1,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-    ):
-        self.noise = noise
-        self.network = network
-        self.decoder = decoder
-        self.hidden = hidden
-        self.latent_dim = latent_dim
-        self.batch_norm = batch_norm
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.time_decay = time_decay
-        self.weight_decay = weight_decay
-        self.milestones = milestones
-        self.clip_norm = clip_norm
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.n_members = n_members
-        self.combine = combine
-        self.scaler = scaler
-        self.contamination = contamination
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    noise: float = argument(0.5, AT_LEAST_ZERO)
+    network: Any = "mlp"
+    decoder: Any = None
+    hidden: tuple[int, ...] | None = None
+    latent_dim: int | None = None
+    batch_norm: bool = False
+    learning_rate: float = argument(1e-3, RANGES["learning_rate"])
+    time_decay: float = argument(0.0, RANGES["time_decay"])
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Reconstructions in the units and the shape of ``X`` (images ``[N, H, W, C]``); of an
         ensemble the mean of its members'.
         """
-        return self.scaler_.inverse(ensemble.average(self._apply("reconstruct", X)))
+        return self._reconstruct(X)
 
     def _steps(self, rows: int) -> int:
         return 8000 if rows > 12_000 else 2000
@@ -128,8 +87,6 @@ class AutoEncoder(Detector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_interval("noise", self.noise, 0, math.inf, closed="left")
-        check_interval("time_decay", self.time_decay, 0, math.inf, closed="left")
         if not isinstance(self.network, str) and self.decoder is None:
             raise ValueError(
                 "decoder=None: a Flax module as network needs the Flax module that maps its "
@@ -154,4 +111,4 @@ class AutoEncoder(Detector):
         decoder = self.decoder or build.decoder(
             self.network, shape, output_activation=output, **options
         )
-        return objectives.AutoEncoder(encoder, decoder, noise=self.noise or None)
+        return objectives.autoencoder(encoder, decoder, noise=self.noise or None)

@@ -1,9 +1,12 @@
 """What every detector shares: scikit-learn's face on an objective, a recipe and the engine."""
 
+import dataclasses
 import math
 import warnings
-from typing import Any, Self
+from typing import Any, ClassVar, Self, dataclass_transform
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
@@ -14,33 +17,27 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted
 
 from jaxad import training
-from jaxad.estimators import ensemble, explaining, incremental, members, storage, streaming
-from jaxad.estimators.checks import (
-    check_choice,
-    check_interval,
-    check_positive_int,
-    check_rows,
-    seed_from,
-)
-from jaxad.estimators.plan import (
-    REMEDY,
-    Plan,
-    Pretraining,
-    Trained,
-    key_from,
-    train,
-    validation_split,
-)
-from jaxad.estimators.scaling import SCALERS, fit_scaler
+from jaxad.checks import AT_LEAST_ZERO, Check, Choice, Flag, Interval, Special, Whole, check_choice
+from jaxad.estimators import ensemble, fitting, prepare, storage
+from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
+from jaxad.estimators.registry import register as _register
+from jaxad.estimators.scaling import SCALERS
 from jaxad.networks import IMAGES, TABULAR
-from jaxad.stream import Stream
-from jaxad.typing import Objective, Stats
+from jaxad.rows import Rows
+from jaxad.training.recipe import RANGES
+from jaxad.typing import Stats
 
 
 class CollapseWarning(UserWarning):
     """All rows have the same score: the network learnt a constant, or never saw a difference."""
 
 
+def argument(default: Any, check: Check) -> Any:
+    """A field of a `Detector` whose values must pass a check."""
+    return dataclasses.field(default=default, metadata={"check": check})
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(argument,))
 class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator):
     """A deep anomaly detector with scikit-learn's conventions.
 
@@ -52,41 +49,75 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     that takes no labels ignores ``y``.
 
     With ``n_members`` P > 1 it is an ensemble: P models that differ in their random keys, trained
-    as one population, the first of them that of ``n_members=1``. How their scores make one is
+    as one population; the first is the model of ``n_members=1``. How their scores make one is
     fixed when fitting, so that a row's score never depends on other rows.
 
     Rows that do not fit into memory are given as a `jaxad.data.stream`, which all methods but
     ``explain`` take for ``X``.
+
+    A subclass is a keyword-only dataclass without a decorator: its annotated attributes are
+    arguments, and ``argument(default, check)`` states the values that one may have. It registers
+    itself by its name, so that its files can be loaded; ``register=False`` is for a base class.
+
+    Args:
+      epochs: a number, or ``"auto"``: as many as make about the steps that the detector needs. 0
+        leaves the network untrained (a control).
+      batch_size: rows per step.
+      learning_rate: of Adam.
+      weight_decay: coupled L2, as in the papers' code.
+      milestones: epochs from which on the rate is a tenth.
+      clip_norm: largest gradient norm, or None.
+      validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
+        set the threshold.
+      patience: epochs without improvement before stopping and restoring the best, or None.
+      n_members: models of an ensemble; ``"auto"``: 5 for tables in memory, else 1.
+      combine: how an ensemble's scores make one: ``"mean"``; ``"z"``, standardised by their mean
+        and deviation over the training (or held-out) rows; ``"rank"``, as shares of those rows
+        that score lower; or ``"auto"``.
+      scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
+        ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
+      contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
+      warm_start: let ``fit`` go on from the fitted network, scaler and statistics, if there are
+        any, instead of starting anew; without pretraining, with a new optimizer.
+      random_state: an int for the same result again, a numpy generator, or None.
+      verbose: show a progress bar.
     """
 
-    _most_epochs = 200  # few rows are learnt by heart before the steps of epochs="auto" are done
-    _networks: tuple[str, ...] = (*TABULAR, *IMAGES)
-    _combine = "mean"  # what combine="auto" is
-    network: Any
-    epochs: Any
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    milestones: tuple[int, ...]
-    clip_norm: float | None
-    validation_fraction: float
-    patience: int | None
-    n_members: int | str = 1
-    combine: str = "auto"
-    scaler: str
-    contamination: float
-    warm_start: bool
-    random_state: Any
-    verbose: bool
+    epochs: Any = argument("auto", Special("auto", RANGES["epochs"]))
+    batch_size: int = argument(128, RANGES["batch_size"])
+    learning_rate: float = argument(1e-4, RANGES["learning_rate"])
+    weight_decay: float = argument(0.0, AT_LEAST_ZERO)
+    milestones: tuple[int, ...] = argument((), RANGES["milestones"])
+    clip_norm: float | None = argument(None, RANGES["clip_norm"])
+    validation_fraction: float = argument(0.0, Interval(0, 1))
+    patience: int | None = argument(None, RANGES["patience"])
+    n_members: Any = argument("auto", Special("auto", Whole()))
+    combine: str = argument("auto", Choice(("auto", *ensemble.RULES)))
+    scaler: str = argument("auto", Choice(SCALERS))
+    contamination: float = argument(0.1, Interval(0, 0.5, "both"))
+    warm_start: bool = argument(False, Flag())
+    random_state: Any = None
+    verbose: bool = False
+
+    network: ClassVar[Any] = "mlp"  # an argument of most subclasses
+    _networks: ClassVar[tuple[str, ...]] = (*TABULAR, *IMAGES)
+    _combine: ClassVar[str] = "mean"  # what combine="auto" is
+    _most_epochs: ClassVar[int] = 200  # of epochs="auto": more would learn few rows by heart
+
+    def __init_subclass__(cls, register: bool = True, **options: Any):
+        """Make the subclass a dataclass, and register it."""
+        super().__init_subclass__(**options)
+        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+        if register:
+            _register(cls)
 
     def fit(self, X: Any, y: Any = None, *, checkpoints: Any = None) -> Self:
         """Train on ``X``.
 
         Args:
           X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network;
-            or a `jaxad.data.stream`, on which members of an ensemble train one after the other
-            (``n_members="auto"`` is 1). Memory is then bounded by its chunks, but for the scores
-            that the threshold is taken from: about 12 bytes for each row.
+            or a `jaxad.data.stream`. Memory is then bounded by its chunks, but for the scores
+            that the threshold is taken from: about 12 bytes for each row and member.
           y: ignored by detectors that take no labels.
           checkpoints: `jaxad.training.Checkpoints`, or their folder: save the training now and
             then, and go on from what is saved there.
@@ -96,15 +127,16 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             holds another training; before anything is compiled.
           OSError: there is too little space for a checkpoint.
           jaxad.NonFiniteError: training met steps that are not finite, one after the other. A
-            member of an ensemble is left out for that, with a warning, unless it befalls all.
+            member of an ensemble is left out for that, with a warning, unless all fail.
         """
-        plan = self._plan(X, y, checkpoints)
+        plan = prepare.plan(self, X, y, checkpoints)
         with training.Stopwatch() as watch:
-            trained = train(plan, checkpoints=checkpoints, progress=bool(self.verbose))
-            score = trained.score(plan)  # [P, N]
-        self.compile_seconds_ = watch.compile_seconds
-        self.fit_seconds_ = watch.run_seconds
-        return self._adopt(plan, trained, score)
+            (trained,) = fitting.fit([plan], checkpoints=checkpoints, progress=bool(self.verbose))
+        if trained is None:
+            raise training.NonFiniteError(
+                f"all {plan.run.size} members met steps that are not finite. {REMEDY}"
+            )
+        return self._adopt(plan, trained, watch)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train one epoch on ``X``, going on from the calls before.
@@ -114,7 +146,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         state and the counters of epochs (for ``milestones`` and the warm-up) and steps are carried
         from call to call. Exact statistics (batch norm, radius, mixture, class centres) and the
         threshold are those of the rows of the last call. ``epochs`` and ``patience`` mean nothing
-        here; members of an ensemble are trained one after the other. After ``fit``, or with a
+        here. After ``fit``, or with a
         loaded detector, the calls go on with a new optimizer and counters at 0.
 
         Args:
@@ -127,83 +159,83 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
           jaxad.NonFiniteError: training of any member met steps that are not finite; the detector
             stays as it was.
         """
-        return incremental.partial_fit(self, X, y)
-
-    def _plan(
-        self, X: Any, y: Any, checkpoints: Any = None, *, going_on: bool | None = None
-    ) -> Plan:
-        """Check everything, fit the scaler, and say what is to be trained.
-
-        ``going_on``: from what is fitted, scaler included; None: where ``warm_start`` says so.
-        """
-        self._check_parameters()
-        if checkpoints is not None and self.random_state is None:
+        if self.validation_fraction:
             raise ValueError(
-                "random_state=None is another seed in every fit, and none could go on from the "
-                "checkpoints of the one before: give a whole number"
+                f"validation_fraction={self.validation_fraction}: partial_fit trains on all rows "
+                "it is given; set it to 0"
             )
-        seed = seed_from(self.random_state)
-        if going_on is None:
-            going_on = self.warm_start and hasattr(self, "params_")
-        if isinstance(X, Stream):
-            return streaming.plan(self, X, y, seed, going_on)
-        rows = check_rows(X, images=self._takes_images(X), estimator=self, reset=not going_on)
-        label = self._labels(y, len(rows))
-        scaler = self.scaler_ if going_on else fit_scaler(self.scaler, rows)
-        x = scaler(rows)
-        self._check_rows(x)
-        train, held_out = validation_split(len(x), self.validation_fraction, seed)
-        trained = x[train] if len(held_out) else x
-        objective = self._objective(x.shape[1:], len(train))
-        first = None if going_on else self._pretraining(objective, trained, label[train], seed)
-        return Plan(
-            scaler=scaler,
-            x=x,
-            held_out=held_out,
-            objective=objective,
-            recipe=self._recipe(len(train)),
-            key=key_from(seed),
-            rows=training.as_rows(trained, label[train]),
-            validation=training.as_rows(x[held_out], label[held_out]) if len(held_out) else None,
-            pretraining=first,
-            n_members=self.n_members_ if going_on else self._count(x),
-            initial=members.to_go_on(self, objective, x.shape[1:]) if going_on else None,
-        )
+        self._check_parameters()
+        rows = prepare.read(self, X, y, reset=not self.__sklearn_is_fitted__())
+        for piece in rows.pieces():
+            self._advance(piece)
+        return self
 
-    def _adopt(self, plan: Plan, trained: Trained, score: np.ndarray) -> Self:
-        """Become what was trained; ``score`` ``[P, N]`` are the scores of all rows of the plan."""
-        result = trained.result
-        vars(self).pop("_states", None)  # of a partial_fit
+    def _advance(self, rows: Rows) -> None:
+        """Train one epoch on rows in memory."""
+        plan = prepare.plan_of_rows(self, rows, going_on=self.__sklearn_is_fitted__())
+        run, state = plan.run, self._state
+        with training.Stopwatch() as watch:
+            before, history = {} if state is None else self.history_, None
+            if state is None:
+                initial, pretrained = fitting.initial_of(run, progress=bool(self.verbose))
+                history = None if pretrained is None else pretrained.history
+                fitted = run.initial is not None
+                what = run.objective, run.recipe, run.key, run.rows
+                state = training.begin(*what, initial=initial, fitted=fitted)
+            state, result = training.advance(run.objective, run.recipe, state, run.rows)
+            joined = {
+                name: np.concatenate([before.get(name, values[..., :0]), values], axis=-1)
+                for name, values in result.history.items()
+            }
+            result = result._replace(history=joined)
+            model = run.objective, result.params, result.stats
+            score = fitting.score(*model, plan.rows, result.size)
+        self._adopt(plan, Trained(result, history, [], score), watch)
+        self._state = state
+
+    def _adopt(self, plan: Plan, trained: Trained, watch: training.Stopwatch) -> Self:
+        """Become what was trained."""
+        result, score = trained.result, trained.score
+        self._state = None  # of partial_fit
+        self.compile_seconds_ = watch.compile_seconds
+        self.fit_seconds_ = watch.run_seconds
         self.scaler_ = plan.scaler
-        self.objective_ = plan.objective
+        self.objective_ = plan.run.objective
         self.params_ = result.params
         self.stats_ = result.stats
         self.history_ = result.history
-        if plan.initial is None:
-            vars(self).pop("pretrain_history_", None)
         if trained.pretrain_history is not None:
             self.pretrain_history_ = trained.pretrain_history
-        self.best_epoch_ = result.best_epoch
-        self.n_steps_ = result.steps
-        self.n_skipped_ = result.skipped
-        self.n_members_ = trained.n_members
+        elif plan.run.initial is None:
+            vars(self).pop("pretrain_history_", None)
+        best = result.best_epoch
+        several = result.size > 1
+        self.best_epoch_ = tuple(best.tolist()) if several and best is not None else best
+        self.n_steps_ = tuple(result.steps.tolist()) if several else result.steps
+        self.n_skipped_ = tuple(result.skipped.tolist()) if several else result.skipped
+        self.n_members_ = result.size
         # Rows that were trained on score lower than new ones: held-out rows, if any, are fairer.
         rows = plan.held_out if len(plan.held_out) else slice(None)
         self.combination_ = ensemble.fit_combination(self._rule(), score[:, rows])
         calibration = ensemble.combine(self.combination_, score[:, rows])
         share = 1 - self.contamination
         self.threshold_ = float(np.quantile(calibration, share, overwrite_input=True))
+        name = type(self).__name__
         if trained.lost:
             warnings.warn(
-                f"{type(self).__name__}: members {[*trained.lost]} of {plan.n_members} are left "
+                f"{name}: members {trained.lost} of {plan.run.size} are left "
                 f"out: their training met steps that are not finite. {REMEDY}",
                 RuntimeWarning,
                 stacklevel=3,
             )
-        collapse = self._collapsed_members(plan.x, score)
-        if collapse:
-            warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=3)
+        if collapse := self._collapsed_members(plan.rows, score):
+            warnings.warn(f"{name}: {collapse}", CollapseWarning, stacklevel=3)
         return self
+
+    def _forget(self) -> None:
+        """Become unfitted."""
+        self._state = None
+        vars(self).pop("params_", None)
 
     def anomaly_score(self, X: Any) -> np.ndarray:
         """Anomaly scores ``[N]``, higher = more anomalous; a row's never depends on its company."""
@@ -212,8 +244,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     def member_scores(self, X: Any) -> np.ndarray:
         """The members' own anomaly scores ``[P, N]``; P is 1 where there is no ensemble."""
-        x = self._scaled(X)
-        return members.score(self.objective_, self.params_, self.stats_, x, self.n_members_)
+        check_is_fitted(self)
+        model = self.objective_, self.params_, self.stats_
+        return fitting.score(*model, prepare.scaled(self, X), self.n_members_)
 
     def score_spread(self, X: Any) -> np.ndarray:
         """How far the members disagree on each row ``[N]``.
@@ -247,7 +280,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     def transform(self, X: Any) -> np.ndarray:
         """Latent vectors ``[N, L]``, float32; an ensemble's members side by side ``[N, P * L]``."""
-        return np.concatenate(self._apply("transform", X), axis=1)
+        check_is_fitted(self)
+        return np.concatenate(list(self._apply("transform", prepare.scaled(self, X))), axis=1)
 
     def explain(self, X: Any, method: str = "auto") -> np.ndarray:
         """How much each entry of ``X`` adds to its row's score, the shape of ``X``.
@@ -262,7 +296,21 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             units, for detectors that reconstruct. ``"auto"``: the latter where there is one.
         """
         check_is_fitted(self)
-        return explaining.explain(self, X, method)
+        rows, objective = prepare.scaled(self, X), self.objective_
+        if not rows.resident:
+            raise ValueError("explain takes rows in memory: give it those in question")
+        reconstructs = hasattr(objective, "reconstruct")
+        if method == "auto":
+            method = "reconstruction" if reconstructs else "gradient"
+        choices = ("gradient", "reconstruction") if reconstructs else ("gradient",)
+        check_choice("method", method, choices)
+        x = rows.like.x
+        if method == "gradient":
+            explained = self._apply("gradient", rows) * x
+        else:
+            explained = np.square(self._apply("reconstruct", rows) - x)
+        scales = self.combination_["scale"].tolist()
+        return ensemble.average([e / scale for e, scale in zip(explained, scales, strict=True)])
 
     def save(self, path: Any) -> None:
         """Write the fitted detector to one file, which `jaxad.load` reads. Written atomically."""
@@ -276,7 +324,13 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     @property
     def _n_features_out(self) -> int:
-        return self.transform(np.zeros((1, *self.scaler_.shift.shape))).shape[1]
+        """How many features ``transform`` makes."""
+        row = jax.ShapeDtypeStruct((1, *self.scaler_.shift.shape), jnp.float32)
+        model = self.params_, self.stats_
+        if self.n_members_ > 1:
+            model = jax.tree.map(lambda leaf: leaf[0], model)
+        latent = jax.eval_shape(self.objective_.transform, *model, row)
+        return self.n_members_ * latent.shape[1]
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there is a trained network; arguments seen by ``fit`` alone do not count."""
@@ -288,11 +342,19 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _objective(self, shape: tuple[int, ...], count: int) -> Objective:
+    # What a subclass defines.
+
+    def _objective(self, shape: tuple[int, ...], count: int) -> Any:
         """The objective for ``count`` training rows of this shape."""
         raise TypeError(f"{type(self).__name__} does not say what it is trained for")
 
+    def _steps(self, rows: int) -> int:
+        """How many steps ``epochs="auto"`` aims at."""
+        del rows
+        return 1000
+
     def _recipe(self, rows: int) -> training.Recipe:
+        """How ``rows`` training rows are trained on."""
         return training.Recipe(
             epochs=self._epochs(rows),
             batch_size=self.batch_size,
@@ -303,89 +365,32 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             patience=self.patience,
         )
 
-    def _steps(self, rows: int) -> int:
-        """What ``epochs="auto"`` aims at."""
-        del rows
-        return 1000
-
-    def _epochs(self, rows: int) -> int:
-        if self.epochs != "auto":
-            return self.epochs
-        epochs = round(self._steps(rows) / math.ceil(rows / self.batch_size))
-        return min(max(1, epochs), self._most_epochs)
-
-    def _pretraining(
-        self, objective: Any, x: np.ndarray, label: np.ndarray, seed: int
-    ) -> Pretraining | None:
-        """What is to be trained first, or None."""
-        del objective, x, label, seed
-        return None
-
     def _labels(self, y: Any, count: int) -> np.ndarray:
+        """Labels ``[count]``; a detector that takes none ignores ``y``."""
         del y
         return np.zeros(count, np.int32)
 
+    def _pretraining(self, objective: Any, rows: Any, seed: int) -> Run | None:
+        """What is to be trained first on the scaled training rows, or None."""
+        del objective, rows, seed
+        return None
+
+    def _check_parameters(self) -> None:
+        """Raise an error that names the first argument out of range."""
+        for field in dataclasses.fields(self):
+            if check := field.metadata.get("check"):
+                check(field.name, getattr(self, field.name))
+        if isinstance(self.network, str):
+            check_choice("network", self.network, self._networks)
+
+    def _check_rows(self, shape: tuple[int, ...], count: int) -> None:
+        """Raise a ValueError if ``count`` rows of this shape and the arguments do not fit."""
+
     def _takes_images(self, X: Any) -> bool:
+        """Whether the network takes images."""
         if isinstance(self.network, str):
             return self.network in IMAGES
         return np.ndim(X) > 2  # a user's module takes what it is given
-
-    def _scaled(self, X: Any) -> Any:
-        check_is_fitted(self)
-        if isinstance(X, Stream):
-            return streaming.scaled(self, X)
-        return self.scaler_(
-            check_rows(X, images=self._takes_images(X), estimator=self, reset=False)
-        )
-
-    def _count(self, x: np.ndarray) -> int:
-        if self.n_members != "auto":
-            return int(self.n_members)
-        return 5 if x.ndim == 2 else 1
-
-    def _rule(self) -> str:
-        """How scores are combined; those of a single model stay as they are."""
-        if self.n_members_ == 1:
-            return "mean"
-        return self._combine if self.combine == "auto" else self.combine
-
-    def _apply(self, method: str, X: Any) -> list[np.ndarray]:
-        """A function of the objective for all rows, by each member."""
-        x = self._scaled(X)
-        return members.apply(method, self.objective_, self.params_, self.stats_, x, self.n_members_)
-
-    def _check_parameters(self) -> None:
-        if self.epochs != "auto":
-            check_interval("epochs", self.epochs, 0, math.inf, closed="left")
-        check_positive_int("batch_size", self.batch_size)
-        if self.n_members != "auto":
-            check_positive_int("n_members", self.n_members)
-        check_choice("combine", self.combine, ("auto", *ensemble.RULES))
-        check_interval("learning_rate", self.learning_rate, 0, math.inf, closed="neither")
-        check_interval("weight_decay", self.weight_decay, 0, math.inf, closed="left")
-        check_interval("contamination", self.contamination, 0, 0.5, closed="both")
-        check_interval("validation_fraction", self.validation_fraction, 0, 1, closed="left")
-        check_choice("scaler", self.scaler, SCALERS)
-        if not isinstance(self.warm_start, bool):
-            raise TypeError(f"warm_start={self.warm_start!r} is not True or False")
-        if isinstance(self.network, str):
-            check_choice("network", self.network, self._networks)
-        for name in ("clip_norm", "patience"):
-            if getattr(self, name) is not None:
-                check_interval(name, getattr(self, name), 0, math.inf, closed="neither")
-
-    def _check_rows(self, x: np.ndarray) -> None:
-        """Raise a ValueError if the rows and the arguments do not fit together."""
-
-    def _collapsed_members(self, x: np.ndarray, score: np.ndarray) -> str | None:
-        """Why the fitted detector, or which of its members, is of no use, or None."""
-        pairs = zip(score, members.split(self.params_, self.stats_, self.n_members_), strict=True)
-        found = [self._collapse(x, own, stats) for own, (_, stats) in pairs]
-        lost = [p for p, reason in enumerate(found) if reason]
-        if not lost:
-            return None
-        which = "" if self.n_members_ == 1 else f"members {lost} of {self.n_members_}: "
-        return f"{which}{found[lost[0]]}"
 
     def _collapse(self, x: np.ndarray, score: np.ndarray, stats: Stats) -> str | None:
         """Why a model with these statistics and scores ``[N]`` is of no use, or None."""
@@ -397,3 +402,47 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             "constant. Train fewer epochs, lower learning_rate, or use a network without biases "
             "and with an unbounded activation"
         )
+
+    # What all share.
+
+    _state: ClassVar[training.State | None] = None  # where partial_fit stands
+
+    def _epochs(self, rows: int) -> int:
+        if self.epochs != "auto":
+            return self.epochs
+        epochs = round(self._steps(rows) / math.ceil(rows / self.batch_size))
+        return min(max(1, epochs), self._most_epochs)
+
+    def _rule(self) -> str:
+        """How scores are combined; those of a single model stay as they are."""
+        if self.n_members_ == 1:
+            return "mean"
+        return self._combine if self.combine == "auto" else self.combine
+
+    def _apply(self, method: str, rows: Rows) -> np.ndarray:
+        """A function of the objective for all scaled rows, by each member ``[P, N, ...]``."""
+        model = self.objective_, self.params_, self.stats_
+        return fitting.apply(method, *model, rows, self.n_members_)
+
+    def _reconstruct(self, X: Any) -> np.ndarray:
+        """Reconstructions in the units of ``X``; of an ensemble the mean of its members'."""
+        check_is_fitted(self)
+        members = self._apply("reconstruct", prepare.scaled(self, X))
+        return self.scaler_.inverse(ensemble.average(list(members)))
+
+    def _collapsed_members(self, rows: Rows, score: np.ndarray) -> str | None:
+        """Why the fitted detector, or which of its members, is of no use, or None."""
+        x, _ = next(rows.on_host())
+        stats = jax.tree.map(np.asarray, self.stats_)
+        each = [stats]
+        if self.n_members_ > 1:
+            each = [jax.tree.map(lambda leaf, p=p: leaf[p], stats) for p in range(len(score))]
+        found = [self._collapse(x, *pair) for pair in zip(score, each, strict=True)]
+        lost = [p for p, reason in enumerate(found) if reason]
+        if not lost:
+            return None
+        which = "" if self.n_members_ == 1 else f"members {lost} of {self.n_members_}: "
+        return f"{which}{found[lost[0]]}"
+
+
+dataclasses.dataclass(kw_only=True, eq=False, repr=False)(Detector)

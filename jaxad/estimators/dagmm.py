@@ -1,15 +1,14 @@
 """DAGMM as a scikit-learn estimator."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from jaxad import objectives
-from jaxad.estimators import ensemble
-from jaxad.estimators.base import Detector
-from jaxad.estimators.checks import check_choice, check_interval, check_positive_int
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Interval, Whole, check_choice
+from jaxad.estimators.base import Detector, argument
 from jaxad.networks import MLP, build
+from jaxad.training.recipe import RANGES
 
 
 class DAGMM(Detector):
@@ -52,64 +51,20 @@ class DAGMM(Detector):
       (300, 4)
     """
 
-    network = "mlp"
+    latent_dim: int | None = None
+    n_components: int = argument(4, Whole())
+    hidden: tuple[int, ...] = (60, 30)
+    estimation_hidden: tuple[int, ...] = (10,)
+    lambda_energy: float = argument(0.1, AT_LEAST_ZERO)
+    lambda_covariance: float = argument(0.005, AT_LEAST_ZERO)
+    jitter: float = argument(1e-3, POSITIVE)
+    dropout: float = argument(0.5, Interval(0, 1))
+    network_dropout: float = argument(0.0, Interval(0, 1))
+    reduction: str = argument("sum", Choice(("sum", "mean")))
+    clip_norm: float | None = argument(5.0, RANGES["clip_norm"])
+
     _most_epochs = 50
     _combine = "rank"  # energies of different mixtures have different units
-
-    def __init__(
-        self,
-        *,
-        latent_dim: int | None = None,
-        n_components: int = 4,
-        hidden: tuple[int, ...] = (60, 30),
-        estimation_hidden: tuple[int, ...] = (10,),
-        lambda_energy: float = 0.1,
-        lambda_covariance: float = 0.005,
-        jitter: float = 1e-3,
-        dropout: float = 0.5,
-        network_dropout: float = 0.0,
-        reduction: str = "sum",
-        epochs: int | str = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 0.0,
-        milestones: tuple[int, ...] = (),
-        clip_norm: float | None = 5.0,
-        validation_fraction: float = 0.0,
-        patience: int | None = None,
-        n_members: int | str = "auto",
-        combine: str = "auto",
-        scaler: str = "auto",
-        contamination: float = 0.1,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-    ):
-        self.latent_dim = latent_dim
-        self.n_components = n_components
-        self.hidden = hidden
-        self.estimation_hidden = estimation_hidden
-        self.lambda_energy = lambda_energy
-        self.lambda_covariance = lambda_covariance
-        self.jitter = jitter
-        self.dropout = dropout
-        self.network_dropout = network_dropout
-        self.reduction = reduction
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.milestones = milestones
-        self.clip_norm = clip_norm
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.n_members = n_members
-        self.combine = combine
-        self.scaler = scaler
-        self.contamination = contamination
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
 
     @classmethod
     def paper(cls, dataset: str, **others: Any) -> "DAGMM":
@@ -141,27 +96,17 @@ class DAGMM(Detector):
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Reconstructions ``[N, D]`` in the units of ``X``; of an ensemble the mean."""
-        return self.scaler_.inverse(ensemble.average(self._apply("reconstruct", X)))
+        return self._reconstruct(X)
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_positive_int("n_components", self.n_components)
-        for name in ("lambda_energy", "lambda_covariance"):
-            check_interval(name, getattr(self, name), 0, math.inf, closed="left")
-        check_interval("jitter", self.jitter, 0, math.inf, closed="neither")
-        for name in ("dropout", "network_dropout"):
-            check_interval(name, getattr(self, name), 0, 1, closed="left")
-        check_choice("reduction", self.reduction, ("sum", "mean"))
-
-    def _check_rows(self, x: np.ndarray) -> None:
-        if self.latent_dim is not None and self.latent_dim > x.shape[1]:
+    def _check_rows(self, shape: tuple[int, ...], count: int) -> None:
+        if self.latent_dim is not None and self.latent_dim > shape[0]:
             raise ValueError(
-                f"latent_dim={self.latent_dim} is more than the {x.shape[1]} features: a latent "
+                f"latent_dim={self.latent_dim} is more than the {shape[0]} features: a latent "
                 "space larger than the input compresses nothing"
             )
-        if self.n_components > len(x):
+        if self.n_components > count:
             raise ValueError(
-                f"n_components={self.n_components} is more than the {len(x)} rows: lower it"
+                f"n_components={self.n_components} is more than the {count} rows: lower it"
             )
 
     def _steps(self, rows: int) -> int:

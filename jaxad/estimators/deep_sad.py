@@ -1,23 +1,18 @@
 """Deep SAD as a scikit-learn estimator."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from jaxad import objectives
-from jaxad.estimators.base import Detector
-from jaxad.estimators.checks import check_choice, check_interval, check_labels
-from jaxad.estimators.hypersphere import (
-    check_pretraining,
-    collapsed_onto_centre,
-    pretraining,
-)
-from jaxad.estimators.plan import Pretraining
-from jaxad.networks import build
+from jaxad.checks import POSITIVE, Choice, check_labels
+from jaxad.estimators.base import argument
+from jaxad.estimators.centre import CentreDetector
+from jaxad.estimators.fitting import Run
+from jaxad.rows import Rows
 
 
-class DeepSAD(Detector):
+class DeepSAD(CentreDetector):
     """Deep Semi-supervised Anomaly Detection (Ruff et al., ICLR 2020).
 
     Deep SVDD that also learns from labels: known normals are drawn to the centre like unlabelled
@@ -46,83 +41,15 @@ class DeepSAD(Detector):
       (200,)
     """
 
+    eta: float = argument(1.0, POSITIVE)
+    epsilon: float = argument(1e-6, POSITIVE)
+    anomalies_in_centre: bool = False
+    pretrain_on: str = argument("unlabelled", Choice(("unlabelled", "all")))
+
     _most_epochs = 1500  # labels keep a small set from being learnt by heart
 
-    def __init__(
-        self,
-        *,
-        eta: float = 1.0,
-        epsilon: float = 1e-6,
-        anomalies_in_centre: bool = False,
-        pretrain_on: str = "unlabelled",
-        network: Any = "mlp",
-        hidden: tuple[int, ...] | None = None,
-        latent_dim: int | None = None,
-        batch_norm: bool = True,
-        pretrain_epochs: int = 0,
-        pretrain_learning_rate: float | None = None,
-        pretrain_weight_decay: float = 0.0,
-        epochs: int | str = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 5e-7,
-        milestones: tuple[int, ...] = (),
-        clip_norm: float | None = None,
-        validation_fraction: float = 0.0,
-        patience: int | None = None,
-        n_members: int | str = "auto",
-        combine: str = "auto",
-        scaler: str = "auto",
-        contamination: float = 0.1,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-    ):
-        self.eta = eta
-        self.epsilon = epsilon
-        self.anomalies_in_centre = anomalies_in_centre
-        self.pretrain_on = pretrain_on
-        self.network = network
-        self.hidden = hidden
-        self.latent_dim = latent_dim
-        self.batch_norm = batch_norm
-        self.pretrain_epochs = pretrain_epochs
-        self.pretrain_learning_rate = pretrain_learning_rate
-        self.pretrain_weight_decay = pretrain_weight_decay
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.milestones = milestones
-        self.clip_norm = clip_norm
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.n_members = n_members
-        self.combine = combine
-        self.scaler = scaler
-        self.contamination = contamination
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_interval("eta", self.eta, 0, math.inf, closed="neither")
-        check_interval("epsilon", self.epsilon, 0, math.inf, closed="neither")
-        check_choice("pretrain_on", self.pretrain_on, ("unlabelled", "all"))
-        check_pretraining(self)
-
-    def _encoder(self):
-        return build.encoder(
-            self.network,
-            hidden=self.hidden,
-            latent_dim=self.latent_dim,
-            batch_norm=self.batch_norm,
-            use_bias=False,
-        )
-
     def _objective(self, shape: tuple[int, ...], count: int):
-        return objectives.DeepSAD(
+        return objectives.deep_sad(
             self._encoder(),
             eta=self.eta,
             epsilon=self.epsilon,
@@ -143,12 +70,7 @@ class DeepSAD(Detector):
             )
         return label
 
-    def _pretraining(self, objective, x, label, seed) -> Pretraining | None:
-        on = label == 0 if self.pretrain_on == "unlabelled" else np.ones(len(label), bool)
-        # Without an unlabelled row what is not a known anomaly stands in.
-        on = on if on.any() else label >= 0
-        return pretraining(self, objective, x[on], seed, loss=objectives.mean_squared_error)
-
-    def _collapse(self, x, score, stats) -> str | None:
-        collapse = collapsed_onto_centre(score, stats["centre"])
-        return collapse or super()._collapse(x, score, stats)
+    def _pretraining(self, objective: Any, rows: Rows, seed: int) -> Run | None:
+        if self.pretrain_epochs and self.pretrain_on == "unlabelled":
+            rows = rows.keep(lambda label: label == 0, otherwise=lambda label: label >= 0)
+        return self._autoencoder(objective, rows, seed, objectives.mean_squared_error)

@@ -1,27 +1,19 @@
 """Deep SVDD as a scikit-learn estimator."""
 
-import math
 from typing import Any
 
-import numpy as np
-
 from jaxad import objectives
-from jaxad.estimators.base import Detector
-from jaxad.estimators.checks import check_choice, check_interval
-from jaxad.estimators.hypersphere import (
-    check_pretraining,
-    collapsed_onto_centre,
-    pretraining,
-)
-from jaxad.estimators.plan import Pretraining
+from jaxad.checks import AT_LEAST_ZERO, Choice, Interval, Special
+from jaxad.estimators.base import argument
+from jaxad.estimators.centre import CentreDetector
+from jaxad.estimators.fitting import Run
 from jaxad.losses import hypersphere
-from jaxad.networks import build
-from jaxad.typing import Objective
+from jaxad.rows import Rows
 
 LOSSES = {"one-class": hypersphere.one_class, "soft-boundary": hypersphere.soft_boundary}
 
 
-class DeepSVDD(Detector):
+class DeepSVDD(CentreDetector):
     """Deep Support Vector Data Description (Ruff et al., ICML 2018).
 
     A bias-free network maps normal rows close to a fixed centre; the squared distance to the
@@ -82,90 +74,18 @@ class DeepSVDD(Detector):
       [1, -1]
     """
 
-    def __init__(
-        self,
-        *,
-        objective: str = "one-class",
-        nu: float = 0.1,
-        warm_up_epochs: float | str = "auto",
-        network: Any = "mlp",
-        hidden: tuple[int, ...] | None = None,
-        latent_dim: int | None = None,
-        batch_norm: bool = True,
-        pretrain_epochs: int = 0,
-        pretrain_learning_rate: float | None = None,
-        pretrain_weight_decay: float = 0.0,
-        epochs: int | str = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 5e-7,
-        milestones: tuple[int, ...] = (),
-        clip_norm: float | None = None,
-        validation_fraction: float = 0.0,
-        patience: int | None = None,
-        n_members: int | str = "auto",
-        combine: str = "auto",
-        scaler: str = "auto",
-        contamination: float = 0.1,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-    ):
-        self.objective = objective
-        self.nu = nu
-        self.warm_up_epochs = warm_up_epochs
-        self.network = network
-        self.hidden = hidden
-        self.latent_dim = latent_dim
-        self.batch_norm = batch_norm
-        self.pretrain_epochs = pretrain_epochs
-        self.pretrain_learning_rate = pretrain_learning_rate
-        self.pretrain_weight_decay = pretrain_weight_decay
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.milestones = milestones
-        self.clip_norm = clip_norm
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.n_members = n_members
-        self.combine = combine
-        self.scaler = scaler
-        self.contamination = contamination
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    objective: str = argument("one-class", Choice(tuple(LOSSES)))
+    nu: float = argument(0.1, Interval(0, 1, "right"))
+    warm_up_epochs: float | str = argument("auto", Special("auto", AT_LEAST_ZERO))
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_choice("objective", self.objective, tuple(LOSSES))
-        check_interval("nu", self.nu, 0, 1, closed="right")
-        check_pretraining(self)
-        if self.warm_up_epochs != "auto":
-            check_interval("warm_up_epochs", self.warm_up_epochs, 0, math.inf, closed="left")
-
-    def _encoder(self):
-        return build.encoder(
-            self.network,
-            hidden=self.hidden,
-            latent_dim=self.latent_dim,
-            batch_norm=self.batch_norm,
-            use_bias=False,
-        )
-
-    def _objective(self, shape: tuple[int, ...], count: int) -> Objective:
+    def _objective(self, shape: tuple[int, ...], count: int) -> objectives.Hypersphere:
         warm_up = self.warm_up_epochs
         if warm_up == "auto":
             warm_up = min(10, self._epochs(count) // 3)
-        loss = LOSSES[self.objective]
-        return objectives.DeepSVDD(self._encoder(), loss=loss, nu=self.nu, warm_up=warm_up)
-
-    def _pretraining(self, objective, x, label, seed) -> Pretraining | None:
-        return pretraining(self, objective, x, seed, loss=objectives.sum_squared_error)
-
-    def _collapse(self, x, score, stats) -> str | None:
         soft = self.objective == "soft-boundary"
-        distance = score + np.square(stats["radius"]) if soft else score
-        collapse = collapsed_onto_centre(distance, stats["centre"])
-        return collapse or super()._collapse(x, score, stats)
+        numbers = {"nu": self.nu, "warm_up": warm_up}
+        loss = LOSSES[self.objective]
+        return objectives.deep_svdd(self._encoder(), loss=loss, radius=soft, **numbers)
+
+    def _pretraining(self, objective: Any, rows: Rows, seed: int) -> Run | None:
+        return self._autoencoder(objective, rows, seed, objectives.sum_squared_error)

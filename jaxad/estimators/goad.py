@@ -1,13 +1,10 @@
 """GOAD as a scikit-learn estimator."""
 
-import math
 from typing import Any
 
-import numpy as np
-
 from jaxad import objectives
-from jaxad.estimators.base import Detector
-from jaxad.estimators.checks import check_interval, check_positive_int
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special, Whole
+from jaxad.estimators.base import Detector, argument
 from jaxad.networks import MLP, WideResNet, build, check_shift
 from jaxad.networks.wide_resnet import check_sizes
 from jaxad.typing import Objective
@@ -60,87 +57,29 @@ class GOAD(Detector):
       (300,)
     """
 
-    _networks = ("mlp", "wide_resnet")
+    network: Any = "mlp"
+    n_transforms: int = argument(32, Whole())
+    transform_dim: int = argument(32, Whole())
+    hidden: tuple[int, ...] = (64,)
+    latent_dim: int = 32
+    resnet_depth: int = argument(10, Whole())
+    resnet_width: int = argument(4, Whole())
+    shift: int | None = argument(None, Special(None, Whole()))
+    margin: float = argument(1.0, AT_LEAST_ZERO)
+    triplet_weight: float = argument(0.1, AT_LEAST_ZERO)
+    epsilon: float = argument(1e-6, POSITIVE)
+    map_scale: float = argument(1.0, POSITIVE)
+    map_offset: float = argument(1.0, AT_LEAST_ZERO)
+    reconstruction_weight: float = argument(0.0, AT_LEAST_ZERO)
 
-    def __init__(
-        self,
-        *,
-        network: Any = "mlp",
-        n_transforms: int = 32,
-        transform_dim: int = 32,
-        hidden: tuple[int, ...] = (64,),
-        latent_dim: int = 32,
-        resnet_depth: int = 10,
-        resnet_width: int = 4,
-        shift: int | None = None,
-        margin: float = 1.0,
-        triplet_weight: float = 0.1,
-        epsilon: float = 1e-6,
-        map_scale: float = 1.0,
-        map_offset: float = 1.0,
-        reconstruction_weight: float = 0.0,
-        epochs: int | str = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 0.0,
-        milestones: tuple[int, ...] = (),
-        clip_norm: float | None = None,
-        validation_fraction: float = 0.0,
-        patience: int | None = None,
-        n_members: int | str = "auto",
-        combine: str = "auto",
-        scaler: str = "auto",
-        contamination: float = 0.1,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-    ):
-        self.network = network
-        self.n_transforms = n_transforms
-        self.transform_dim = transform_dim
-        self.hidden = hidden
-        self.latent_dim = latent_dim
-        self.resnet_depth = resnet_depth
-        self.resnet_width = resnet_width
-        self.shift = shift
-        self.margin = margin
-        self.triplet_weight = triplet_weight
-        self.epsilon = epsilon
-        self.map_scale = map_scale
-        self.map_offset = map_offset
-        self.reconstruction_weight = reconstruction_weight
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.milestones = milestones
-        self.clip_norm = clip_norm
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.n_members = n_members
-        self.combine = combine
-        self.scaler = scaler
-        self.contamination = contamination
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    _networks = ("mlp", "wide_resnet")
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_positive_int("n_transforms", self.n_transforms)
         if self.n_transforms < 2:
             raise ValueError(
                 f"n_transforms={self.n_transforms}: there must be at least 2 to tell apart"
             )
-        check_positive_int("transform_dim", self.transform_dim)
-        for name in ("margin", "triplet_weight", "reconstruction_weight"):
-            check_interval(name, getattr(self, name), 0, math.inf, closed="left")
-        check_interval("map_offset", self.map_offset, 0, math.inf, closed="left")
-        for name in ("epsilon", "map_scale"):
-            check_interval(name, getattr(self, name), 0, math.inf, closed="neither")
-        for name in ("resnet_depth", "resnet_width", "shift"):
-            if getattr(self, name) is not None:
-                check_positive_int(name, getattr(self, name))
         try:
             check_sizes(self.resnet_depth, self.resnet_width)
         except ValueError as error:  # speaks of the network's "depth"
@@ -149,10 +88,10 @@ class GOAD(Detector):
     def _takes_images(self, X: Any) -> bool:
         return self.network == "wide_resnet" or super()._takes_images(X)
 
-    def _check_rows(self, x: np.ndarray) -> None:
-        if x.ndim == 2:
+    def _check_rows(self, shape: tuple[int, ...], count: int) -> None:
+        if len(shape) == 1:
             return
-        check_shift(x.shape[1], x.shape[2], self.shift)
+        check_shift(shape[0], shape[1], self.shift)
         if self.reconstruction_weight:
             raise ValueError(
                 f"reconstruction_weight={self.reconstruction_weight}: only a table's rows are "
@@ -170,14 +109,14 @@ class GOAD(Detector):
         }
         trunk = self._trunk()
         if len(shape) > 1:
-            return objectives.ImageGOAD(trunk, shift=self.shift, **numbers)
+            return objectives.image_goad(trunk, shift=self.shift, **numbers)
         maps = {
             "n_transforms": self.n_transforms,
             "transform_dim": self.transform_dim,
             "map_scale": self.map_scale,
             "map_offset": self.map_offset,
         }
-        objective = objectives.GOAD(trunk, **numbers, **maps)
+        objective = objectives.goad(trunk, **numbers, **maps)
         if not self.reconstruction_weight:
             return objective
         decoder = MLP((*reversed(self.hidden), self.transform_dim))

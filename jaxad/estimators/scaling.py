@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from jaxad.estimators.checks import check_choice
+from jaxad.checks import check_choice
 
 SCALERS = ("auto", "standard", "minmax", "robust", "none")
 

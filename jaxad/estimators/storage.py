@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad import persistence
+from jaxad.estimators.registry import DETECTORS, detector_named, name_of
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.persistence import FileFormatError
 
@@ -24,11 +25,17 @@ _NOT_WRITTEN = object()
 
 def save(detector: Any, path: Any) -> None:
     """Write a fitted detector to one file; see `jaxad.persistence.write`."""
+    kind = type(detector)
+    if DETECTORS.get(name_of(kind)) is not kind:
+        raise ValueError(
+            f"{kind.__name__} is not registered, so its file could not be loaded: define the class "
+            "in a module, under a name of its own, without register=False"
+        )
     parameters = {k: _plain(v) for k, v in detector.get_params(deep=False).items()}
     modules = sorted(k for k, v in parameters.items() if v is _NOT_WRITTEN)
     names = getattr(detector, "feature_names_in_", None)
     metadata = {
-        "detector": type(detector).__name__,
+        "detector": name_of(type(detector)),
         "parameters": {k: v for k, v in parameters.items() if v is not _NOT_WRITTEN},
         "given_at_load": modules,
         "row_shape": list(detector.scaler_.shift.shape),
@@ -59,11 +66,10 @@ def load(path: Any, **modules: Any) -> Any:
       ValueError: a module is missing or was not asked for.
     """
     arrays, metadata = persistence.read(path)
-    known = registry()
-    if metadata.get("detector") not in known:
-        raise FileFormatError(
-            f"{path}: holds a {metadata.get('detector')!r}; this jaxad knows {sorted(known)}"
-        )
+    try:
+        kind = detector_named(metadata.get("detector"))
+    except LookupError as error:
+        raise FileFormatError(f"{path}: {error.args[0]}") from None
     needed = [k for k in metadata["given_at_load"] if k != "random_state"]
     if set(modules) != set(needed):
         raise ValueError(
@@ -74,7 +80,7 @@ def load(path: Any, **modules: Any) -> Any:
         k: tuple(v) if isinstance(v, list) else v for k, v in metadata["parameters"].items()
     }
     # Files from before there were ensembles are of single models.
-    detector = known[metadata["detector"]](**{"n_members": 1} | parameters, **modules)
+    detector = kind(**{"n_members": 1} | parameters, **modules)
     detector.n_members_ = 1
     for name, value in metadata["facts"].items():
         setattr(detector, name, tuple(value) if isinstance(value, list) else value)
@@ -88,17 +94,6 @@ def load(path: Any, **modules: Any) -> Any:
     detector.combination_ = arrays.get("combination", identity)
     detector.objective_ = detector._objective(tuple(metadata["row_shape"]), 1)
     return detector
-
-
-def registry() -> dict[str, type]:
-    """The detectors a file may hold, by name."""
-    from jaxad import estimators
-
-    return {
-        name: member
-        for name, member in vars(estimators).items()
-        if isinstance(member, type) and issubclass(member, estimators.Detector)
-    }
 
 
 def _on_device(tree: Any) -> Any:

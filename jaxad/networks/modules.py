@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxad.chunking import fold, like
+from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, PyTree
 
 
@@ -68,7 +68,7 @@ def calibrate(
     module: nn.Module,
     params: Params,
     batch_stats: PyTree,
-    rows: Batch,
+    rows: Rows,
     *,
     chunk: int,
     views: Callable[[Array], Array] | None = None,
@@ -82,7 +82,7 @@ def calibrate(
       module: the network; only `jaxad.networks.BatchNorm` layers are calibrated.
       params: its parameters.
       batch_stats: its running statistics, returned as they are if there is nothing to calibrate.
-      rows: ``[N, ...]``; padding rows weigh 0.
+      rows: all rows; padding rows weigh 0.
       chunk: rows per chunk.
       views: where the network sees every row several times, ``[B, ...] -> [B, M, ...]``.
     """
@@ -118,9 +118,9 @@ def calibrate(
         return total + added, jax.tree.map(merge, layers, moments(batch), is_leaf=is_layer)
 
     layers = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(moments, like(rows))
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(moments, rows.like)
     )
-    _, layers = fold(add, (jnp.float32(0), layers), rows, chunk=chunk)
+    _, layers = rows.fold(add, (jnp.float32(0), layers), chunk=chunk)
     return _overlay(batch_stats, layers)
 
 

@@ -1,13 +1,20 @@
-"""Objectives: what a network is trained for, one per paper."""
+"""Objectives: what a network is trained for, one for each paper.
 
-from jaxad.objectives.autoencoder import AutoEncoder as AutoEncoder
-from jaxad.objectives.autoencoder import encoder_of as encoder_of
-from jaxad.objectives.autoencoder import mean_squared_error as mean_squared_error
-from jaxad.objectives.autoencoder import sum_squared_error as sum_squared_error
+A function such as `deep_svdd` makes an objective from networks and a loss; a class such as `DAGMM`
+is one.
+"""
+
 from jaxad.objectives.compound import Compound as Compound
 from jaxad.objectives.dagmm import DAGMM as DAGMM
-from jaxad.objectives.deep_sad import DeepSAD as DeepSAD
-from jaxad.objectives.deep_svdd import DeepSVDD as DeepSVDD
-from jaxad.objectives.goad import GOAD as GOAD
-from jaxad.objectives.goad import MapReconstruction as MapReconstruction
-from jaxad.objectives.goad_images import ImageGOAD as ImageGOAD
+from jaxad.objectives.reconstruction import Reconstruction as Reconstruction
+from jaxad.objectives.reconstruction import autoencoder as autoencoder
+from jaxad.objectives.reconstruction import encoder_of as encoder_of
+from jaxad.objectives.reconstruction import mean_squared_error as mean_squared_error
+from jaxad.objectives.reconstruction import sum_squared_error as sum_squared_error
+from jaxad.objectives.svdd import Hypersphere as Hypersphere
+from jaxad.objectives.svdd import deep_sad as deep_sad
+from jaxad.objectives.svdd import deep_svdd as deep_svdd
+from jaxad.objectives.view_classifier import MapReconstruction as MapReconstruction
+from jaxad.objectives.view_classifier import ViewClassifier as ViewClassifier
+from jaxad.objectives.view_classifier import goad as goad
+from jaxad.objectives.view_classifier import image_goad as image_goad

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Objective, Params, Stats
 
 
@@ -26,7 +27,7 @@ class Compound:
     Example:
       >>> from jaxad import networks, objectives
       >>> encoder, decoder = networks.MLP((16, 8)), networks.MLP((16, 4))
-      >>> parts = objectives.DeepSVDD(encoder), objectives.AutoEncoder(encoder, decoder)
+      >>> parts = objectives.deep_svdd(encoder), objectives.autoencoder(encoder, decoder)
       >>> objective = objectives.Compound(parts, weights=(1.0, 0.1))
     """
 
@@ -68,10 +69,18 @@ class Compound:
             merged = _merge(stats, merged, new)
         return total, merged
 
-    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
-        """Each part's exact pass."""
+    def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Prepare each part."""
+        return self._exact("prepare", params, stats, rows)
+
+    def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Finish each part."""
+        return self._exact("finish", params, stats, rows)
+
+    def _exact(self, method: str, params: Params, stats: Stats, rows: Rows) -> Stats:
         for part in self.parts:
-            stats = part.refresh(params, stats, rows, first=first)
+            if hasattr(part, method):
+                stats = getattr(part, method)(params, stats, rows)
         return stats
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxad import networks
-from jaxad.chunking import fold, skip_if
 from jaxad.losses import mixture, reconstruction
+from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
@@ -49,7 +49,7 @@ class DAGMM:
         return networks.EncoderDecoder(self.encoder, self.decoder)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Make the three networks; the mixture is empty until `refresh`."""
+        """Make the three networks; the mixture is empty until `finish`."""
         first, second = jax.random.split(key)
         params, running = networks.init(self.autoencoder, first, x)
         (output, latent), _ = networks.apply(self.autoencoder, params, running, x[:1])
@@ -76,14 +76,8 @@ class DAGMM:
         )
         return values, stats | {"batch_stats": batch_stats}
 
-    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
-        """Calibrate batch norm where there is any, and fit the mixture of all rows.
-
-        Training uses neither, so there is nothing to do before it.
-        """
-        return skip_if(first, stats, lambda: self._fit(params, stats, rows))
-
-    def _fit(self, params: Params, stats: Stats, rows: Batch) -> Stats:
+    def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Calibrate batch norm where there is any, and fit the mixture of all rows."""
         running = stats["batch_stats"]
         pair = {k: v for k, v in running.items() if k != "estimator"}
         pair = networks.calibrate(
@@ -97,9 +91,7 @@ class DAGMM:
 
         components, latent = stats["mixture"]["mean"].shape
         empty = mixture.empty_moments(components, latent)
-        moments = fold(add, empty, rows, chunk=self.chunk)
-        # Compiled by itself where the rows are a stream, and what is around it is not.
-        fitted = jax.jit(mixture.fit)(moments, jitter=self.jitter)
+        fitted = mixture.fit(rows.fold(add, empty, chunk=self.chunk), jitter=self.jitter)
         return stats | {"mixture": fitted._asdict()}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:

@@ -1,19 +1,27 @@
-"""A user's loss in an objective: a pure function that names what it wants."""
+"""A user's loss in an objective: a pure function whose arguments are matched by name."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jaxad.typing import Array
 
 
-def check_loss(loss: Callable[..., Array], available: tuple[str, ...], numbers: dict) -> None:
+def check_loss(
+    loss: Callable[..., Array],
+    available: tuple[str, ...],
+    numbers: dict[str, Any],
+    *,
+    needs: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Raise unless every argument of ``loss`` is available or given as a number.
 
     Args:
       loss: ``loss(distance, *, delta) -> [B]``, say: arguments are matched by name.
       available: what the objective can pass.
       numbers: what the user gave by keyword.
+      needs: for an argument that the objective can pass only with an option, that option.
 
     Raises:
       TypeError: an argument of the loss is neither, or a number is not an argument.
@@ -29,18 +37,16 @@ def check_loss(loss: Callable[..., Array], available: tuple[str, ...], numbers: 
         if p.default is p.empty and p.name not in available and p.name not in numbers
     ]
     if missing:
+        options = "".join(f"; {p!r} is passed with {needs[p]}" for p in missing if p in needs)
         raise TypeError(
             f"{name} needs {missing}: give them by keyword, or name what the objective passes: "
-            f"{list(available)}"
+            f"{list(available)}{options}"
         )
 
 
-def call_loss(loss: Callable[..., Array], available: dict[str, Any], numbers: dict) -> Array:
-    """``loss`` of those available arguments it names, and its numbers."""
+def call_loss(
+    loss: Callable[..., Array], available: dict[str, Any], numbers: dict[str, Any]
+) -> Array:
+    """Call ``loss`` with the available arguments that it names, and its numbers."""
     parameters = inspect.signature(loss).parameters
     return loss(**{k: v for k, v in available.items() if k in parameters} | numbers)
-
-
-def wants(loss: Callable[..., Array], name: str) -> bool:
-    """Whether ``loss`` has an argument of this name."""
-    return name in inspect.signature(loss).parameters

@@ -51,8 +51,8 @@ class LinearMaps:
 
     count: int = struct.field(pytree_node=False)
     dim: int = struct.field(pytree_node=False)
-    scale: Any = 1.0
-    offset: Any = 0.0
+    scale: Any
+    offset: Any
 
     @property
     def chunk(self) -> int:
@@ -85,8 +85,8 @@ class GeometricViews:
         be much smaller than a training batch.
     """
 
-    shift: int | None = struct.field(pytree_node=False, default=None)
-    chunk: int = struct.field(pytree_node=False, default=16)
+    shift: int | None = struct.field(pytree_node=False)
+    chunk: int = struct.field(pytree_node=False)
 
     @property
     def count(self) -> int:

@@ -1,78 +1,14 @@
-"""Rows on the device: padding to few sizes, and exact shuffling inside the compiled run."""
+"""Batches of rows on the device: an exact shuffle inside the compiled run, and gathering."""
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxad.hashing import words
-from jaxad.typing import Array, Batch, Key
+from jaxad.typing import Array, Key
 
 _BLOCK = 128  # rows copied at a time
-_BLOCK_BYTES = 4 * 2**20  # of rows sent to the device at a time
-
-
-def bucket(count: int) -> int:
-    """The padded size for ``count`` rows: two sizes per octave, eight above 65,536 rows.
-
-    Data sets of similar size share a compiled program; at most a third (a ninth) is padding.
-
-    Example:
-      >>> [bucket(n) for n in (1, 300, 4000, 100_000)]
-      [256, 384, 4096, 106496]
-    """
-    if count <= 256:
-        return 256
-    octave = (count - 1).bit_length() - 1
-    step = 1 << (octave - (1 if count <= 65_536 else 3))
-    return -(-count // step) * step
-
-
-def as_rows(x: Any, label: Any = None, weight: Any = None) -> Batch:
-    """Rows as host arrays: label 0 (unlabelled) and weight 1 where none is given."""
-    x = np.asarray(x, np.float32)
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(f"rows of shape {x.shape}: need [N, ...] with at least one row")
-    label = np.zeros(len(x), np.int32) if label is None else np.asarray(label, np.int32)
-    weight = np.ones(len(x), np.float32) if weight is None else np.asarray(weight, np.float32)
-    for name, values in (("label", label), ("weight", weight)):
-        if values.shape != (len(x),):
-            raise ValueError(f"{name} has shape {values.shape}, the rows need {(len(x),)}")
-    return Batch(x, label, weight)
-
-
-def pad_rows(rows: Batch, size: int, sharding: Any = None) -> Batch:
-    """Append rows of weight 0 up to ``size``; put all on the device, or as ``sharding`` says."""
-
-    def pad(values):
-        padded = np.zeros((size, *values.shape[1:]), values.dtype)
-        padded[: len(values)] = values
-        return jax.device_put(padded, sharding)
-
-    return Batch(pad(rows.x), pad(rows.label), pad(rows.weight), 0.0)
-
-
-def row_blocks(x: Any, chunk: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows as float32 in blocks of whole chunks, each with the number of rows that are real.
-
-    Few rows are one block, padded with zeros to a bucket that ``chunk`` divides. Of more, all
-    blocks have one size whatever their number, and the last one is padded: a copy for the device
-    is of a block, which stays in the cache.
-    """
-    x = np.asarray(x)
-    row_bytes = 4 * math.prod(x.shape[1:])
-    most = max(1, _BLOCK_BYTES // max(1, chunk * row_bytes)) * chunk
-    size = min(most, -(-bucket(len(x)) // chunk) * chunk)
-    for start in range(0, max(1, len(x)), size):
-        block = np.ascontiguousarray(x[start : start + size], np.float32)
-        count = len(block)
-        if count < size:
-            block = np.concatenate([block, np.zeros((size - count, *x.shape[1:]), np.float32)])
-        yield block, count
 
 
 def gather(x: Array, at: Array) -> Array:

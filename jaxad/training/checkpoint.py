@@ -18,6 +18,7 @@ from jaxad.training.snapshots import Snapshot, Snapshots, size_of
 from jaxad.typing import Key
 
 BACKENDS = ("auto", "file", "orbax")
+FORMAT = 2  # of a checkpoint; 1 had no number
 _LOOK = 0.25  # seconds a compiled call may take, so that a checkpoint is not long overdue
 
 
@@ -156,13 +157,19 @@ class Saver:
                 int(np.sum(epoch, dtype=np.int64)),  # of a population: of all members together
                 leaves,
                 {"epoch": epoch, "history": history},
-                {"run": self._run, "layout": layout(leaves)},
+                {"format": FORMAT, "run": self._run, "layout": layout(leaves)},
             )
             self._saved = epoch
         self._last = time.monotonic()
 
     def _check(self, found: Snapshot, epochs: np.ndarray) -> None:
         folder = self._snapshots.folder
+        if found.metadata.get("format", 1) != FORMAT:
+            raise ValueError(
+                f"{found.path} was written by another version of jaxad, whose runs this version "
+                "cannot go on from: finish the run with that version, or begin again in another "
+                "folder"
+            )
         told = differences(found.metadata["run"], self._run)
         if told:
             raise ValueError(

@@ -2,8 +2,8 @@
 
 A run is a loop over epochs and, inside it, a loop over steps, compiled once for each structure of
 objective and recipe and each padded shape. Row count, epochs, rates and seeds are traced, so none
-of them compiles again. `jaxad.training.fit` compiles these functions for one model,
-`jaxad.training.fit_population` maps them over many.
+of them compiles again. `jaxad.training.programs` compiles these functions for one model and maps
+them over the members of a population.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxad import chunking
+from jaxad.rows import ArrayRows, Rows
 from jaxad.training import batching, recipe
 from jaxad.training.mesh import across_data, shares_batches
 from jaxad.training.recipe import Recipe
@@ -60,12 +60,12 @@ class State(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What an epoch has come to so far.
+    """Running totals of the current epoch.
 
     Attributes:
-      loss: weighted sum of the losses of all steps that were finite.
-      weight: of the rows in these steps.
-      skipped: steps that were not.
+      loss: weighted sum of the losses of all finite steps.
+      weight: sum of the weights of the rows in these steps.
+      skipped: steps that were not finite.
       learning_rate: of the first step.
     """
 
@@ -75,14 +75,21 @@ class Tally(NamedTuple):
     learning_rate: Array
 
 
-def refresh(objective: Objective, params: Params, stats: Stats, rows: Batch, first: Array) -> Stats:
-    """The objective's exact pass over all rows."""
-    return objective.refresh(params, stats, rows, first=first)
-
-
 def initialise(objective: Objective, key: Key, x: Array) -> tuple[Params, Stats]:
     """The objective's parameters and statistics."""
     return objective.init(jax.random.fold_in(key, 0), x)
+
+
+def prepare(objective: Any, params: Params, stats: Stats, rows: Rows) -> Stats:
+    """Fit what training needs before its first step, if the objective needs anything."""
+    needed = getattr(objective, "prepare", None)
+    return stats if needed is None else needed(params, stats, rows)
+
+
+def finish(objective: Any, params: Params, stats: Stats, rows: Rows) -> Stats:
+    """Fit what scoring needs with the final weights, if the objective needs anything."""
+    needed = getattr(objective, "finish", None)
+    return stats if needed is None else needed(params, stats, rows)
 
 
 def start(how: Recipe, key: Key, params: Params, stats: Stats) -> State:
@@ -106,9 +113,8 @@ def train(
     objective: Objective,
     how: Recipe,
     state: State,
-    rows: Batch,
-    count: Array,
-    validation: Batch | None,
+    rows: ArrayRows,
+    validation: ArrayRows | None,
     epochs: Array,
 ) -> tuple[State, dict[str, Array]]:
     """Train at most ``epochs`` more epochs, and at most `HISTORY`.
@@ -118,7 +124,6 @@ def train(
       how: the recipe.
       state: where the run stands.
       rows: all rows, padded.
-      count: how many of them are real; they come first.
       validation: rows for the validation loss, padded; or None.
       epochs: how many epochs, scalar.
 
@@ -135,26 +140,15 @@ def train(
     def body(carry):
         state, history = carry
         at = state.epoch - begin
-        state, record = _epoch(objective, how, state, rows, count, validation)
+        tally = begin_epoch(how, state)
+        state, tally = steps(objective, how, state, rows, tally)
+        state, record = end_epoch(objective, how, state, tally, validation)
         return state, {name: history[name].at[at].set(record[name]) for name in names}
 
     def due(carry):
         return running(how, carry[0]) & (carry[0].epoch < until)
 
     return lax.while_loop(due, body, (state, {name: jnp.zeros(HISTORY) for name in names}))
-
-
-def _epoch(
-    objective: Objective,
-    how: Recipe,
-    state: State,
-    rows: Batch,
-    count: Array,
-    validation: Batch | None,
-) -> tuple[State, dict[str, Array]]:
-    tally = begin_epoch(how, state)
-    state, tally = steps(objective, how, state, rows, count, tally)
-    return end_epoch(objective, how, state, tally, validation)
 
 
 def begin_epoch(how: Recipe, state: State) -> Tally:
@@ -168,8 +162,7 @@ def steps(
     objective: Objective,
     how: Recipe,
     state: State,
-    rows: Batch,
-    count: Array,
+    rows: ArrayRows,
     tally: Tally,
     *salts: Array,
 ) -> tuple[State, Tally]:
@@ -180,11 +173,10 @@ def steps(
       how: the recipe.
       state: where the run stands.
       rows: padded.
-      count: how many of them are real; they come first.
       tally: of the epoch so far.
       *salts: number of the chunk, which has an order of its own.
     """
-    size = how.batch_size
+    size, count = how.batch_size, rows.count
     length = -(-len(rows.weight) // size) * size
     if how.shuffle:
         order = batching.epoch_order(state.key, state.epoch, count, length, *salts)
@@ -215,9 +207,9 @@ def steps(
 
 
 def end_epoch(
-    objective: Objective, how: Recipe, state: State, tally: Tally, validation: Batch | None
+    objective: Objective, how: Recipe, state: State, tally: Tally, validation: ArrayRows | None
 ) -> tuple[State, dict[str, Array]]:
-    """Count the epoch as done, with its record, and keep it where it is the best."""
+    """Count the epoch as done, record it, and keep it if it is the best so far."""
     total, weight = tally.loss, tally.weight
     record = {
         "loss": jnp.where(weight > 0, total / jnp.maximum(weight, 1e-12), jnp.nan),
@@ -265,7 +257,7 @@ def _step(
     return state, loss, finite
 
 
-def _validate(objective: Objective, state: State, rows: Batch, size: int) -> Array:
+def _validate(objective: Objective, state: State, rows: ArrayRows, size: int) -> Array:
     """The weighted mean loss of the validation rows, in evaluation mode."""
 
     def add(carry, batch):
@@ -273,7 +265,7 @@ def _validate(objective: Objective, state: State, rows: Batch, size: int) -> Arr
         values, _ = objective.loss(state.params, state.stats, batch, None)
         return total + jnp.sum(values * batch.weight), weight + jnp.sum(batch.weight)
 
-    total, weight = chunking.fold(add, (jnp.float32(0), jnp.float32(0)), rows, chunk=size)
+    total, weight = rows.fold(add, (jnp.float32(0), jnp.float32(0)), chunk=size)
     return total / jnp.maximum(weight, 1e-12)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxad.rows import Rows
 from jaxad.training.digest import described, digest
 from jaxad.training.processes import of_each
 from jaxad.typing import Key
@@ -27,7 +28,7 @@ def fingerprint(
       recipe: how.
       key: the run's typed key, or keys ``[P]``.
       joined: whether several processes are one run, each with data of its own.
-      **data: trees of arrays (rows, initial parameters), of which the SHA-256 is taken.
+      **data: rows, and trees of arrays (initial parameters); their SHA-256 counts.
 
     Example:
       >>> import jax
@@ -40,7 +41,8 @@ def fingerprint(
     run.pop("recipe.epochs", None)
     run["key"] = np.asarray(jax.random.key_data(key)).tolist()
     run["key's kind"] = str(jax.random.key_impl(key))
-    digests = {name: digest(tree) for name, tree in data.items()}
+    trees = {k: v.identity if isinstance(v, Rows) else v for k, v in data.items()}
+    digests = {name: digest(tree) for name, tree in trees.items()}
     return run | (_of_all(digests) if joined else digests)
 
 

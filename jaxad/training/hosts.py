@@ -14,11 +14,11 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
-from jaxad.training.batching import bucket
+from jaxad.rows import ArrayRows, bucket
 from jaxad.training.digest import is_key
 from jaxad.training.mesh import DATA, padded_size
 from jaxad.training.processes import told_by_each
-from jaxad.typing import Array, Batch, PyTree
+from jaxad.typing import Array, PyTree
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
@@ -134,8 +134,8 @@ def put(tree: PyTree, sharding: Sharding) -> PyTree:
     return jax.tree.map(leaf, tree)
 
 
-def join_rows(name: str, rows: Batch, mesh: Mesh) -> tuple[Batch, int]:
-    """The rows of all processes, in the order of the processes, as one padded batch; their count.
+def join_rows(name: str, rows: ArrayRows, mesh: Mesh) -> ArrayRows:
+    """The rows of all processes, in the order of the processes, padded.
 
     Rows travel once, here: they end as those of one process would lie on the same devices, so that
     everything after is the same program with the same random numbers.
@@ -187,7 +187,7 @@ def join_rows(name: str, rows: Batch, mesh: Mesh) -> tuple[Batch, int]:
         size=padded_size(total, mesh) // len(owner),
         mesh=mesh,
     )
-    return Batch(x, label, weight, 0.0), total
+    return ArrayRows(x, label, weight, np.int32(total))
 
 
 def _owners(mesh: Mesh) -> np.ndarray:

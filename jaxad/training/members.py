@@ -1,4 +1,4 @@
-"""What the members of a population share and what each has of its own, as trees to map over."""
+"""The members of a population: what each has of its own and what they share."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,47 +8,56 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxad.training.batching import as_rows, bucket, pad_rows
+from jaxad.rows import ArrayRows, as_rows, bucket
 from jaxad.training.recipe import Recipe
-from jaxad.typing import Array, Batch, Key
+from jaxad.typing import Key
 
 
-class Rows(NamedTuple):
+class Subset(NamedTuple):
     """A member's rows: those of ``data`` that ``index`` names.
 
     Attributes:
-      data: padded.
       index: ``[size]`` row numbers, or None for all.
-      count: how many are real, scalar; they come first.
+      data: padded; its ``count`` says how many rows of the subset are real; they come first.
     """
 
-    data: Any
     index: Any
-    count: Any
+    data: ArrayRows
 
-    def batch(self) -> Batch:
+    def selected(self) -> ArrayRows:
         """The rows, padded."""
         if self.index is None:
             return self.data
-        x, label, weight = (leaf[self.index] for leaf in self.data[:3])
-        real = jnp.arange(len(self.index)) < self.count
-        return Batch(x, label, jnp.where(real, weight, 0), self.data.epoch)
+        x, label, weight = (leaf[self.index] for leaf in self.data.like[:3])
+        real = jnp.arange(len(self.index)) < self.data.count
+        return ArrayRows(x, label, jnp.where(real, weight, 0), self.data.count)
 
 
 class Member(NamedTuple):
-    """All that one run needs. Of a population there are two: leaves ``[P, ...]`` that the members
-    have of their own, and leaves that they share; each is None where the other has the value.
+    """All that one run needs.
+
+    A population has two: one with leaves ``[P, ...]`` that the members have of their own, and one
+    with leaves that they share. A leaf that is None in one of them is in the other.
+
+    Attributes:
+      objective: what for.
+      recipe: how.
+      key: the run's.
+      rows: a `Subset` to train on, or None if they are streamed.
+      validation: a `Subset` for the validation loss, or None.
+      sample: ``[1, ...]`` a row, which tells the shapes.
     """
 
-    objective: Any
-    recipe: Any
-    key: Any
-    rows: Any
-    validation: Any
+    objective: Any = None
+    recipe: Any = None
+    key: Any = None
+    rows: Any = None
+    validation: Any = None
+    sample: Any = None
 
 
 def join(own: Any, shared: Any) -> Any:
-    """The whole of a member: its own leaves, and for those it has not the shared ones."""
+    """A whole member: its own leaves, and the shared leaves in place of None."""
     return jax.tree.map(
         lambda mine, ours: ours if mine is None else mine, own, shared, is_leaf=lambda v: v is None
     )
@@ -72,10 +81,10 @@ def split_members(
     if validation is None and validation_subsets is not None:
         validation = rows
     _check_keys(keys)
-    own_rows, shared_rows = _rows("rows", rows, subsets)
+    own_rows, shared_rows = _subsets("rows", rows, subsets)
     own_validation = shared_validation = None
     if validation is not None:
-        own_validation, shared_validation = _rows("validation", validation, validation_subsets)
+        own_validation, shared_validation = _subsets("validation", validation, validation_subsets)
     lengths = axes_of(objective, "objective") | axes_of(recipe, "recipe")
     if keys.ndim:
         lengths["keys"] = len(keys)
@@ -87,8 +96,13 @@ def split_members(
     recipes = spread(recipe, size)
     _check_recipes(recipe, recipes, size)
     own = Member(spread(objective, size), recipes, keys, own_rows, own_validation)
-    without = jax.tree.map(lambda _: None, own._replace(key=None, rows=None, validation=None))
-    return own, without._replace(rows=shared_rows, validation=shared_validation), size
+    without = jax.tree.map(lambda _: None, (own.objective, own.recipe))
+    shared = Member(*without, None, shared_rows, shared_validation)
+    if _is_list(rows):
+        own = own._replace(sample=own_rows.data.x[:, :1])
+    else:
+        shared = shared._replace(sample=np.zeros((1, *as_rows(rows).shape), np.float32))
+    return own, shared, size
 
 
 def spread(tree: Any, size: int) -> Any:
@@ -105,7 +119,7 @@ def spread(tree: Any, size: int) -> Any:
 
 
 def _is_list(value: Any) -> bool:
-    return type(value) in (list, tuple)  # a Batch is a tuple, too
+    return type(value) in (list, tuple)
 
 
 def axes_of(tree: Any, name: str) -> dict[str, int]:
@@ -191,66 +205,54 @@ def _check_recipes(given: Any, recipes: Any, size: int) -> None:
             raise ValueError(f"member {p}: {error}") from None
 
 
-def _batch(x: Any, label: Any, weight: Any, epoch: Any = None) -> Batch:
-    """A `Batch` some of whose leaves may be None: another tree has them."""
-    return Batch(x, label, weight, epoch)
-
-
-def _rows(name: str, rows: Any, subsets: Sequence[Any] | None) -> tuple[Rows, Rows]:
-    """What the members have of their own, and what they share."""
+def _subsets(name: str, rows: Any, subsets: Sequence[Any] | None) -> tuple[Any, Any]:
+    """The rows that members have of their own, and those that they share."""
     if _is_list(rows):
         if subsets is not None:
             raise ValueError(f"subsets of {name} need shared rows, not a list of sets")
         return _own_sets(name, rows)
-    label: Any = None
-    weight: Any = None
-    if isinstance(rows, Batch):
-        rows, label, weight, _ = rows
-    own_label = label if np.ndim(label) == 2 else None
-    own_weight = weight if np.ndim(weight) == 2 else None
-    data = as_rows(
-        rows,
-        None if own_label is not None else label,
-        None if own_weight is not None else weight,
-    )
-    count = len(data.x)
-    padded = pad_rows(data, bucket(count))
-    own = _batch(
-        None,
-        _widen(name, own_label, count, np.int32),
-        _widen(name, own_weight, count, np.float32),
-    )
-    padded = _batch(
+    data = as_rows(rows)
+    if not data.resident:
+        if subsets is not None:
+            raise ValueError(f"subsets of {name} need rows in memory, not a stream")
+        return None, None
+    count, size = len(data.x), bucket(len(data.x))
+    own_label = _widen(name, data.label, count, size)
+    own_weight = _widen(name, data.weight, count, size)
+    padded = dataclasses.replace(
+        data,
+        label=data.label if own_label is None else np.zeros(count, np.int32),
+        weight=data.weight if own_weight is None else np.zeros(count, np.float32),
+    ).padded(size)
+    index = counts = None
+    if subsets is not None:
+        index, counts = _index(name, subsets, count)
+    shared = ArrayRows(
         padded.x,
         padded.label if own_label is None else None,
         padded.weight if own_weight is None else None,
-        padded.epoch,
+        padded.count if counts is None else None,
     )
-    if subsets is None:
-        return Rows(own, None, None), Rows(padded, None, np.int32(count))
-    index, counts = _index(name, subsets, count)
-    return Rows(own, index, counts), Rows(padded, None, None)
+    return Subset(index, ArrayRows(None, own_label, own_weight, counts)), Subset(None, shared)
 
 
-def _widen(name: str, values: Any, count: int, dtype: Any) -> np.ndarray | None:
-    """``[P, N]`` values of each member's own, padded with 0."""
-    if values is None:
+def _widen(name: str, values: Any, count: int, size: int) -> np.ndarray | None:
+    """Values ``[P, N]`` padded with 0, if members have values of their own."""
+    if np.ndim(values) < 2:
         return None
-    values = np.asarray(values, dtype)
     if values.shape[1] != count:
         raise ValueError(f"{name}: values of shape {values.shape} for {count} rows: need [P, N]")
-    return np.pad(values, ((0, 0), (0, bucket(count) - count)))
+    return np.pad(values, ((0, 0), (0, size - count)))
 
 
-def _own_sets(name: str, sets: Sequence[Any]) -> tuple[Rows, Rows]:
+def _own_sets(name: str, sets: Sequence[Any]) -> tuple[Subset, Subset]:
     if not sets:
         raise ValueError(f"{name} is an empty list: give a set for each member")
-    batches = [one if isinstance(one, Batch) else as_rows(one) for one in sets]
-    batches = [as_rows(*batch[:3]) for batch in batches]
-    shapes = {batch.x.shape[1:] for batch in batches}
+    each = [as_rows(one) for one in sets]
+    shapes = {rows.shape for rows in each}
     if len(shapes) > 1:
         raise ValueError(f"{name} have different shapes: {sorted(map(str, shapes))}")
-    counts = np.asarray([len(batch.x) for batch in batches], np.int32)
+    counts = np.asarray([len(rows.x) for rows in each], np.int32)
     size = bucket(int(counts.max()))
 
     def stack(leaves: Sequence[Any]) -> np.ndarray:
@@ -259,9 +261,11 @@ def _own_sets(name: str, sets: Sequence[Any]) -> tuple[Rows, Rows]:
             place[: len(leaf)] = leaf
         return stacked
 
-    x, label, weight = (stack([batch[i] for batch in batches]) for i in range(3))
-    shared = _batch(None, None, None, np.float32(0))
-    return Rows(_batch(x, label, weight), None, counts), Rows(shared, None, None)
+    x, label, weight = (
+        stack(leaves) for leaves in zip(*(rows.like[:3] for rows in each), strict=True)
+    )
+    own = ArrayRows(x, label, weight, counts)
+    return Subset(None, own), Subset(None, ArrayRows(None, None, None))
 
 
 def _index(name: str, subsets: Sequence[Any], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -284,13 +288,3 @@ def _index(name: str, subsets: Sequence[Any], count: int) -> tuple[np.ndarray, n
     for place, rows in zip(index, chosen, strict=True):
         place[: len(rows)] = rows
     return index, counts
-
-
-def pad_members(tree: Any, parts: int) -> Any:
-    """Repeat the last member until the members divide among ``parts`` devices."""
-
-    def pad(leaf: Array) -> Array:
-        missing = -len(leaf) % parts
-        return leaf if missing == 0 else jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, 0)])
-
-    return jax.tree.map(pad, tree)

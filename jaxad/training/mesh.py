@@ -8,7 +8,7 @@ import jax
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxad.training.batching import bucket
+from jaxad.rows import bucket
 from jaxad.typing import Batch
 
 POPULATION, DATA = "population", "data"

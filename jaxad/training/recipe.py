@@ -1,6 +1,5 @@
 """How an objective is trained: rates, schedules, sizes, stopping."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +9,29 @@ import numpy as np
 import optax
 from flax import struct
 
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Check, Each, Interval, Special, Whole
 from jaxad.typing import Array, Params, PyTree
 
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "adam": optax.scale_by_adam,
     "amsgrad": optax.scale_by_amsgrad,
     "sgd": optax.identity,
+}
+
+# What each field may be. Estimators with a field of the same name check by this table, too.
+RANGES: dict[str, Check] = {
+    "epochs": Interval(0, whole=True),
+    "batch_size": Whole(),
+    "learning_rate": POSITIVE,
+    "milestones": Each(AT_LEAST_ZERO),
+    "milestone_factor": POSITIVE,
+    "time_decay": AT_LEAST_ZERO,
+    "weight_decay": Special(None, AT_LEAST_ZERO),
+    "decoupled_weight_decay": Special(None, AT_LEAST_ZERO),
+    "clip_norm": Special(None, POSITIVE),
+    "patience": Special(None, POSITIVE),
+    "min_delta": AT_LEAST_ZERO,
+    "max_skipped": POSITIVE,
 }
 
 
@@ -64,40 +80,19 @@ class Recipe:
     )
 
     def check(self) -> None:
-        """Raise a ValueError that names the first field out of range."""
-        at_least_zero = "epochs", "time_decay", "min_delta"
-        optional = "weight_decay", "decoupled_weight_decay"
-        for name in (*at_least_zero, *optional):
-            _check_number(name, getattr(self, name), low=0, optional=name in optional)
-        for name in ("learning_rate", "milestone_factor", "max_skipped", "clip_norm", "patience"):
-            optional = name in ("clip_norm", "patience")
-            _check_number(name, getattr(self, name), low=0, strict=True, optional=optional)
-        if float(self.epochs) % 1:
-            raise ValueError(f"epochs={self.epochs!r} is not a whole number")
-        for milestone in self.milestones:
-            _check_number("milestones", milestone, low=0)
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size!r} is not a positive whole number")
+        """Check every field.
+
+        Raises:
+          ValueError: names the first field that is out of range.
+          TypeError: names the first field that is not a number.
+        """
+        for name, check in RANGES.items():
+            check(name, getattr(self, name))
         if not callable(self.optimizer) and self.optimizer not in OPTIMIZERS:
             raise ValueError(
                 f"optimizer={self.optimizer!r} is unknown: choose one of {sorted(OPTIMIZERS)} or "
                 "give a function that returns an optax transformation"
             )
-
-
-def _check_number(
-    name: str, value: Any, *, low: float, strict: bool = False, optional: bool = False
-) -> None:
-    if value is None and optional:
-        return
-    number = math.nan
-    try:
-        number = float(value)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r} is not a number") from None
-    if not math.isfinite(number) or number < low or (strict and number == low):
-        bound = f"greater than {low}" if strict else f"at least {low}"
-        raise ValueError(f"{name}={value!r} must be finite and {bound}")
 
 
 def as_leaves(tree: PyTree) -> PyTree:

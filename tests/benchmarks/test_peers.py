@@ -53,7 +53,7 @@ def test_our_engine_trains_like_the_peer(peers, rows):
     start = peers.deep_svdd.initial(6, (16, 8, 4), seed=0)
     options = {"epochs": 20, "batch_size": len(rows), "learning_rate": 1e-3}
     _, expected = peers.deep_svdd.train(rows, weights=start, **options)
-    objective = objectives.DeepSVDD(encoder=networks.MLP(widths=(16, 8, 4)))
+    objective = objectives.deep_svdd(encoder=networks.MLP(widths=(16, 8, 4)))
     params, stats = objective.init(jax.random.key(0), rows.numpy())
     kernels = [w.numpy().T for w in start]
     params = jax.tree.unflatten(jax.tree.structure(params), kernels)
@@ -133,13 +133,14 @@ def _loss_and_score(objective, params, stats, rows, label=None):
     import jax
     import jax.numpy as jnp
 
+    from jaxad import training
     from jaxad.typing import Batch
 
     label = np.zeros(len(rows), np.int32) if label is None else label
     batch = Batch(rows.numpy(), label, jnp.ones(len(rows)), 0.0)
-    first = np.bool_(False)
     values, _ = objective.loss(params, stats, batch, jax.random.key(1))
-    stats = objective.refresh(params, stats, batch, first=first)
+    if hasattr(objective, "finish"):
+        stats = objective.finish(params, stats, training.as_rows(rows.numpy(), label))
     return values, objective.score(params, stats, rows.numpy())
 
 
@@ -160,11 +161,11 @@ def test_deep_sad_has_our_loss_and_scores(peers, rows):
     centre = peers.deep_svdd.centre_of(weights, rows[label >= 0])
     distance = peers.deep_svdd.score(weights, centre, rows)
     theirs = peers.deep_sad.labelled_loss(distance, label, eta=1.5)
-    ours = objectives.DeepSAD(networks.MLP((16, 8, 4)), eta=1.5)
+    ours = objectives.deep_sad(networks.MLP((16, 8, 4)), eta=1.5)
     params, stats = ours.init(jax.random.key(0), rows.numpy())
     params = jax.tree.unflatten(jax.tree.structure(params), [w.numpy().T for w in weights])
     batch = training.as_rows(rows.numpy(), label.numpy())
-    stats = ours.refresh(params, stats, batch, first=np.bool_(True))
+    stats = ours.prepare(params, stats, batch)
     np.testing.assert_allclose(stats["centre"], centre, rtol=1e-5)
     values, scores = _loss_and_score(ours, params, stats, rows, label.numpy())
     np.testing.assert_allclose(values, theirs, rtol=1e-3)
@@ -178,7 +179,7 @@ def test_autoencoder_has_our_loss_and_scores(peers, rows):
 
     theirs = peers.autoencoder.Autoencoder(6, widths=(5, 3))
     options = {"activation": "relu", "use_bias": True}
-    ours = objectives.AutoEncoder(networks.MLP((5, 3), **options), networks.MLP((5, 6), **options))
+    ours = objectives.autoencoder(networks.MLP((5, 3), **options), networks.MLP((5, 6), **options))
     _, stats = ours.init(jax.random.key(0), rows.numpy())
     params = {name: _kernels(getattr(theirs, name)) for name in ("encoder", "decoder")}
     values, scores = _loss_and_score(ours, params, stats, rows)
@@ -213,7 +214,7 @@ def test_goad_has_our_loss_and_scores(peers, rows):
 
     theirs = peers.goad.GOAD(6, transforms=8, mapped=5, widths=(4,))
     theirs.head.bias.data.zero_()
-    ours = objectives.GOAD(networks.MLP((4,)), n_transforms=8, transform_dim=5)
+    ours = objectives.goad(networks.MLP((4,)), n_transforms=8, transform_dim=5)
     _, stats = ours.init(jax.random.key(0), rows.numpy())
     stats |= {"maps": theirs.maps.numpy().transpose(1, 0, 2)}
     params = {"trunk": _kernels(theirs.trunk), "head": _kernels(theirs.head)["Dense_0"]}

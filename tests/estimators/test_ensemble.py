@@ -14,7 +14,6 @@ from sklearn.exceptions import NotFittedError
 import jaxad
 from jaxad import persistence, training
 from jaxad.estimators import ensemble
-from jaxad.estimators.plan import Plan
 
 SMALL = {"hidden": (8,), "latent_dim": 3, "epochs": 3, "batch_size": 64}
 SMALL |= {"n_members": 3, "random_state": 0}
@@ -261,14 +260,14 @@ def failing(monkeypatch):
     """Give some members a rate at which nothing stays finite."""
 
     def failing(*lost):
-        member = Plan._member
+        fit = training.fit_population
 
-        def broken(plan, p, *given):
-            made = member(plan, p, *given)
-            rate = 1e30 if p in lost else made.recipe.learning_rate
-            return made._replace(recipe=made.recipe.replace(learning_rate=rate))
+        def broken(objective, recipe, keys, rows, **options):
+            rates = [1e30 if p in lost else recipe.learning_rate for p in range(len(keys))]
+            recipe = recipe.replace(learning_rate=np.array(rates))
+            return fit(objective, recipe, keys, rows, **options)
 
-        monkeypatch.setattr(Plan, "_member", broken)
+        monkeypatch.setattr(training, "fit_population", broken)
 
     return failing
 

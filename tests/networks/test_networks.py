@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxad import networks
-from jaxad.typing import Batch
+from jaxad import networks, training
 
 KEY = jax.random.key(0)
 
@@ -98,7 +97,7 @@ def test_calibration_is_exact_over_chunks_and_padding(chunk, rows):
     """One layer's statistics are those of all its inputs, whatever the chunks."""
     padded = np.concatenate([rows + 3, np.full((84, 5), 1e4, np.float32)])
     weight = np.r_[np.ones(300), np.zeros(84)].astype(np.float32)
-    batch = Batch(jnp.asarray(padded), jnp.zeros(384), jnp.asarray(weight))
+    padded_rows = training.as_rows(padded, weight=weight)
 
     class Plain(nn.Module):
         @nn.compact
@@ -107,7 +106,7 @@ def test_calibration_is_exact_over_chunks_and_padding(chunk, rows):
 
     module = Plain()
     params, running = networks.init(module, KEY, padded)
-    running = networks.calibrate(module, params, running, batch, chunk=chunk)
+    running = networks.calibrate(module, params, running, padded_rows, chunk=chunk)
     layer = running["BatchNorm_0"]
     np.testing.assert_allclose(layer["mean"], (rows + 3).mean(0), rtol=1e-5)
     np.testing.assert_allclose(layer["variance"], rows.var(0), rtol=1e-4)

@@ -20,22 +20,22 @@ KEY = jax.random.key(0)
 ENCODER, DECODER = networks.MLP((32, 16, 8), batch_norm=True), networks.MLP((16, 32, 12))
 
 OBJECTIVES = {
-    "deep_svdd": objectives.DeepSVDD(ENCODER),
-    "deep_svdd_soft": objectives.DeepSVDD(
-        ENCODER, loss=losses.hypersphere.soft_boundary, nu=0.2, warm_up=2.0
+    "deep_svdd": objectives.deep_svdd(ENCODER),
+    "deep_svdd_soft": objectives.deep_svdd(
+        ENCODER, loss=losses.hypersphere.soft_boundary, radius=True, nu=0.2, warm_up=2.0
     ),
-    "deep_sad": objectives.DeepSAD(ENCODER),
-    "autoencoder": objectives.AutoEncoder(ENCODER, DECODER),
-    "denoising_autoencoder": objectives.AutoEncoder(ENCODER, DECODER, noise=0.5),
+    "deep_sad": objectives.deep_sad(ENCODER),
+    "autoencoder": objectives.autoencoder(ENCODER, DECODER),
+    "denoising_autoencoder": objectives.autoencoder(ENCODER, DECODER, noise=0.5),
     "dagmm": objectives.DAGMM(
         networks.MLP((16, 4), activation="tanh", use_bias=True),
         networks.MLP((16, 12), activation="tanh", use_bias=True),
         networks.MLP((8, 3), activation="tanh", use_bias=True, dropout=0.5),
     ),
-    "goad": objectives.GOAD(networks.MLP((16, 8)), n_transforms=8, transform_dim=8),
+    "goad": objectives.goad(networks.MLP((16, 8)), n_transforms=8, transform_dim=8),
     "goad_reconstruction": objectives.Compound(
         (
-            objectives.GOAD(networks.MLP((16, 8)), n_transforms=8, transform_dim=8),
+            objectives.goad(networks.MLP((16, 8)), n_transforms=8, transform_dim=8),
             objectives.MapReconstruction(
                 networks.MLP((16, 8)), networks.MLP((8,)), n_transforms=8, transform_dim=8
             ),
@@ -43,7 +43,7 @@ OBJECTIVES = {
         (1.0, 0.5),
     ),
     "compound": objectives.Compound(
-        (objectives.DeepSVDD(ENCODER), objectives.AutoEncoder(ENCODER, DECODER)), (1.0, 0.5)
+        (objectives.deep_svdd(ENCODER), objectives.autoencoder(ENCODER, DECODER)), (1.0, 0.5)
     ),
 }
 RECIPE = training.Recipe(epochs=60, batch_size=64, learning_rate=1e-3, clip_norm=5.0)

@@ -14,7 +14,7 @@ from jaxad.typing import Batch
 
 KEY = jax.random.key(0)
 TRUNK = networks.ConvEncoder((8,), 8)
-OBJECTIVE = objectives.ImageGOAD(TRUNK, shift=2)
+OBJECTIVE = objectives.image_goad(TRUNK, shift=2)
 RECIPE = training.Recipe(epochs=20, batch_size=16, learning_rate=1e-3)
 DIGITS, DIGIT = load_digits(return_X_y=True)
 IMAGES = (DIGITS / 16).reshape(-1, 8, 8, 1).astype(np.float32)

@@ -19,7 +19,7 @@ def fit(objective, rows, **recipe):
 
 
 def test_the_centre_is_the_mean_of_the_initial_outputs_and_stays(rows):
-    objective = objectives.DeepSVDD(ENCODER)
+    objective = objectives.deep_svdd(ENCODER)
     before, after = fit(objective, rows, epochs=0), fit(objective, rows)
     z = np.asarray(objective.transform(before.params, before.stats, rows), np.float64).mean(0)
     expected = np.where(np.abs(z) >= 0.1, z, np.where(z < 0, -0.1, 0.1))
@@ -28,11 +28,11 @@ def test_the_centre_is_the_mean_of_the_initial_outputs_and_stays(rows):
 
 
 def test_a_loss_without_a_radius_costs_none(rows):
-    assert fit(objectives.DeepSVDD(ENCODER), rows).stats["radius"] == 0
+    assert fit(objectives.deep_svdd(ENCODER), rows).stats["radius"] == 0
 
 
 def test_the_radius_is_exact_at_the_end(rows):
-    objective = objectives.DeepSVDD(ENCODER, loss=SOFT, nu=0.2, warm_up=1)
+    objective = objectives.deep_svdd(ENCODER, loss=SOFT, radius=True, nu=0.2, warm_up=1)
     result = fit(objective, rows)
     z = np.asarray(objective.transform(result.params, result.stats, rows), np.float64)
     distance = np.linalg.norm(z - np.asarray(result.stats["centre"]), axis=1)
@@ -40,7 +40,7 @@ def test_the_radius_is_exact_at_the_end(rows):
 
 
 def test_the_radius_waits_for_the_warm_up(rows):
-    objective = objectives.DeepSVDD(ENCODER, loss=SOFT, nu=0.1, warm_up=2)
+    objective = objectives.deep_svdd(ENCODER, loss=SOFT, radius=True, nu=0.1, warm_up=2)
     untrained = fit(objective, rows, epochs=0)
     params, stats = untrained.params, untrained.stats | {"radius": jnp.float32(0)}
     for epoch, moves in ((0, False), (1, False), (2, True)):
@@ -53,7 +53,7 @@ def test_the_radius_waits_for_the_warm_up(rows):
 
 
 def test_soft_boundary_scores_by_the_distance_beyond_the_radius(rows):
-    objective = objectives.DeepSVDD(ENCODER, loss=SOFT, nu=0.1, warm_up=1)
+    objective = objectives.deep_svdd(ENCODER, loss=SOFT, radius=True, nu=0.1, warm_up=1)
     result = fit(objective, rows)
     score = training.score(objective, result.params, result.stats, rows)
     assert 0.05 < (score > 0).mean() < 0.15
@@ -62,9 +62,9 @@ def test_soft_boundary_scores_by_the_distance_beyond_the_radius(rows):
 def test_pretrained_weights_reach_the_encoder(rows):
     """And so do the running statistics: nothing is copied by a name that does not match."""
     encoder = networks.MLP((16, 4), batch_norm=True)
-    autoencoder = objectives.AutoEncoder(encoder, DECODER)
+    autoencoder = objectives.autoencoder(encoder, DECODER)
     pretrained = fit(autoencoder, rows)
-    objective = objectives.DeepSVDD(encoder)
+    objective = objectives.deep_svdd(encoder)
     source = objectives.encoder_of(pretrained.params, pretrained.stats)
     initial = objective.from_encoder(*source, rows)
     params, stats = initial
@@ -82,7 +82,7 @@ def test_pretrained_weights_reach_the_encoder(rows):
 
 
 def test_deep_sad_without_labels_is_deep_svdd(rows):
-    svdd, sad = fit(objectives.DeepSVDD(ENCODER), rows), fit(objectives.DeepSAD(ENCODER), rows)
+    svdd, sad = fit(objectives.deep_svdd(ENCODER), rows), fit(objectives.deep_sad(ENCODER), rows)
     for a, b in zip(*map(jax.tree.leaves, (svdd[:2], sad[:2])), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -92,9 +92,9 @@ def test_known_anomalies_stay_out_of_the_centre_unless_asked(rows):
     label[200:] = -1
     shifted = rows + 5 * (label[:, None] < 0)
     data = training.as_rows(shifted, label=label)
-    without = fit(objectives.DeepSAD(ENCODER), data, epochs=0)
-    alone = fit(objectives.DeepSAD(ENCODER), shifted[:200], epochs=0)
-    everything = fit(objectives.DeepSAD(ENCODER, anomalies_in_centre=True), data, epochs=0)
+    without = fit(objectives.deep_sad(ENCODER), data, epochs=0)
+    alone = fit(objectives.deep_sad(ENCODER), shifted[:200], epochs=0)
+    everything = fit(objectives.deep_sad(ENCODER, anomalies_in_centre=True), data, epochs=0)
     np.testing.assert_allclose(without.stats["centre"], alone.stats["centre"], rtol=1e-4)
     assert np.abs(np.asarray(everything.stats["centre"] - without.stats["centre"])).max() > 0.01
 
@@ -104,7 +104,7 @@ def test_deep_sad_draws_known_normals_and_pushes_known_anomalies(rng):
     x = np.concatenate([rng.normal(size=(300, 5)), rng.normal(size=(300, 5)) + 1.5])
     label = np.zeros(600, np.int32)
     label[300:330] = -1
-    objective = objectives.DeepSAD(networks.MLP((32, 16), batch_norm=True), eta=5.0)
+    objective = objectives.deep_sad(networks.MLP((32, 16), batch_norm=True), eta=5.0)
     recipe = {"epochs": 60, "learning_rate": 1e-3}
     result = fit(objective, training.as_rows(x, label=label), **recipe)
     score = training.score(objective, result.params, result.stats, x)
@@ -115,22 +115,22 @@ def test_a_loss_of_the_users(rows):
     def pseudo_huber(distance, *, delta):
         return delta**2 * (jnp.sqrt(1 + distance / delta**2) - 1)
 
-    objective = objectives.DeepSVDD(ENCODER, loss=pseudo_huber, delta=0.5)
+    objective = objectives.deep_svdd(ENCODER, loss=pseudo_huber, delta=0.5)
     first = fit(objective, rows)
     assert first.history["loss"][-1] < first.history["loss"][0]
-    again = fit(objectives.DeepSVDD(ENCODER, loss=pseudo_huber, delta=2.0), rows)
+    again = fit(objectives.deep_svdd(ENCODER, loss=pseudo_huber, delta=2.0), rows)
     assert again.compilations == 0  # its number is a leaf
 
 
 def test_a_loss_that_asks_for_what_is_not_there():
     with pytest.raises(TypeError, match="needs .'margin'"):
-        objectives.DeepSVDD(ENCODER, loss=lambda distance, margin: distance + margin)
+        objectives.deep_svdd(ENCODER, loss=lambda distance, margin: distance + margin)
     with pytest.raises(TypeError, match="takes no .'margn'"):
-        objectives.DeepSVDD(ENCODER, loss=lambda distance, margin: distance + margin, margn=1)
+        objectives.deep_svdd(ENCODER, loss=lambda distance, margin: distance + margin, margn=1)
 
 
 def test_a_compound_is_the_weighted_sum_of_its_parts(rows):
-    parts = objectives.DeepSVDD(ENCODER), objectives.AutoEncoder(ENCODER, DECODER)
+    parts = objectives.deep_svdd(ENCODER), objectives.autoencoder(ENCODER, DECODER)
     compound = objectives.Compound(parts, (2.0, 3.0), score_weights=(1.0, 0.0))
     params, stats = jax.jit(lambda: compound.init(KEY, rows))()
     assert set(params) == {"encoder", "decoder"}
@@ -148,7 +148,7 @@ def test_a_compound_is_the_weighted_sum_of_its_parts(rows):
 
 def test_shared_running_statistics_are_updated_once(rows):
     encoder = networks.MLP((16, 4), batch_norm=True)
-    parts = objectives.DeepSVDD(encoder), objectives.AutoEncoder(encoder, DECODER)
+    parts = objectives.deep_svdd(encoder), objectives.autoencoder(encoder, DECODER)
     compound = objectives.Compound(parts, (1.0, 1.0))
     params, stats = jax.jit(lambda: compound.init(KEY, rows))()
     batch = Batch(jnp.asarray(rows), jnp.zeros(300), jnp.ones(300))
@@ -162,7 +162,7 @@ def test_shared_running_statistics_are_updated_once(rows):
 
 def test_a_compound_needs_a_weight_for_every_part():
     with pytest.raises(ValueError, match="2 parts"):
-        objectives.Compound((objectives.DeepSVDD(ENCODER), objectives.DeepSVDD(ENCODER)), (1.0,))
+        objectives.Compound((objectives.deep_svdd(ENCODER), objectives.deep_svdd(ENCODER)), (1.0,))
 
 
 def test_biases_let_deep_svdd_collapse_and_the_library_says_so(rng):

@@ -94,13 +94,10 @@ def fitted(name, way, checkpoints=None):
 def found(detector):
     """What is compared: scores of a few rows, the threshold, and the history."""
     x, _ = table()
-    history = {
-        name: np.asarray(values, float).tolist() for name, values in detector.history_.items()
-    }
     return {
         "score": detector.anomaly_score(x[:12] * 1.5).tolist(),
         "threshold": detector.threshold_,
-        "history": {name: np.asarray(values, float).tolist() for name, values in history},
+        "history": {k: np.asarray(v, float).tolist() for k, v in detector.history_.items()},
     }
 
 

@@ -1,6 +1,7 @@
 """What each of two processes runs for `test_hosts`: ``ADDRESS PROCESS ROWS.npy OUT.npz``."""
 
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -11,8 +12,6 @@ address, process, source, out = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 training.join_hosts(address, processes=2, process=process, timeout=60)
 
 from small_objectives import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled  # noqa: E402  (uses JAX)
-
-from jaxad.typing import Batch  # noqa: E402
 
 SAD = OBJECTIVES["deep_sad"]
 FIRST = 110  # rows of process 0; the other has the rest
@@ -37,7 +36,7 @@ def refused(name, function):
 rows = np.load(source)
 whole = labelled(rows)
 mine = slice(FIRST) if process == 0 else slice(FIRST, None)
-own = Batch(*(leaf[mine] for leaf in whole[:3]))
+own = whole.take(np.arange(300)[mine])
 mesh = training.make_mesh(1, jax.device_count())
 
 for name in ("soft_boundary", "dagmm", "goad"):
@@ -70,7 +69,7 @@ def fit(rows=own, recipe=SHARED, mesh=mesh, **given):
 
 refused("columns", lambda: fit(own.x[:, : 5 - process]))
 refused("none", lambda: fit(own.x if process == 0 else own.x[:0]))
-refused("types", lambda: fit(own._replace(label=own.label.astype([np.int32, float][process]))))
+refused("types", lambda: fit(replace(own, label=own.label.astype([np.int32, float][process]))))
 refused("recipe", lambda: fit(recipe=training.Recipe(epochs=2 + process)))
 refused("batch size", lambda: fit(recipe=SHARED.replace(batch_size=56 << process)))
 refused("validation", lambda: fit(validation=own if process else None))

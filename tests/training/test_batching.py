@@ -1,4 +1,4 @@
-"""Padding and the exact shuffle."""
+"""The exact shuffle, and gathering."""
 
 import jax
 import jax.numpy as jnp
@@ -55,34 +55,6 @@ def test_shuffle_looks_random():
     assert abs((orders == np.arange(count)).sum() / trials - 1) < 0.35
     adjacent = (np.abs(np.diff(orders.astype(int), axis=1)) == 1).sum() / trials
     assert abs(adjacent - 2) < 0.5
-
-
-@pytest.mark.parametrize("count", [1, 255, 256, 257, 384, 385, 4000, 65_536, 65_537, 1_000_000])
-def test_bucket_holds_the_rows_with_little_padding(count):
-    size = batching.bucket(count)
-    assert size >= count
-    assert size % 128 == 0
-    if count > 256:
-        assert size < count * 1.5
-    if count > 65_536:
-        assert size < count * 1.125
-
-
-def test_padding_rows_weigh_nothing():
-    padded = batching.pad_rows(batching.as_rows(np.ones((3, 2))), 256)
-    assert padded.x.shape == (256, 2)
-    assert float(padded.weight.sum()) == 3
-
-
-@pytest.mark.parametrize("x", [np.zeros(3), np.zeros((0, 2))])
-def test_rows_of_no_use_are_an_error(x):
-    with pytest.raises(ValueError, match="rows of shape"):
-        batching.as_rows(x)
-
-
-def test_labels_of_another_length_are_an_error():
-    with pytest.raises(ValueError, match="label has shape"):
-        batching.as_rows(np.zeros((3, 2)), label=[0, 1])
 
 
 @pytest.mark.parametrize("shape", [(500, 7), (500, 3, 2)])

@@ -22,7 +22,7 @@ from small_objectives import KEY, KEYS, OBJECTIVES
 import jaxad
 from benchmarks.processes import free_address, run_together
 from jaxad import persistence, training
-from jaxad.training import Checkpoints
+from jaxad.training import Checkpoints, runs
 
 HERE = pathlib.Path(__file__).parents[1] / "support"
 SOFT = OBJECTIVES["soft_boundary"]
@@ -189,8 +189,8 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(
     cut_off(4, run, checkpoints=checkpoints)
     damage(tmp_path / "epochs-00000004.safetensors")
     trained = []
-    train = training.run._train
-    monkeypatch.setattr(training.run, "_train", lambda *a: trained.append(a) or train(*a))
+    train = runs._Resident.train
+    monkeypatch.setattr(runs._Resident, "train", lambda *a: trained.append(a) or train(*a))
     with pytest.warns(UserWarning, match=r"epochs-00000004\.\w+: (damaged|truncated)"):
         resumed = run(checkpoints=checkpoints)
     assert len(trained) == 3

@@ -15,7 +15,7 @@ from jaxad import networks, objectives, training
 
 def fit(n=1000, seed=0, **recipe):
     x = np.random.default_rng(seed).normal(size=(n, 7)).astype(np.float32)
-    objective = objectives.DeepSVDD(networks.MLP((6, 3)), nu=recipe.pop("nu", 0.1))
+    objective = objectives.deep_svdd(networks.MLP((6, 3)), nu=recipe.pop("nu", 0.1))
     recipe = training.Recipe(**({"epochs": 3, "weight_decay": 1e-6} | recipe))
     return training.fit(objective, recipe, jax.random.key(seed), x)
 
@@ -88,7 +88,7 @@ def test_a_later_process_loads_what_an_earlier_one_compiled(tmp_path):
         "hits = []\n"
         "jax.monitoring.register_event_listener(lambda e, **_: hits.append(e))\n"
         "x = np.zeros((64, 3), np.float32)\n"
-        "objective = objectives.DeepSVDD(networks.MLP((4, 2)))\n"
+        "objective = objectives.deep_svdd(networks.MLP((4, 2)))\n"
         "training.fit(objective, training.Recipe(epochs=1), jax.random.key(0), x)\n"
         "print(hits.count('/jax/compilation_cache/cache_hits'))\n"
     )

@@ -7,7 +7,6 @@ import pytest
 from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
 
 from jaxad import training
-from jaxad.typing import Batch
 
 SVDD = OBJECTIVES["deep_svdd"]
 RATES = RECIPE.replace(learning_rate=np.array([1e-2, 1e-3, 3e-2]))
@@ -81,9 +80,8 @@ def test_subsets_weights_and_sets_of_their_own(rows):
         assert_alike(SVDD, sets.member(p), one, rows)
     weight = np.ones((3, 300), np.float32)
     weight[1, :200] = 0
-    batch = Batch(rows, np.zeros(300, np.int32), weight, 0.0)
-    weighted = training.fit_population(SVDD, RECIPE, KEYS, batch)
-    one = training.fit(SVDD, RECIPE, KEYS[1], batch._replace(weight=weight[1]))
+    weighted = training.fit_population(SVDD, RECIPE, KEYS, training.as_rows(rows, weight=weight))
+    one = training.fit(SVDD, RECIPE, KEYS[1], training.as_rows(rows, weight=weight[1]))
     assert_alike(SVDD, weighted.member(1), one, rows)
 
 

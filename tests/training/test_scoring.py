@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+import jaxad
 from jaxad import networks, objectives, training
-from jaxad.training import batching, compilation
+from jaxad.training import compilation
 
 RECIPE = training.Recipe(epochs=1)
 X = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
@@ -13,12 +14,12 @@ X = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(batching, "_BLOCK_BYTES", 4 * 5 * 512)  # two chunks
+    monkeypatch.setattr(jaxad.rows, "_BLOCK_BYTES", 4 * 5 * 512)  # two chunks
 
 
 OBJECTIVES = {
-    "wide": objectives.DeepSVDD(networks.MLP((16, 4)), chunk=256),
-    "narrow": objectives.DeepSVDD(networks.MLP((8, 4)), chunk=256),
+    "wide": objectives.deep_svdd(networks.MLP((16, 4)), chunk=256),
+    "narrow": objectives.deep_svdd(networks.MLP((8, 4)), chunk=256),
     "dagmm": objectives.DAGMM(
         networks.MLP((8, 1), "tanh"),
         networks.MLP((8, 5), "tanh"),
@@ -37,7 +38,7 @@ def trained(request):
 
 @pytest.mark.parametrize("count", [0, 1, 255, 512, 513, 1024, 3000])
 def test_row_blocks_hold_every_row_once_in_blocks_of_one_size(count):
-    blocks = list(batching.row_blocks(X[:count], 256))
+    blocks = list(jaxad.rows.unweighted(X[:count], np.zeros(count)).blocks(256))
     assert len({block.shape for block, _ in blocks}) == 1
     assert all(len(block) % 256 == 0 for block, _ in blocks)
     assert np.array_equal(np.concatenate([block[:n] for block, n in blocks]), X[:count])
@@ -72,7 +73,7 @@ def test_functions_with_more_than_one_value_a_row_are_joined_too(trained):
 
 
 def test_a_population_scores_in_blocks_as_its_members_do():
-    objective = objectives.DeepSVDD(networks.MLP((16, 4)), chunk=256)
+    objective = objectives.deep_svdd(networks.MLP((16, 4)), chunk=256)
     keys = jax.random.split(jax.random.key(0), 3)
     population = training.fit_population(objective, RECIPE, keys, X[:300])
     scores = training.score_population(objective, population.params, population.stats, X)

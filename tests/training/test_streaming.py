@@ -13,9 +13,10 @@ from jaxad.losses import hypersphere
 IN_ORDER = RECIPE.replace(shuffle=False)
 STREAMED = OBJECTIVES | {
     # Deep layers of a calibrated network see the chunk: its borders must be the same.
-    "soft_boundary": objectives.DeepSVDD(
+    "soft_boundary": objectives.deep_svdd(
         networks.MLP((8, 8, 4), batch_norm=True),
         loss=hypersphere.soft_boundary,
+        radius=True,
         warm_up=1,
         chunk=128,
     )

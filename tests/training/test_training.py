@@ -8,7 +8,6 @@ import pytest
 from flax import struct
 
 from jaxad import networks, objectives, training
-from jaxad.typing import Batch
 
 KEY = jax.random.key(0)
 
@@ -23,7 +22,9 @@ class Mean:
 
     def init(self, key, x):
         del key
-        return {"mean": jnp.zeros(x.shape[1:])}, {"seen": jnp.zeros(()), "refreshed": jnp.zeros(())}
+        return {"mean": jnp.zeros(x.shape[1:])}, dict.fromkeys(
+            ("seen", "prepared", "finished"), jnp.zeros(())
+        )
 
     def loss(self, params, stats, batch, key):
         values = self.scale * jnp.sum(jnp.square(batch.x - params["mean"]), -1)
@@ -32,9 +33,13 @@ class Mean:
             return values, stats
         return values, stats | {"seen": stats["seen"] + jnp.sum(batch.weight)}
 
-    def refresh(self, params, stats, rows, *, first):
-        del params, first
-        return stats | {"refreshed": stats["refreshed"] + jnp.sum(rows.weight)}
+    def prepare(self, params, stats, rows):
+        del params
+        return stats | {"prepared": stats["prepared"] + jnp.sum(rows.weight)}
+
+    def finish(self, params, stats, rows):
+        del params
+        return stats | {"finished": stats["finished"] + jnp.sum(rows.weight)}
 
     def score(self, params, stats, x):
         del stats
@@ -45,7 +50,7 @@ def test_an_epoch_visits_every_row_once_last_batch_included(rows):
     result = training.fit(Mean(), training.Recipe(epochs=3, batch_size=64), KEY, rows)
     assert float(result.stats["seen"]) == 3 * len(rows)
     assert result.steps == 3 * 5
-    assert float(result.stats["refreshed"]) == 2 * len(rows)
+    assert float(result.stats["prepared"]) == float(result.stats["finished"]) == len(rows)
 
 
 def test_fewer_rows_than_a_batch(rows):
@@ -100,7 +105,7 @@ def test_milestones_and_time_decay(rows):
 def test_weight_decay_is_torch_adam_or_adamw(kind, rows):
     """Against optax's own composition, kernels only."""
     encoder = networks.MLP((4, 3), use_bias=True)
-    objective = objectives.DeepSVDD(encoder)
+    objective = objectives.deep_svdd(encoder)
     field = "weight_decay" if kind == "coupled" else "decoupled_weight_decay"
     recipe = training.Recipe(epochs=1, batch_size=512, learning_rate=0.01, **{field: 0.3})
     result = training.fit(objective, recipe, KEY, rows)
@@ -197,7 +202,7 @@ def test_a_run_that_stays_not_finite_ends_with_advice(rows):
     ],
 )
 def test_a_recipe_out_of_range_is_named(field, value, rows):
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises((ValueError, TypeError), match=field):
         training.fit(Mean(), training.Recipe(**{field: value}), KEY, rows)
 
 
@@ -215,8 +220,8 @@ def test_more_epochs_than_one_record_holds(rows):
     assert (np.diff(result.history["loss"]) < 0).all()
 
 
-def test_a_batch_of_rows_is_taken_as_it_is(rows):
-    given = Batch(rows, np.zeros(300, np.int32), np.ones(300, np.float32))
+def test_rows_are_taken_as_they_are(rows):
+    given = training.as_rows(rows)
     recipe = training.Recipe(epochs=1)
     a, b = training.fit(Mean(), recipe, KEY, given), training.fit(Mean(), recipe, KEY, rows)
     assert (a.params["mean"] == b.params["mean"]).all()

@@ -1,4 +1,9 @@
-"""GOAD (Bergman & Hoshen, "Classification-Based Anomaly Detection for General Data", ICLR 2020)."""
+"""GOAD: tell views of a row apart; a row whose views are confused is anomalous.
+
+Bergman & Hoshen, "Classification-Based Anomaly Detection for General Data", ICLR 2020; for images
+with the transforms of Golan & El-Yaniv, "Deep Anomaly Detection Using Geometric Transformations",
+NeurIPS 2018.
+"""
 
 from typing import Any
 
@@ -7,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxad import chunking, networks
+from jaxad import networks
 from jaxad.losses import reconstruction, transformation
-from jaxad.objectives.views import LinearMaps, Views
+from jaxad.objectives.views import GeometricViews, LinearMaps, Views
+from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
@@ -17,7 +23,7 @@ from jaxad.typing import Array, Batch, Key, Params, Stats
 class ViewClassifier:
     """Tell M views of a row apart; a row whose views are confused is anomalous.
 
-    `GOAD` and `ImageGOAD` make it. A shared network takes every view to ``z_m``; the loss is the
+    `goad` and `image_goad` make it. A shared network takes every view to ``z_m``; the loss is the
     cross-entropy of a linear head that names m, plus ``triplet_weight`` times the triplet-centre
     loss. The class centres of scoring are the exact means of ``z_m`` over the training rows with
     the final weights. Nothing of size N x M, and nothing of size B x M x M x L, is ever held.
@@ -42,7 +48,7 @@ class ViewClassifier:
         return self.views.chunk
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Draw the views and make trunk and head; the centres are set by `refresh`."""
+        """Draw the views and make trunk and head; `finish` sets the centres."""
         view_key, trunk_key, head_key = jax.random.split(key, 3)
         params, stats = _init(self.trunk, self.views, view_key, trunk_key, x)
         z, _ = _encode(self.trunk, self.views, params, stats, x[:1])
@@ -63,21 +69,14 @@ class ViewClassifier:
         )
         return values, stats | {"batch_stats": stats["batch_stats"] | {"trunk": running}}
 
-    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
-        """Calibrate batch norm where there is any, and set the class centres.
+    def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Calibrate batch norm where there is any, and set the class centres."""
+        stats = _calibrate(self.trunk, self.views, params, stats, rows)
 
-        Training uses neither, so there is nothing to do before it.
-        """
+        def encode(x):
+            return _encode(self.trunk, self.views, params, stats, x)[0]
 
-        def exact() -> Stats:
-            calibrated = _calibrate(self.trunk, self.views, params, stats, rows)
-
-            def encode(x):
-                return _encode(self.trunk, self.views, params, calibrated, x)[0]
-
-            return calibrated | {"centres": chunking.mean(encode, rows, chunk=self.chunk)}
-
-        return chunking.skip_if(first, stats, exact)
+        return stats | {"centres": rows.mean(encode, chunk=self.chunk)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log softmax(-max(squared distance, epsilon))`` of the own class."""
@@ -91,7 +90,7 @@ class ViewClassifier:
         return z.reshape(len(z), -1)
 
 
-def GOAD(  # noqa: N802
+def goad(
     trunk: nn.Module,
     *,
     n_transforms: int = 32,
@@ -100,7 +99,7 @@ def GOAD(  # noqa: N802
     triplet_weight: Any = 0.1,
     epsilon: Any = 1e-6,
     map_scale: Any = 1.0,
-    map_offset: Any = 0.0,
+    map_offset: Any = 1.0,
 ) -> ViewClassifier:
     """GOAD for tables: tell M random linear maps of a row apart.
 
@@ -117,26 +116,64 @@ def GOAD(  # noqa: N802
 
     Example:
       >>> from jaxad import networks, objectives
-      >>> objectives.GOAD(networks.MLP((16, 8)), n_transforms=8).views.count
+      >>> objectives.goad(networks.MLP((16, 8)), n_transforms=8).views.count
       8
     """
     maps = LinearMaps(n_transforms, transform_dim, map_scale, map_offset)
     return ViewClassifier(trunk, maps, margin, triplet_weight, epsilon)
 
 
+def image_goad(
+    trunk: nn.Module,
+    *,
+    shift: int | None = None,
+    margin: Any = 1.0,
+    triplet_weight: Any = 0.1,
+    epsilon: Any = 1e-6,
+    chunk: int = 16,
+) -> ViewClassifier:
+    """GOAD for images: tell 72 geometric transforms of an image apart.
+
+    An image is seen flipped or not, shifted by ``-shift``, 0 or ``shift`` pixels in both directions
+    and turned by 0, 90, 180 or 270 degrees. A batch of B images is 72 B images to the network.
+
+    Args:
+      trunk: ``[B, H, W, C] -> [B, L]``, in the paper `jaxad.networks.WideResNet`. It gets pixels in
+        [-1, 1] from rows in [0, 1].
+      shift: pixels; None is a quarter of the side, the paper's 8 for 32.
+      margin: of the triplet-centre loss, in squared distance.
+      triplet_weight: the paper's lambda.
+      epsilon: least squared distance in the score's probabilities.
+      chunk: rows at a time in exact passes and scoring.
+
+    Raises:
+      ValueError: from ``init``, for images that are not square, or a shift that does not fit them.
+
+    Example:
+      >>> import jax
+      >>> from jaxad import networks, objectives
+      >>> objective = objectives.image_goad(networks.WideResNet(depth=10, width=1))
+      >>> _, stats = objective.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 1)))
+      >>> stats["centres"].shape
+      (72, 64)
+    """
+    views = GeometricViews(shift, chunk)
+    return ViewClassifier(trunk, views, margin, triplet_weight, epsilon)
+
+
 @struct.dataclass
 class MapReconstruction:
     """Reconstruct every mapped row from its latent vector, by a decoder of its own.
 
-    A part for `Compound` beside a `GOAD` with the same trunk: they share trunk and maps.
+    A part for `Compound` beside a `goad` with the same trunk: they share trunk and maps.
 
     Attributes:
       trunk: ``[B, r] -> [B, L]``.
       decoder: ``[B, L] -> [B, r]``; each of the M maps has its own copy.
       n_transforms: M.
       transform_dim: r.
-      map_scale: leaf, see `GOAD`.
-      map_offset: leaf, see `GOAD`.
+      map_scale: leaf, see `goad`.
+      map_offset: leaf, see `goad`.
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)
@@ -144,7 +181,7 @@ class MapReconstruction:
     n_transforms: int = struct.field(pytree_node=False, default=32)
     transform_dim: int = struct.field(pytree_node=False, default=32)
     map_scale: Any = 1.0
-    map_offset: Any = 0.0
+    map_offset: Any = 1.0
 
     @property
     def chunk(self) -> int:
@@ -170,10 +207,11 @@ class MapReconstruction:
         running = stats["batch_stats"] | {"trunk": trunk, "decoders": decoders}
         return values, stats | {"batch_stats": running}
 
-    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
+    def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate the trunk's batch norm where there is any."""
-        del first
         return _calibrate(self.trunk, self._maps, params, stats, rows)
+
+    finish = prepare
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Mean squared error of the mapped rows, mean over the maps."""
@@ -226,7 +264,7 @@ def _encode(
     return z.reshape(len(x), views.count, -1), running
 
 
-def _calibrate(trunk: nn.Module, views: Views, params: Params, stats: Stats, rows: Batch) -> Stats:
+def _calibrate(trunk: nn.Module, views: Views, params: Params, stats: Stats, rows: Rows) -> Stats:
     running = networks.calibrate(
         trunk,
         params["trunk"],

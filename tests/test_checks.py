@@ -9,15 +9,15 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
 
-from jaxad.estimators.checks import (
+from jaxad.checks import (
     check_choice,
     check_interval,
     check_labels,
     check_positive_int,
-    check_rows,
     labels_from_anomalies,
     seed_from,
 )
+from jaxad.estimators.prepare import check_rows
 
 
 class Distance(OutlierMixin, BaseEstimator):

@@ -12,6 +12,7 @@ from flax import struct
 from jaxad import networks
 from jaxad.losses import reconstruction as losses
 from jaxad.objectives.variants import call_loss, check_loss
+from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
 AVAILABLE = ("x", "reconstruction", "z")
@@ -27,7 +28,7 @@ def sum_squared_error(x: Array, reconstruction: Array) -> Array:
     return losses.squared_error(x, reconstruction, reduction="sum")
 
 
-def AutoEncoder(  # noqa: N802
+def autoencoder(
     encoder: nn.Module,
     decoder: nn.Module,
     *,
@@ -41,9 +42,9 @@ def AutoEncoder(  # noqa: N802
     Args:
       encoder: ``[B, ...] -> [B, L]``.
       decoder: ``[B, L] -> [B, ...]``, the shape of the input.
-      loss: ``[B]`` values of those it names of ``x``, ``reconstruction`` and ``z``. Deep SVDD's
-        pretraining sums over pixels (`sum_squared_error`), Deep SAD's averages: the same weight
-        decay then bites differently.
+      loss: gives values ``[B]``; it gets the arguments it names of ``x``, ``reconstruction`` and
+        ``z``. Deep SVDD's pretraining sums over pixels (`sum_squared_error`), Deep SAD's averages,
+        so the same weight decay has another effect.
       noise: the standard deviation of Gaussian noise added to the input in training (a denoising
         autoencoder, Vincent et al. 2008), or None. The target stays clean.
       chunk: rows at a time in exact passes and scoring.
@@ -51,6 +52,11 @@ def AutoEncoder(  # noqa: N802
 
     Raises:
       TypeError: the loss needs an argument that is neither available nor given.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> objectives.autoencoder(networks.MLP((16, 2)), networks.MLP((16, 5)), noise=0.1).noise
+      0.1
     """
     check_loss(loss, AVAILABLE, numbers)
     return Reconstruction(encoder, decoder, loss, numbers, noise, chunk)
@@ -58,7 +64,7 @@ def AutoEncoder(  # noqa: N802
 
 @struct.dataclass
 class Reconstruction:
-    """An encoder, a decoder and a loss of what comes out of them. `AutoEncoder` makes it."""
+    """An encoder, a decoder and a loss of what comes out of them. `autoencoder` makes it."""
 
     encoder: nn.Module = struct.field(pytree_node=False)
     decoder: nn.Module = struct.field(pytree_node=False)
@@ -90,13 +96,14 @@ class Reconstruction:
         )
         return self._values(clean, output, z), stats | {"batch_stats": batch_stats}
 
-    def refresh(self, params: Params, stats: Stats, rows: Batch, *, first: Array) -> Stats:
+    def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate batch norm."""
-        del first
         batch_stats = networks.calibrate(
             self.network, params, stats["batch_stats"], rows, chunk=self.chunk
         )
         return stats | {"batch_stats": batch_stats}
+
+    finish = prepare
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """The loss of each row."""

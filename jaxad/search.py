@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 from jaxad import training
 from jaxad.data.protocols import as_marks
-from jaxad.estimators.base import Detector
-from jaxad.estimators.plan import REMEDY, Plan, train_population, within
-from jaxad.stream import Stream
+from jaxad.estimators import Detector, fitting, prepare
+from jaxad.rows import Rows
 
 
 def fit_many(
@@ -63,50 +62,41 @@ def fit_many(
     if subsets is not None and len(subsets) != len(detectors):
         raise ValueError(f"{len(subsets)} subsets for {len(detectors)} detectors: give one each")
     sets = [None] * len(detectors) if subsets is None else subsets
-    plans: list[Plan] = []
+    plans: list[fitting.Plan] = []
     for detector, rows in zip(detectors, sets, strict=True):
-        plan = detector._plan(*_taken(X, y, rows), checkpoints)
-        if isinstance(plan.rows, Stream):
+        plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints)
+        if not plan.rows.resident:
             raise ValueError(
                 "a population trains on rows in memory: fit each detector on the stream by itself"
             )
         plans.append(plan.sharing(plans[-1]) if plans else plan)
-    groups: dict[Any, list[int]] = {}
-    for i, plan in enumerate(plans):
-        groups.setdefault((type(detectors[i]), plan.structure), []).append(i)
-    hidden = not progress or len(groups) < 2
-    for number, members in enumerate(tqdm(groups.values(), desc="populations", disable=hidden)):
-        _fit_group(
-            [detectors[i] for i in members],
-            [plans[i] for i in members],
-            mesh=mesh,
-            checkpoints=within(checkpoints, f"population-{number}"),
-            progress=progress,
-        )
-    return detectors
-
-
-def _fit_group(detectors: list[Detector], plans: list[Plan], mesh: Any, **options: Any) -> None:
-    with training.Stopwatch() as watch:
-        trained = train_population(plans, mesh=mesh, **options)
-        scores = [
-            None if one is None else one.score(plan, mesh)
-            for plan, one in zip(plans, trained, strict=True)
-        ]
-    for detector, plan, one, score in zip(detectors, plans, trained, scores, strict=True):
-        if one is None or score is None:
-            for name in ("params_", "_states"):  # of an earlier fit
-                vars(detector).pop(name, None)
-            warnings.warn(
-                f"{detector} is left unfitted: its training met steps that are not finite. "
-                f"{REMEDY}",
-                RuntimeWarning,
-                stacklevel=3,
+    populations: dict[Any, list[int]] = {}
+    for i, (detector, plan) in enumerate(zip(detectors, plans, strict=True)):
+        populations.setdefault((type(detector), plan.run.structure), []).append(i)
+    hidden = not progress or len(populations) < 2
+    for number, members in enumerate(
+        tqdm(populations.values(), desc="populations", disable=hidden)
+    ):
+        with training.Stopwatch() as watch:
+            trained = fitting.fit(
+                [plans[i] for i in members],
+                mesh=mesh,
+                checkpoints=fitting.within(checkpoints, f"population-{number}"),
+                progress=progress,
+                population=True,
             )
-            continue
-        detector.compile_seconds_ = watch.compile_seconds
-        detector.fit_seconds_ = watch.run_seconds
-        detector._adopt(plan, one, score)
+        for i, one in zip(members, trained, strict=True):
+            if one is not None:
+                detectors[i]._adopt(plans[i], one, watch)
+                continue
+            detectors[i]._forget()
+            warnings.warn(
+                f"{detectors[i]} is left unfitted: its training met steps that are not finite. "
+                f"{fitting.REMEDY}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    return detectors
 
 
 def sweep(
@@ -162,7 +152,7 @@ def sweep(
       >>> found.groupby("learning_rate")["loss"].mean().shape
       (2,)
     """
-    if isinstance(X, Stream):
+    if isinstance(X, Rows):
         raise ValueError("sweep trains on rows in memory, which a stream's are not: give an array")
     _check_sweep(estimator, grid, seeds)
     _check_marks(len(X), test, folds, is_anomaly)

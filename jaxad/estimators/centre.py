@@ -1,0 +1,103 @@
+"""What Deep SVDD and Deep SAD share: the encoder, pretraining, and collapse onto the centre."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from jaxad import objectives, training
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special
+from jaxad.estimators.base import Detector, argument
+from jaxad.estimators.fitting import Run, key_from
+from jaxad.networks import IMAGES, build
+from jaxad.rows import Rows
+from jaxad.typing import Array
+
+_UNIT = ("auto", "minmax")  # scalers that bring pixels to [0, 1]
+
+
+class CentreDetector(Detector, register=False):
+    """A bias-free network that maps normal rows close to a centre.
+
+    Args:
+      network: ``"mlp"``, ``"lenet"``, ``"conv"``, one of the papers' ``"mnist_lenet"``,
+        ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
+      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
+      latent_dim: L; None is the network's own.
+      batch_norm: batch normalisation (without scale and offset) before each activation.
+      pretrain_epochs: epochs of an autoencoder whose encoder starts the run.
+      pretrain_learning_rate: its rate; None is ``learning_rate``.
+      pretrain_weight_decay: its weight decay.
+      **others: see `Detector`.
+    """
+
+    network: Any = "mlp"
+    hidden: tuple[int, ...] | None = None
+    latent_dim: int | None = None
+    batch_norm: bool = True
+    pretrain_epochs: int = argument(0, AT_LEAST_ZERO)
+    pretrain_learning_rate: float | None = argument(None, Special(None, POSITIVE))
+    pretrain_weight_decay: float = argument(0.0, AT_LEAST_ZERO)
+    weight_decay: float = argument(5e-7, AT_LEAST_ZERO)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.pretrain_epochs and not isinstance(self.network, str):
+            raise ValueError(
+                f"pretrain_epochs={self.pretrain_epochs} needs a decoder, which a network given as "
+                "a Flax module does not name: use a network by name, or pretrain_epochs=0"
+            )
+
+    def _encoder(self) -> nn.Module:
+        return build.encoder(
+            self.network,
+            hidden=self.hidden,
+            latent_dim=self.latent_dim,
+            batch_norm=self.batch_norm,
+            use_bias=False,
+        )
+
+    def _autoencoder(
+        self, objective: Any, rows: Rows, seed: int, loss: Callable[..., Array]
+    ) -> Run | None:
+        """The run of an autoencoder whose encoder starts ``objective``, if it is asked for.
+
+        Args:
+          objective: has an ``encoder`` and ``from_encoder``.
+          rows: to pretrain on.
+          seed: the detector's.
+          loss: the autoencoder's; Deep SVDD's code sums over a row's entries, Deep SAD's averages.
+        """
+        if not self.pretrain_epochs:
+            return None
+        images = self.network in IMAGES
+        decoder = build.decoder(
+            self.network,
+            rows.shape,
+            hidden=self.hidden,
+            latent_dim=self.latent_dim,
+            batch_norm=self.batch_norm,
+            use_bias=False,
+            output_activation="sigmoid" if images and self.scaler in _UNIT else "linear",
+        )
+        rate = self.pretrain_learning_rate
+        recipe = training.Recipe(
+            epochs=self.pretrain_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate if rate is None else rate,
+            weight_decay=self.pretrain_weight_decay or None,
+            clip_norm=self.clip_norm,
+        )
+        autoencoder = objectives.autoencoder(objective.encoder, decoder, loss=loss)
+        return Run(autoencoder, recipe, key_from(seed, stream=1), rows)
+
+    def _collapse(self, x, score, stats) -> str | None:
+        distance = score + np.square(stats["radius"])  # 0 without a soft boundary
+        if distance.mean() > 1e-4 * np.sum(np.square(stats["centre"])):
+            return super()._collapse(x, score, stats)
+        return (
+            f"every training row is mapped to the centre (mean squared distance "
+            f"{distance.mean():.2g}), as a network with biases or bounded activations can learn to "
+            "do for any input. Use a network without them, or train fewer epochs"
+        )

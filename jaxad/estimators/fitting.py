@@ -1,0 +1,279 @@
+"""The training of a detector, or of many detectors of one structure as one population."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxad import training
+from jaxad.objectives import encoder_of
+from jaxad.rows import ArrayRows, Rows
+from jaxad.typing import Array, Key, Params, Stats
+
+REMEDY = "Lower learning_rate, or set clip_norm (5 is a good start)"
+
+
+class Run(NamedTuple):
+    """Everything that training needs.
+
+    Attributes:
+      objective: what for; of several detectors a list with one for each member.
+      recipe: how; of several detectors a list.
+      key: of a single model, or keys ``[P]``.
+      rows: to train on; of several detectors perhaps a list.
+      validation: rows held out for the validation loss, or None; perhaps a list.
+      pretraining: the run of an autoencoder whose encoder starts this one, or None.
+      initial: fitted parameters and statistics to go on with, or None; with keys ``[P]`` they
+        have that axis, too.
+    """
+
+    objective: Any
+    recipe: Any
+    key: Key
+    rows: Any
+    validation: Any = None
+    pretraining: "Run | None" = None
+    initial: tuple[Params, Stats] | None = None
+
+    @property
+    def size(self) -> int:
+        """P, 1 for a single model."""
+        return int(np.size(self.key))
+
+    @property
+    def structure(self) -> Hashable:
+        """Equal for runs that can be one population."""
+        before = self.pretraining and self.pretraining.structure
+        tree = jax.tree.structure((self.objective, self.recipe))
+        return tree, self.rows.shape, self.validation is None, self.initial is None, before
+
+
+class Plan(NamedTuple):
+    """What a detector's ``fit`` is to do.
+
+    Attributes:
+      scaler: fitted to the rows.
+      rows: all rows, scaled; the threshold comes from their scores.
+      held_out: numbers of the rows that are not trained on.
+      run: what is trained.
+    """
+
+    scaler: Any
+    rows: Rows
+    held_out: np.ndarray
+    run: Run
+
+    def sharing(self, other: "Plan") -> "Plan":
+        """Reuse the arrays of another plan that are equal, so that P detectors share one copy."""
+        rows = other.rows if _equal(self.rows, other.rows) else self.rows
+        same = _equal(self.run.rows, other.run.rows)
+        return self._replace(
+            rows=rows, run=self.run._replace(rows=other.run.rows if same else self.run.rows)
+        )
+
+
+class Trained(NamedTuple):
+    """What became of a plan.
+
+    Attributes:
+      result: the members that did not fail; of one member, a single model.
+      pretrain_history: of their pretraining, or None.
+      lost: numbers of the members that failed.
+      score: ``[P, N]`` of all rows of the plan.
+    """
+
+    result: training.Result
+    pretrain_history: dict[str, np.ndarray] | None
+    lost: list[int]
+    score: np.ndarray
+
+
+def key_from(seed: int, stream: int = 0) -> Key:
+    """A typed key for one purpose (``stream``) of a seed; nothing is compiled for it."""
+    words = np.random.SeedSequence([seed, stream]).generate_state(2)
+    return jax.random.wrap_key_data(jnp.asarray(words))
+
+
+def member_keys(key: Key, size: int) -> Key:
+    """Keys ``[P]`` for the members of an ensemble, the first of them ``key``; one is a key."""
+    if size == 1:
+        return key
+    words = np.asarray(jax.random.key_data(key)).tolist()
+    others = [
+        np.random.SeedSequence([*words, p]).generate_state(len(words)) for p in range(1, size)
+    ]
+    return jax.random.wrap_key_data(jnp.asarray(np.stack([np.uint32(words), *others])))
+
+
+def fit(
+    plans: Sequence[Plan],
+    *,
+    mesh: Any = None,
+    checkpoints: Any = None,
+    progress: bool = False,
+    population: bool = False,
+) -> list[Trained | None]:
+    """Train plans of one structure, with all their members, as one population.
+
+    Args:
+      plans: what to train.
+      mesh: from `jaxad.training.make_mesh`; None: all devices.
+      checkpoints: as of `jaxad.training.fit`.
+      progress: show a progress bar.
+      population: whether a single model is trained as a population of one, which marks it as
+        failed where a single run raises an error.
+
+    Returns:
+      What became of each plan; None if all its members failed.
+
+    Raises:
+      jaxad.NonFiniteError: a single model met steps that are not finite.
+    """
+    run = _together([plan.run for plan in plans], population)
+    result, pretrained = _train(run, mesh=mesh, checkpoints=checkpoints, progress=progress)
+    if run.key.ndim == 0:
+        (plan,) = plans
+        history = None if pretrained is None else pretrained.history
+        return [Trained(result, history, [], _score(plan, result, mesh))]
+    ends = np.cumsum([plan.run.size for plan in plans])[:-1]
+    trained = []
+    for plan, own in zip(plans, np.split(np.arange(run.size), ends), strict=True):
+        failed = result.failed[own]
+        kept = own[~failed]
+        if not len(kept):
+            trained.append(None)
+            continue
+        model = _members(result, kept)
+        history = None if pretrained is None else _members(pretrained, kept).history
+        lost = np.flatnonzero(failed).tolist()
+        trained.append(Trained(model, history, lost, _score(plan, model, mesh)))
+    return trained
+
+
+def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
+    """What a run starts from, and the pretraining that made it, or None."""
+    first = run.pretraining
+    if first is None:
+        return run.initial, None
+    pretrained, _ = _train(first, **options)
+    objective = run.objective[0] if isinstance(run.objective, list) else run.objective
+    rows = run.rows[0] if isinstance(run.rows, list) else run.rows
+    sample = jnp.zeros((1, *rows.shape))
+
+    def start(params: Params, stats: Stats) -> tuple[Params, Stats]:
+        return objective.from_encoder(*encoder_of(params, stats), sample)
+
+    starts = jax.jit(start if run.key.ndim == 0 else jax.vmap(start))
+    return starts(pretrained.params, pretrained.stats), pretrained
+
+
+def _train(
+    run: Run, *, mesh: Any = None, checkpoints: Any = None, progress: bool = False
+) -> tuple[training.Result, training.Result | None]:
+    """The result of a run and of its pretraining; a member fails if either fails."""
+    below = within(checkpoints, "pretraining")
+    initial, pretrained = initial_of(run, mesh=mesh, checkpoints=below, progress=progress)
+    options = {
+        "validation": run.validation,
+        "initial": initial,
+        "fitted": run.initial is not None,
+        "checkpoints": checkpoints,
+        "progress": progress,
+    }
+    what = run.objective, run.recipe, run.key, run.rows
+    if run.key.ndim == 0:
+        return training.fit(*what, **options), pretrained
+    result = training.fit_population(*what, mesh=mesh, **options)
+    # On the default device: members that are left lie anywhere on the mesh.
+    params, stats = jax.device_get((result.params, result.stats))
+    failed = result.failed if pretrained is None else result.failed | pretrained.failed
+    return result._replace(params=params, stats=stats, failed=failed), pretrained
+
+
+def _together(runs: Sequence[Run], population: bool) -> Run:
+    """Runs of one structure as the run of a population; one alone stays as it is unless asked."""
+    if len(runs) == 1 and (runs[0].key.ndim or not population):
+        return runs[0]
+    if not all(run.rows.resident for run in runs):
+        raise ValueError(
+            "a population trains on rows in memory: fit each detector on the stream by itself"
+        )
+    firsts = [run.pretraining for run in runs if run.pretraining is not None]
+    fitted = [_with_axis(run) for run in runs if run.initial is not None]
+    return Run(
+        [run.objective for run in runs for _ in range(run.size)],
+        [run.recipe for run in runs for _ in range(run.size)],
+        jnp.concatenate([jnp.atleast_1d(run.key) for run in runs]),
+        _shared([run.rows for run in runs for _ in range(run.size)]),
+        _shared([run.validation for run in runs for _ in range(run.size)]),
+        _together(firsts, population) if firsts else None,
+        jax.tree.map(lambda *leaves: np.concatenate(leaves), *fitted) if fitted else None,
+    )
+
+
+def _with_axis(run: Run) -> Any:
+    if run.key.ndim:
+        return run.initial
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], run.initial)
+
+
+def _members(result: training.Result, kept: np.ndarray) -> training.Result:
+    """The members that are kept; one alone is a single model."""
+    part = result.member(kept[0]) if len(kept) == 1 else result.take(kept)
+    params, stats = jax.tree.map(jnp.asarray, (part.params, part.stats))
+    return part._replace(params=params, stats=stats)
+
+
+def _score(plan: Plan, result: training.Result, mesh: Any) -> np.ndarray:
+    model = plan.run.objective, result.params, result.stats
+    return score(*model, plan.rows, result.size, mesh=mesh)
+
+
+def score(
+    objective: Any, params: Params, stats: Stats, rows: Rows, size: int, *, mesh: Any = None
+) -> np.ndarray:
+    """Scores ``[P, N]`` by an ensemble of ``size`` members, or by a single model.
+
+    They are float64; for a stream float32, as they are computed, since they may be very many.
+    """
+    scores = apply("score", objective, params, stats, rows, size, mesh=mesh)
+    return scores.astype(np.float64) if rows.resident else scores
+
+
+def apply(
+    method: str,
+    objective: Any,
+    params: Params,
+    stats: Stats,
+    rows: Rows,
+    size: int,
+    *,
+    mesh: Any = None,
+) -> np.ndarray:
+    """A row-wise function of the objective by every member, ``[P, N, ...]``."""
+    if size == 1:
+        return training.apply_rows(method, objective, params, stats, rows)[None]
+    return training.apply_population(method, objective, params, stats, rows, mesh=mesh)
+
+
+def within(checkpoints: Any, name: str) -> training.Checkpoints | None:
+    """Checkpoints, or their folder, as those of a run of this name; None stays None."""
+    given = training.Checkpoints.of(checkpoints)
+    return None if given is None else given.within(name)
+
+
+def _shared(sets: list[Any]) -> Any:
+    """One set if all are the same, so that it lies in memory once; else the list."""
+    first = sets[0]
+    return first if first is None or all(_equal(first, other) for other in sets[1:]) else sets
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if not (isinstance(one, ArrayRows) and isinstance(other, ArrayRows)):
+        return False
+    pairs: list[tuple[Array, Array]] = list(zip(one.like[:3], other.like[:3], strict=True))
+    return all(a is b or np.array_equal(a, b) for a, b in pairs)

@@ -1,0 +1,323 @@
+"""The one way in: from a user's ``X`` to checked, scaled rows and to the plan of a fit."""
+
+import math
+import numbers
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.utils.validation import check_array, validate_data
+
+from jaxad.checks import first_nonfinite, seed_from
+from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
+from jaxad.estimators.scaling import fit_scaler_in_blocks
+from jaxad.rows import Rows, unweighted
+from jaxad.typing import Params, Stats
+
+
+def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
+    """Rows of ``X`` in the user's units, checked, with the labels ``y`` if the detector has any.
+
+    Args:
+      detector: gets the number and names of the features if ``reset``, is compared with otherwise.
+      X: array-like, a DataFrame, or a stream.
+      y: labels ``[N]``; those of a stream come with it.
+      reset: whether the detector is fitted to these rows.
+
+    Raises:
+      ValueError: ``X`` or ``y`` cannot be used; the message names the place and the remedy.
+    """
+    if not isinstance(X, Rows):
+        rows = check_rows(X, images=detector._takes_images(X), estimator=detector, reset=reset)
+        return unweighted(rows, detector._labels(y, len(rows)))
+    if y is not None:
+        raise ValueError(
+            "y was given beside a stream, whose labels come with it: see label= of "
+            "jaxad.data.stream"
+        )
+    stream: Any = X
+    stand_in: Any = np.zeros((2, *stream.shape))  # checked like rows of the stream's shape
+    images = detector._takes_images(stand_in)
+    if stream.columns is not None and not images:
+        stand_in = pd.DataFrame(stand_in, columns=[*stream.columns])
+    shape = check_rows(stand_in, images=images, estimator=detector, reset=reset).shape[1:]
+    return stream if shape == stream.shape else stream.with_channel()
+
+
+def scaled(detector: Any, X: Any) -> Rows:
+    """Rows of ``X`` as a fitted detector's network takes them."""
+    return read(detector, X, reset=False).map(detector.scaler_)
+
+
+def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None) -> Plan:
+    """Check everything, fit the scaler, and say what ``fit`` is to train."""
+    detector._check_parameters()
+    if checkpoints is not None and detector.random_state is None:
+        raise ValueError(
+            "random_state=None is another seed in every fit, and none could go on from the "
+            "checkpoints of the one before: give a whole number"
+        )
+    going_on = detector.warm_start and hasattr(detector, "params_")
+    rows = read(detector, X, y, reset=not going_on)
+    return plan_of_rows(detector, rows, going_on=going_on)
+
+
+def plan_of_rows(detector: Any, rows: Rows, *, going_on: bool) -> Plan:
+    """The plan of a fit to rows that are checked; ``going_on``: from what is fitted."""
+    seed = seed_from(detector.random_state)
+    if not rows.resident:
+        _check_streamed(detector, rows)
+    survey = _Survey(rows)
+    if going_on:
+        scaler = detector.scaler_
+        survey.finish()
+    else:
+        scaler = fit_scaler_in_blocks(detector.scaler, survey.blocks(), rows.shape)
+    if survey.count < 2 and not rows.resident:
+        raise ValueError("the source has 1 row: at least 2 are needed to fit")
+    detector._labels(np.array(sorted(survey.labels)), len(survey.labels))
+    rows = rows.map(scaler)
+    detector._check_rows(rows.shape, survey.count)
+    trained, validation, held_out = _split(rows, detector.validation_fraction, seed)
+    count = survey.count - len(held_out)
+    objective = detector._objective(rows.shape, count)
+    size = detector.n_members_ if going_on else _members(detector.n_members, rows)
+    first = None if going_on else detector._pretraining(objective, trained, seed)
+    run = Run(
+        objective,
+        detector._recipe(count),
+        member_keys(key_from(seed), size),
+        trained,
+        validation,
+        first and first._replace(key=member_keys(first.key, size)),
+        _to_go_on(detector, objective, rows.shape) if going_on else None,
+    )
+    return Plan(scaler, rows, held_out, run)
+
+
+class _Survey:
+    """A pass that finds how many rows there are, and which labels."""
+
+    def __init__(self, rows: Rows):
+        self._rows, self.count, self.labels = rows, 0, set()
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        for x, label in self._rows.on_host():
+            self.count += len(x)
+            self.labels.update(np.unique(label).tolist())
+            yield x
+
+    def finish(self) -> None:
+        for _ in self.blocks():
+            pass
+
+
+def _check_streamed(detector: Any, rows: Any) -> None:
+    name = type(detector).__name__
+    if rows.once:
+        raise ValueError(
+            f"{name}.fit passes over the rows several times, but this source can be read only "
+            "once: give jaxad.data.stream a function that returns a fresh iterator, or use "
+            "partial_fit"
+        )
+    if detector.validation_fraction:
+        raise ValueError(
+            f"validation_fraction={detector.validation_fraction}: rows of a stream cannot be held "
+            "out; set it to 0 and set threshold_ from rows of your own"
+        )
+    if detector.scaler == "robust":
+        raise ValueError("scaler='robust' needs all rows at once: choose 'standard' or 'minmax'")
+
+
+def _split(rows: Any, fraction: float, seed: int) -> tuple[Rows, Rows | None, np.ndarray]:
+    """Rows to train on, rows held out or None, and the numbers of the latter."""
+    held_out = round(len(rows.x) * fraction) if fraction else 0
+    if not held_out:
+        return rows, None, np.zeros(0, np.int64)
+    if held_out >= len(rows.x):
+        raise ValueError(
+            f"validation_fraction={fraction} leaves none of {len(rows.x)} rows to train on: lower "
+            "it"
+        )
+    order = np.random.default_rng(seed).permutation(len(rows.x))
+    held, train = np.sort(order[:held_out]), np.sort(order[held_out:])
+    return rows.take(train), rows.take(held), held
+
+
+def _members(given: Any, rows: Rows) -> int:
+    """P; "auto" is 5 for tables in memory, else 1."""
+    if given != "auto":
+        return int(given)
+    return 5 if rows.resident and len(rows.shape) == 1 else 1
+
+
+def _to_go_on(detector: Any, objective: Any, shape: tuple[int, ...]) -> tuple[Params, Stats]:
+    """A fitted detector's parameters and statistics, if ``objective`` can go on with them.
+
+    Raises:
+      ValueError: its networks for rows of ``shape`` have other shapes than the fitted ones.
+    """
+    row = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    wanted = _shapes(jax.eval_shape(objective.init, jax.random.key(0), row), axes=0)
+    fitted = detector.params_, detector.stats_
+    found = _shapes(fitted, axes=int(detector.n_members_ > 1))
+    if wanted != found:
+        name = min(set(wanted.items()) ^ set(found.items()))[0]
+        raise ValueError(
+            f"{detector}: its arguments and these rows make other networks than the fitted ones "
+            f"(shapes differ at {name}). Give the arguments it was fitted with, or fit a clone"
+        )
+    return fitted
+
+
+def _shapes(tree: Any, *, axes: int) -> dict[str, tuple[int, ...]]:
+    """The shape of every leaf by its path, without the first ``axes``."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): np.shape(leaf)[axes:] for path, leaf in leaves}
+
+
+def check_rows(X: Any, *, images: bool, estimator: Any = None, reset: bool) -> np.ndarray:
+    """Validated rows: ``[N, D]`` of a table, or ``[N, H, W, C]`` of images.
+
+    They are float32 where that holds every value of the input's type exactly (small integers,
+    float32), else float64.
+
+    Args:
+      X: array-like or DataFrame. Grey images may also be ``[N, H, W]``.
+      images: whether the network takes images.
+      estimator: gets ``n_features_in_``, ``feature_names_in_`` and, for images, ``input_shape_``
+        when ``reset``; is compared with them otherwise.
+      reset: True when fitting (at least two rows are needed), False when scoring.
+
+    Raises:
+      ValueError: X cannot be used; the message names the place and the remedy.
+      TypeError: an element of X is no number at all.
+    """
+    if sparse.issparse(X):
+        raise ValueError(
+            "Sparse data was passed for X, but dense data is required: use X.toarray()"
+        )
+    X = X if hasattr(X, "shape") else _as_array(X)
+    _check_columns(X)
+    _check_rank(X, images)
+    options: dict[str, Any] = {
+        "dtype": "numeric",
+        "ensure_2d": not images,
+        "allow_nd": images,
+        "ensure_all_finite": False,  # checked below, with the place
+        "ensure_min_samples": 2 if reset else 1,
+    }
+    try:
+        rows = np.asarray(
+            check_array(X, input_name="X", **options)
+            if estimator is None
+            else validate_data(estimator, X, reset=reset, **options)
+        )
+    except (TypeError, ValueError) as error:
+        remedy = _remedy(X, estimator, reset)
+        if not remedy:
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{str(error).strip().rstrip('.')}. {remedy}") from error
+    if rows.dtype.kind not in "biuf":
+        raise ValueError(f"X has type {rows.dtype}, not numbers: encode it as numbers")
+    exact = np.can_cast(rows.dtype, np.float32)
+    rows = rows.astype(np.float32 if exact else np.float64, copy=False)
+    _check_finite(rows, X)
+    return _check_images(rows, estimator, reset) if images else rows
+
+
+def _as_array(X: Any) -> np.ndarray:
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"X is not rectangular, give every row the same length: {error}") from None
+
+
+def _check_columns(X: Any) -> None:
+    if not isinstance(X, pd.DataFrame):
+        return
+    numeric = ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
+    wrong = [
+        repr(name)
+        for name, column in X.items()
+        if not pd.api.types.is_numeric_dtype(column.dtype)
+        and not (column.dtype == object and pd.api.types.infer_dtype(column) in numeric)
+    ]
+    if wrong:
+        columns = f"column {wrong[0]} is" if len(wrong) == 1 else f"columns {', '.join(wrong)} are"
+        raise ValueError(
+            f"X: {columns} not numeric: encode or drop {'it' if len(wrong) == 1 else 'them'}"
+        )
+
+
+def _check_rank(X: Any, images: bool) -> None:
+    shape = tuple(X.shape)
+    if images and len(shape) not in (3, 4):
+        raise ValueError(
+            f"X has shape {shape}, but this network takes images [N, H, W] or [N, H, W, C]: "
+            "reshape X, or choose a network for tables"
+        )
+    if not images and len(shape) > 2:
+        raise ValueError(
+            f"Found array with dim {len(shape)}, while dim <= 2 is required: X has shape {shape}; "
+            "choose a network for images, or use X.reshape(len(X), -1)"
+        )
+
+
+def _remedy(X: Any, estimator: Any, reset: bool) -> str:
+    """What to add to scikit-learn's message about ``X``, or nothing where it says enough."""
+    shape = tuple(X.shape)
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if kind == "c":
+        return "Pass X.real and X.imag as columns of their own."
+    if kind in ("O", "S", "U"):
+        for index, value in np.ndenumerate(np.asarray(X, dtype=object)):
+            if value is not None and not isinstance(value, numbers.Number):
+                return f"X has {value!r}{_place(index, X)}: encode it as a number or drop it."
+    if len(shape) > 1 and shape[0] < (2 if reset else 1):
+        return "Pass more rows of X."
+    if len(shape) == 2 and shape[1] == 0:
+        return "Pass at least one column of X."
+    if not reset and len(shape) == 2 and shape[1] != getattr(estimator, "n_features_in_", shape[1]):
+        return "Pass the columns of X that the detector was fitted on."
+    return ""
+
+
+def _check_finite(rows: np.ndarray, X: Any) -> None:
+    if found := first_nonfinite(rows):
+        raise ValueError(
+            f"Input X contains {found.what}: first{_place(found.index, X)}, {found.rows} of "
+            f"{len(rows)} rows have NaN or infinite values. Replace them (NaN for example with "
+            "sklearn.impute.SimpleImputer in a Pipeline) or drop these rows"
+        )
+
+
+def _place(index: Sequence[Any], X: Any) -> str:
+    place = f" at row {index[0]}" if len(index) else ""
+    if len(index) == 2:
+        place += f", column {index[1]}"
+        if isinstance(X, pd.DataFrame):
+            place += f" ({X.columns[index[1]]!r})"
+    elif len(index) > 2:
+        place += f", pixel {tuple(int(i) for i in index[1:])}"
+    return place
+
+
+def _check_images(rows: np.ndarray, estimator: Any, reset: bool) -> np.ndarray:
+    rows = rows if rows.ndim == 4 else rows[..., None]
+    if rows.size == 0:
+        raise ValueError(f"X has shape {rows.shape}: images need at least one pixel and channel")
+    if estimator is not None and reset:
+        estimator.input_shape_ = rows.shape[1:]
+        estimator.n_features_in_ = math.prod(rows.shape[1:])
+    elif estimator is not None and rows.shape[1:] != tuple(estimator.input_shape_):
+        raise ValueError(
+            f"X has images of shape {rows.shape[1:]}, but {type(estimator).__name__} is expecting "
+            f"{tuple(estimator.input_shape_)}: resize or crop them as for fitting"
+        )
+    return rows

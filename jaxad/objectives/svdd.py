@@ -1,0 +1,257 @@
+"""Deep SVDD and Deep SAD: map normal rows close to a centre, score by the distance to it.
+
+Ruff et al., "Deep One-Class Classification", ICML 2018, and "Deep Semi-Supervised Anomaly
+Detection", ICLR 2020.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxad import networks
+from jaxad.losses import hypersphere, sad
+from jaxad.objectives.variants import call_loss, check_loss
+from jaxad.rows import Rows
+from jaxad.typing import Array, Batch, Key, Params, Stats
+
+AVAILABLE = ("distance", "nu", "label", "z", "centre")
+
+
+@struct.dataclass
+class Hypersphere:
+    """A network, a fixed centre and a loss of the squared distances to it.
+
+    `deep_svdd` and `deep_sad` make it. Two things are fitted without a gradient. The ``centre``
+    ``[L]`` is the mean of all rows' outputs before the first step, with coordinates near 0 moved
+    away from it. The ``radius`` is 0 for ``warm_up`` epochs, then the ``1 - nu`` quantile of each
+    batch's distances, and at the end exact over all rows. Without ``radius`` it is always 0.
+
+    Attributes:
+      encoder: the network ``[B, ...] -> [B, L]``.
+      function: the loss. It gets the arguments it names of ``distance`` ``[B]`` (squared),
+        ``radius``, ``nu``, ``label`` ``[B]``, ``z`` ``[B, L]`` and ``centre`` ``[L]``, and returns
+        ``[B]``.
+      numbers: leaves, the loss's own numbers by name.
+      nu: leaf in (0, 1], the share of rows outside the ball.
+      warm_up: leaf, epochs before the radius moves.
+      minimum_centre: leaf, the smallest coordinate of the centre.
+      anomalies_in_centre: whether known anomalies count for the centre.
+      chunk: rows at a time.
+      radius: whether a radius is fitted; the score is then ``d - R^2``.
+    """
+
+    encoder: nn.Module = struct.field(pytree_node=False)
+    function: Callable[..., Array] = struct.field(pytree_node=False)
+    numbers: dict[str, Any]
+    nu: Any
+    warm_up: Any
+    minimum_centre: Any
+    anomalies_in_centre: bool = struct.field(pytree_node=False)
+    chunk: int = struct.field(pytree_node=False)
+    radius: bool = struct.field(pytree_node=False)
+
+    def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
+        """Make the encoder; `prepare` sets the centre."""
+        return self.from_encoder(*networks.init(self.encoder, key, x), x)
+
+    def from_encoder(self, params: Params, batch_stats: Any, x: Array) -> tuple[Params, Stats]:
+        """Start from an encoder's parameters and running statistics, pretrained or not."""
+        z = jax.eval_shape(lambda: networks.apply(self.encoder, params, batch_stats, x[:1])[0])
+        centre = jnp.zeros(z.shape[-1], z.dtype)
+        return {"encoder": params}, {
+            "batch_stats": {"encoder": batch_stats},
+            "centre": centre,
+            "radius": jnp.zeros((), z.dtype),
+        }
+
+    def loss(
+        self, params: Params, stats: Stats, batch: Batch, key: Key | None
+    ) -> tuple[Array, Stats]:
+        """The loss of each row, and the radius of the batch."""
+        z, batch_stats = networks.apply(
+            self.encoder,
+            params["encoder"],
+            stats["batch_stats"]["encoder"],
+            batch.x,
+            weight=batch.weight,
+            key=key,
+        )
+        distance = hypersphere.squared_distance(z, stats["centre"])
+        values = call_loss(
+            self.function,
+            {
+                "distance": distance,
+                "radius": stats["radius"],
+                "nu": self.nu,
+                "label": batch.label,
+                "z": z,
+                "centre": stats["centre"],
+            },
+            self.numbers,
+        )
+        if key is None:
+            return values, stats
+        stats = stats | {"batch_stats": {"encoder": batch_stats}}
+        if self.radius:
+            radius = hypersphere.radius(distance, batch.weight, nu=self.nu)
+            stats["radius"] = jnp.where(batch.epoch >= self.warm_up, radius, stats["radius"])
+        return values, stats
+
+    def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Calibrate batch norm and set the centre."""
+        stats = self._calibrate(params, stats, rows)
+
+        def transform(x):
+            return self.transform(params, stats, x)
+
+        mean = self._normals(rows).mean(transform, chunk=self.chunk)
+        centre = hypersphere.away_from_zero(mean, minimum=self.minimum_centre)
+        return stats | {"centre": centre, "radius": jnp.zeros_like(stats["radius"])}
+
+    def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Calibrate batch norm and set the exact radius."""
+        stats = self._calibrate(params, stats, rows)
+        if not self.radius:
+            return stats
+
+        def distance_of(x):
+            return hypersphere.squared_distance(self.transform(params, stats, x), stats["centre"])
+
+        distance, weight = self._normals(rows).values(distance_of, chunk=self.chunk)
+        return stats | {"radius": hypersphere.radius(distance, weight, nu=self.nu)}
+
+    def _calibrate(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        running = networks.calibrate(
+            self.encoder,
+            params["encoder"],
+            stats["batch_stats"]["encoder"],
+            rows,
+            chunk=self.chunk,
+        )
+        return stats | {"batch_stats": {"encoder": running}}
+
+    def _normals(self, rows: Rows) -> Rows:
+        """The rows that centre and radius are of: all but known anomalies, unless these count."""
+        if self.anomalies_in_centre:
+            return rows
+        return rows.reweigh(lambda batch: jnp.where(batch.label < 0, 0, batch.weight))
+
+    def score(self, params: Params, stats: Stats, x: Array) -> Array:
+        """Squared distance ``d``; with a radius ``d - R^2``."""
+        z = self.transform(params, stats, x)
+        distance = hypersphere.squared_distance(z, stats["centre"])
+        if self.radius:
+            return distance - jnp.square(stats["radius"])
+        return distance
+
+    def transform(self, params: Params, stats: Stats, x: Array) -> Array:
+        """Latent vectors ``[B, L]``."""
+        encoder, batch_stats = params["encoder"], stats["batch_stats"]["encoder"]
+        return networks.apply(self.encoder, encoder, batch_stats, x)[0]
+
+
+def deep_svdd(
+    encoder: nn.Module,
+    *,
+    loss: Callable[..., Array] = hypersphere.one_class,
+    radius: bool = False,
+    nu: Any = 0.1,
+    warm_up: Any = 10.0,
+    minimum_centre: Any = 0.1,
+    chunk: int = 2048,
+    **numbers: Any,
+) -> Hypersphere:
+    """Deep SVDD: the squared distance to a centre is minimised, and is the score.
+
+    The default loss is the one-class objective (equation 4). With
+    ``loss=losses.hypersphere.soft_boundary, radius=True`` it is the soft boundary (equation 3),
+    scored by ``d - R^2``. Any function of the same kind is a variant: it gets the arguments it
+    names of ``distance``, ``radius``, ``nu``, ``label``, ``z`` and ``centre``, and its ``numbers``
+    are leaves, so that another value does not compile again.
+
+    Args:
+      encoder: a network without biases ``[B, ...] -> [B, L]``.
+      loss: gives values ``[B]`` of the squared distances.
+      radius: fit a radius, pass it to the loss and subtract its square from the score.
+      nu: share of rows outside the ball, in (0, 1].
+      warm_up: epochs before the radius moves (the papers: 10).
+      minimum_centre: coordinates of the centre closer to 0 are moved away to it.
+      chunk: rows at a time in exact passes and scoring.
+      **numbers: the loss's own numbers.
+
+    Raises:
+      TypeError: the loss needs an argument that is neither available nor given.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxad import networks, objectives
+      >>> def pseudo_huber(distance, *, delta):
+      ...     return delta**2 * (jnp.sqrt(1 + distance / delta**2) - 1)
+      >>> objective = objectives.deep_svdd(networks.MLP((16, 8)), loss=pseudo_huber, delta=1.0)
+      >>> objective.numbers
+      {'delta': 1.0}
+    """
+    available = (*AVAILABLE, "radius") if radius else AVAILABLE
+    check_loss(loss, available, numbers, needs={"radius": "radius=True"})
+    return Hypersphere(
+        encoder=encoder,
+        function=loss,
+        numbers=numbers,
+        nu=nu,
+        warm_up=warm_up,
+        minimum_centre=minimum_centre,
+        anomalies_in_centre=True,
+        chunk=chunk,
+        radius=radius,
+    )
+
+
+def deep_sad(
+    encoder: nn.Module,
+    *,
+    loss: Callable[..., Array] = sad.labelled_exponent,
+    minimum_centre: Any = 0.1,
+    anomalies_in_centre: bool = False,
+    chunk: int = 2048,
+    **numbers: Any,
+) -> Hypersphere:
+    """Deep SAD: known normals near the centre, known anomalies far from it.
+
+    An unlabelled row costs its squared distance ``d``, a labelled one ``eta * (d + epsilon) **
+    label``. Without labels it is Deep SVDD. The score is ``d``. Any loss that takes ``label`` is a
+    variant, see `deep_svdd`.
+
+    Args:
+      encoder: a network without biases ``[B, ...] -> [B, L]``.
+      loss: gives values ``[B]`` of the squared distances and the labels.
+      minimum_centre: coordinates of the centre closer to 0 are moved away to it.
+      anomalies_in_centre: let known anomalies count for the centre, as the paper's code does.
+      chunk: rows at a time in exact passes and scoring.
+      **numbers: the loss's own numbers: ``eta`` (1), ``epsilon`` (1e-6) and ``exponent`` (1).
+
+    Raises:
+      TypeError: the loss needs an argument that is neither available nor given.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> objectives.deep_sad(networks.MLP((16, 8)), eta=2.0).numbers
+      {'eta': 2.0, 'epsilon': 1e-06}
+    """
+    defaults = {"eta": 1.0, "epsilon": 1e-6} if loss is sad.labelled_exponent else {}
+    numbers = defaults | numbers
+    check_loss(loss, AVAILABLE, numbers)
+    return Hypersphere(
+        encoder=encoder,
+        function=loss,
+        numbers=numbers,
+        nu=0.1,
+        warm_up=0.0,
+        minimum_centre=minimum_centre,
+        anomalies_in_centre=anomalies_in_centre,
+        chunk=chunk,
+        radius=False,
+    )

@@ -1,0 +1,511 @@
+"""The rows of a data set, in memory or streamed from a source larger than memory.
+
+Both kinds have one interface, `Rows`, so an objective's exact passes and a model's scores are
+written once. `ArrayRows` is a tree of arrays and may be traced by compiled programs. A pass over a
+`Stream` is a loop in Python around one compiled step, so it cannot be traced.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Self, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxad.checks import first_nonfinite
+from jaxad.typing import Array, Batch, PyTree
+
+Carry = TypeVar("Carry", bound=PyTree)
+Block = tuple[np.ndarray, np.ndarray]
+Condition = Callable[[np.ndarray], np.ndarray]  # labels [B] -> booleans [B]
+
+_BLOCK_BYTES = 4 * 2**20  # of rows sent to the device at a time
+
+
+class Rows(abc.ABC):
+    """All rows of a data set, with their labels and weights."""
+
+    @property
+    @abc.abstractmethod
+    def resident(self) -> bool:
+        """Whether all rows are in memory, so that a compiled program can pass over them."""
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+
+    @property
+    @abc.abstractmethod
+    def like(self) -> Batch:
+        """Arrays, or shapes and types of arrays, as a pass meets them; for `jax.eval_shape`."""
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> PyTree:
+        """Arrays that tell these rows from others: all rows, or the first chunk of a stream."""
+
+    @abc.abstractmethod
+    def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
+        """Fold ``step`` over chunks of ``chunk`` rows. Every row counts once."""
+
+    @abc.abstractmethod
+    def values(self, function: Callable[[Array], Array], *, chunk: int) -> tuple[Any, Any]:
+        """A row-wise function ``[chunk, ...] -> [chunk]`` of all rows, and the rows' weights.
+
+        Returns:
+          Two arrays ``[N]``. Those of a stream lie in the host's memory, 8 bytes for each row.
+        """
+
+    @abc.abstractmethod
+    def reweigh(self, weigh: Callable[[Batch], Array]) -> "Rows":
+        """The same rows with the weights ``[B]`` that ``weigh`` gives to a batch of them."""
+
+    @abc.abstractmethod
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> "Rows":
+        """The rows after a row-wise function of numpy arrays that keeps their shape."""
+
+    def keep(self, condition: Condition, otherwise: Condition) -> "Rows":
+        """The rows whose labels ``[B]`` meet a condition; if none does, those that meet another."""
+        some = any(condition(label).any() for _, label in self.on_host())
+        return self._kept(condition if some else otherwise)
+
+    @abc.abstractmethod
+    def _kept(self, condition: Condition) -> "Rows":
+        """The rows whose labels meet a condition."""
+
+    @abc.abstractmethod
+    def on_host(self) -> Iterator[Block]:
+        """One pass over the rows as numpy arrays ``(x, label)``, in blocks."""
+
+    @abc.abstractmethod
+    def blocks(self, chunk: int) -> Iterator[tuple[Any, int]]:
+        """The rows for scoring: padded float32 blocks of whole chunks, and their real rows."""
+
+    @abc.abstractmethod
+    def pieces(self) -> Iterator["ArrayRows"]:
+        """The rows as sets in memory, one for each epoch of incremental training."""
+
+    def mean(self, function: Callable[[Array], Array], *, chunk: int) -> Array:
+        """Weighted mean over all rows of a function ``[chunk, ...] -> [chunk, ...]`` of inputs.
+
+        Chunk means are merged, so rounding does not grow with the number of rows.
+        """
+
+        def add(carry, batch):
+            total, average = carry
+            added = jnp.sum(batch.weight)
+            values = function(batch.x)
+            own = jnp.tensordot(
+                batch.weight / jnp.maximum(added, 1e-12), values, 1, precision="highest"
+            )
+            share = added / jnp.maximum(total + added, 1e-12)
+            return total + added, average + share * (own - average)
+
+        output = jax.eval_shape(lambda batch: function(batch.x[:1]), self.like)
+        start = jnp.zeros((), jnp.float32), jnp.zeros(output.shape[1:], output.dtype)
+        return self.fold(add, start, chunk=chunk)[1]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("x", "label", "weight", "count"),
+    meta_fields=(),
+)
+@dataclasses.dataclass(frozen=True)
+class ArrayRows(Rows):
+    """Rows in memory, on the host or on devices.
+
+    Attributes:
+      x: ``[N, ...]`` inputs.
+      label: ``[N]`` +1 known normal, -1 known anomaly, 0 unlabelled.
+      weight: ``[N]`` how much each row counts. A padding row weighs 0 and changes nothing.
+      count: how many rows are real, a scalar; they come first. None: all.
+    """
+
+    x: Any
+    label: Any
+    weight: Any
+    count: Any = None
+
+    resident = True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.x.shape[1:]
+
+    @property
+    def like(self) -> Batch:
+        """The rows as one batch."""
+        return Batch(self.x, self.label, self.weight)
+
+    @property
+    def identity(self) -> Batch:
+        """All rows."""
+        return self.like
+
+    def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
+        """See `Rows.fold`.
+
+        If ``chunk`` does not divide the rows, the last chunk reaches back; the rows it repeats
+        weigh 0 the second time. Chunks of padding at the end are not visited.
+        """
+        total = len(self.weight)
+        chunk = min(chunk, total)
+        place = jnp.arange(1, total + 1)
+        extent = jnp.max(jnp.where(self.weight > 0, place, 0))  # up to the last row that counts
+
+        def body(i, carry):
+            start = jnp.minimum(i * chunk, total - chunk)
+            x, label, weight = (
+                lax.dynamic_slice_in_dim(leaf, start, chunk)
+                for leaf in (self.x, self.label, self.weight)
+            )
+            fresh = start + jnp.arange(chunk) >= i * chunk
+            return step(carry, Batch(x, label, jnp.where(fresh, weight, 0)))
+
+        return lax.fori_loop(0, (extent + chunk - 1) // chunk, body, carry)
+
+    def values(self, function: Callable[[Array], Array], *, chunk: int) -> tuple[Array, Array]:
+        """See `Rows.values`."""
+        return map_rows(function, self.x, chunk=chunk), self.weight
+
+    def reweigh(self, weigh: Callable[[Batch], Array]) -> Self:
+        """See `Rows.reweigh`."""
+        return dataclasses.replace(self, weight=weigh(self.like))
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """See `Rows.map`."""
+        return dataclasses.replace(self, x=function(self.x))
+
+    def _kept(self, condition: Condition) -> Self:
+        return self.take(np.flatnonzero(condition(self.label)))
+
+    def take(self, index: np.ndarray) -> Self:
+        """The rows with these numbers."""
+        x, label, weight = (leaf[index] for leaf in (self.x, self.label, self.weight))
+        return dataclasses.replace(self, x=x, label=label, weight=weight)
+
+    def on_host(self) -> Iterator[Block]:
+        """All rows as one block."""
+        yield self.x, self.label
+
+    def blocks(self, chunk: int) -> Iterator[tuple[np.ndarray, int]]:
+        """See `Rows.blocks`.
+
+        Few rows are one block, padded with zeros to a bucket that ``chunk`` divides. Of more, all
+        blocks have one size whatever their number, and the last one is padded: a copy for the
+        device is of a block, which stays in the cache.
+        """
+        row_bytes = 4 * math.prod(self.shape)
+        most = max(1, _BLOCK_BYTES // max(1, chunk * row_bytes)) * chunk
+        size = min(most, -(-bucket(len(self.x)) // chunk) * chunk)
+        for start in range(0, max(1, len(self.x)), size):
+            block = np.ascontiguousarray(self.x[start : start + size], np.float32)
+            count = len(block)
+            if count < size:
+                block = np.concatenate([block, np.zeros((size - count, *self.shape), np.float32)])
+            yield block, count
+
+    def pieces(self) -> Iterator["ArrayRows"]:
+        """These rows."""
+        yield self
+
+    def padded(self, size: int, sharding: Any = None) -> "ArrayRows":
+        """The rows on the device, or as ``sharding`` says, with padding rows up to ``size``."""
+
+        def pad(values):
+            whole = np.zeros((size, *values.shape[1:]), values.dtype)
+            whole[: len(values)] = values
+            return jax.device_put(whole, sharding)
+
+        leaves = map(pad, (self.x, self.label, self.weight))
+        return ArrayRows(*leaves, np.int32(len(self.x)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream(Rows):
+    """Rows in chunks, read anew for every pass over them. `jaxad.data.stream` makes it.
+
+    Iterating gives `ArrayRows` on the device for each chunk, all of ``rows`` rows: the last one is
+    filled up with rows of weight 0. A thread reads, checks and sends the next chunk while the
+    current one is in use, so at most two are on the device and a few on the host.
+
+    Attributes:
+      read: called with the number of rows that a block should have, which is a wish; returns a
+        fresh iterator of blocks ``(x, label)`` of any length.
+      row_shape: the shape of one row.
+      rows: rows in a chunk.
+      columns: names of the features, where known.
+      once: whether it can be read only once.
+      transform: applied to the rows of each block on the host, or None.
+      weigh: gives the weights ``[rows]`` of a chunk on the device, or None: all 1.
+      sharding: how a chunk lies on the devices, or None.
+    """
+
+    read: Callable[[int], Iterator[Block]]
+    row_shape: tuple[int, ...]
+    rows: int
+    columns: tuple[str, ...] | None = None
+    once: bool = False
+    transform: Callable[[np.ndarray], np.ndarray] | None = None
+    weigh: Callable[[Batch], Array] | None = None
+    sharding: Any = None
+
+    resident = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.row_shape
+
+    @property
+    def like(self) -> Batch:
+        """Shapes and types of a chunk."""
+        count = (self.rows,)
+        kinds = (count + self.shape, jnp.float32), (count, jnp.int32), (count, jnp.float32)
+        leaves: Any = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
+        return Batch(*leaves)
+
+    @property
+    def identity(self) -> Block:
+        """The first chunk."""
+        return next(self.on_host())
+
+    def __iter__(self) -> Iterator[ArrayRows]:
+        """One pass over the chunks, on the device."""
+        return _read_ahead(self._on_device(*block) for block in self.on_host())
+
+    def on_host(self) -> Iterator[Block]:
+        """One pass over the chunks; the last may have fewer rows.
+
+        Raises:
+          ValueError: rows that cannot be used; the message names their range, counted from 0.
+        """
+        return _recut(self._checked(), self.rows)
+
+    def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
+        """See `Rows.fold`."""
+        compiled = jax.jit(lambda carry, rows: rows.fold(step, carry, chunk=chunk))
+        for rows in self.in_multiples_of(chunk):
+            # Without waiting, chunks that are yet to be used would queue up in memory.
+            carry = jax.block_until_ready(compiled(carry, rows))
+        return carry
+
+    def values(
+        self, function: Callable[[Array], Array], *, chunk: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Rows.values`."""
+        compiled = jax.jit(lambda x: map_rows(function, x, chunk=chunk))
+        chunks = self.in_multiples_of(chunk)
+        pairs = [(np.asarray(compiled(c.x)), np.asarray(c.weight)) for c in chunks]
+        computed, weight = zip(*pairs, strict=True)
+        return np.concatenate(computed), np.concatenate(weight)
+
+    def reweigh(self, weigh: Callable[[Batch], Array]) -> Self:
+        """See `Rows.reweigh`."""
+        return dataclasses.replace(self, weigh=weigh)
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """See `Rows.map`."""
+        first = self.transform
+        both = function if first is None else lambda x: function(first(x))
+        return dataclasses.replace(self, transform=both)
+
+    def with_channel(self) -> Self:
+        """Grey images ``[H, W]`` as images ``[H, W, 1]``."""
+        return dataclasses.replace(self.map(lambda x: x[..., None]), row_shape=(*self.shape, 1))
+
+    def _kept(self, condition: Condition) -> Self:
+        def read(size: int) -> Iterator[Block]:
+            for x, label in self.read(size):
+                kept = condition(label)
+                yield x[kept], label[kept]
+
+        return dataclasses.replace(self, read=read)
+
+    def blocks(self, chunk: int) -> Iterator[tuple[Array, int]]:
+        """See `Rows.blocks`."""
+        for rows in self.in_multiples_of(chunk):
+            yield rows.x, int(rows.count)
+
+    def pieces(self) -> Iterator[ArrayRows]:
+        """The chunks. A last one of less than half the size is joined with the one before."""
+        # Copies, since a source may fill the same array again.
+        copies = ((np.array(x), np.array(label)) for x, label in self.on_host())
+        held = next(copies)
+        for block in copies:
+            if len(block[0]) < self.rows // 2:  # only the last one can be so short
+                held = join_blocks([held, block])
+            else:
+                yield unweighted(*held)
+                held = block
+        yield unweighted(*held)
+
+    def in_multiples_of(self, size: int) -> Self:
+        """The same rows in chunks whose size ``size`` divides, no smaller than before."""
+        return dataclasses.replace(self, rows=-(-self.rows // size) * size)
+
+    def _checked(self) -> Iterator[Block]:
+        start = 0
+        for x, label in self.read(self.rows):
+            if not len(x):
+                continue
+            try:
+                _check_block(x, label, start, self.columns)
+                x = x if self.transform is None else self.transform(x)
+                if x.shape[1:] != self.shape:
+                    raise ValueError(f"have shape {x.shape[1:]}, the first row {self.shape}")
+            except ValueError as error:
+                raise ValueError(f"rows {start} to {start + len(x) - 1}: {error}") from error
+            yield x, label
+            start += len(x)
+        if not start:
+            raise ValueError(
+                "the source has no rows: give it at least one, and where it is a function let it "
+                "return a fresh iterator at each call"
+            )
+
+    def _on_device(self, x: np.ndarray, label: np.ndarray) -> ArrayRows:
+        rows = unweighted(np.asarray(x, np.float32), np.asarray(label, np.int32))
+        rows = rows.padded(self.rows, self.sharding)
+        return rows if self.weigh is None else rows.reweigh(self.weigh)
+
+
+def unweighted(x: np.ndarray, label: np.ndarray) -> ArrayRows:
+    """Rows that all count the same, of whatever type they have."""
+    return ArrayRows(x, label, np.ones(len(x), np.float32))
+
+
+def as_rows(x: Any, label: Any = None, weight: Any = None) -> Any:
+    """Rows as float32 host arrays; `Rows` are returned as they are.
+
+    Args:
+      x: ``[N, ...]``.
+      label: ``[N]`` +1 known normal, -1 known anomaly, 0 unlabelled; None: all 0. For a
+        population also ``[P, N]``.
+      weight: ``[N]`` how much each row counts; None: all 1. For a population also ``[P, N]``.
+
+    Raises:
+      ValueError: there is no row, or labels or weights have another shape.
+
+    Example:
+      >>> as_rows([[1.0, 2.0], [3.0, 4.0]]).shape
+      (2,)
+    """
+    if isinstance(x, Rows):
+        return x
+    x = np.asarray(x, np.float32)
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(f"rows of shape {x.shape}: need [N, ...] with at least one row")
+    label = np.zeros(len(x), np.int32) if label is None else np.asarray(label, np.int32)
+    weight = np.ones(len(x), np.float32) if weight is None else np.asarray(weight, np.float32)
+    for name, values in (("label", label), ("weight", weight)):
+        if values.shape[-1:] != (len(x),) or values.ndim > 2:
+            raise ValueError(f"{name} has shape {values.shape}, the rows need {(len(x),)}")
+    return ArrayRows(x, label, weight)
+
+
+def bucket(count: int) -> int:
+    """The padded size for ``count`` rows: two sizes per octave, eight above 65,536 rows.
+
+    Data sets of similar size share a compiled program; at most a third (a ninth) is padding.
+
+    Example:
+      >>> [bucket(n) for n in (1, 300, 4000, 100_000)]
+      [256, 384, 4096, 106496]
+    """
+    if count <= 256:
+        return 256
+    octave = (count - 1).bit_length() - 1
+    step = 1 << (octave - (1 if count <= 65_536 else 3))
+    return -(-count // step) * step
+
+
+def map_rows(
+    function: Callable[[Array], Array], x: Array, *, chunk: int, count: Array | None = None
+) -> Array:
+    """Apply a row-wise function ``[chunk, ...] -> [chunk, ...]`` to ``x`` ``[N, ...]``.
+
+    Args:
+      function: works on each row by itself.
+      x: the rows.
+      chunk: rows at a time.
+      count: how many of the rows are wanted; the outputs of the others are 0. May be traced.
+    """
+    total = len(x)
+    chunk = min(chunk, total)
+    output = jax.eval_shape(function, jax.ShapeDtypeStruct((chunk, *x.shape[1:]), x.dtype))
+    start = jnp.zeros((total, *output.shape[1:]), output.dtype)
+
+    def body(i, done):
+        begin = jnp.minimum(i * chunk, total - chunk)
+        values = function(lax.dynamic_slice_in_dim(x, begin, chunk))
+        return lax.dynamic_update_slice_in_dim(done, values, begin, 0)
+
+    wanted = total if count is None else count
+    return lax.fori_loop(0, (wanted + chunk - 1) // chunk, body, start)
+
+
+def join_blocks(blocks: list[Block]) -> Block:
+    """Several blocks as one; one alone is not copied."""
+    if len(blocks) == 1:
+        return blocks[0]
+    x, label = zip(*blocks, strict=True)
+    return np.concatenate(x), np.concatenate(label)
+
+
+def _read_ahead(items: Iterator[ArrayRows]) -> Iterator[ArrayRows]:
+    """The same items, each of them made in a thread while the one before is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="jaxad-stream") as thread:
+        upcoming = thread.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = thread.submit(next, items, None)
+            yield item
+
+
+def _recut(blocks: Iterator[Block], size: int) -> Iterator[Block]:
+    """The same rows in blocks of ``size``; the last may be shorter."""
+    held: list[Block] = []
+    missing = size
+    for x, label in blocks:
+        while len(x):
+            held.append((x[:missing], label[:missing]))
+            x, label = x[missing:], label[missing:]
+            missing -= len(held[-1][0])
+            if not missing:
+                yield join_blocks(held)
+                held, missing = [], size
+    if held:
+        yield join_blocks(held)
+
+
+def _check_block(
+    x: np.ndarray, label: np.ndarray, start: int, columns: tuple[str, ...] | None
+) -> None:
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"have type {x.dtype}, not numbers: encode them as numbers")
+    if label.shape != (len(x),):
+        raise ValueError(f"have labels of shape {label.shape}: give each of {len(x)} rows one")
+    if found := first_nonfinite(x):
+        column = f", column {found.index[1]}" if x.ndim == 2 else ""
+        name = f" ({columns[found.index[1]]!r})" if column and columns else ""
+        raise ValueError(
+            f"contain {found.what}: first at row {start + found.index[0]}{column}{name}, "
+            f"{found.rows} of {len(x)} rows have NaN or infinite values: replace them or drop "
+            "these rows"
+        )
+    known = np.isin(label, (-1, 0, 1)) & (label.dtype != bool)
+    if not known.all():
+        row = int(np.argmin(known))
+        raise ValueError(
+            f"the label of row {start + row} is {label[row].item()!r}: labels are +1 known normal, "
+            "-1 known anomaly, 0 unlabelled"
+        )

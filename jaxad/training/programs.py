@@ -1,0 +1,250 @@
+"""The compiled programs of a run, for one model or for the members of a population.
+
+A `Program` is a pure function of what it carries on (a state, say), of a `Member` and of further
+arguments. `Alone` compiles it for one model. `Together` maps it over the leading axis ``[P]`` of
+what P members carry and have of their own, and shares the members out among devices.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxad.rows import ArrayRows
+from jaxad.training import engine
+from jaxad.training.hosts import put
+from jaxad.training.members import Member, join
+from jaxad.training.mesh import POPULATION, on_mesh
+from jaxad.typing import Array, PyTree, Stats
+
+# Models with fewer parameters leave a core's vectors idle, so several advance at once.
+_SMALL = 4096
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A function ``(carry, member, *given) -> result`` to compile.
+
+    Attributes:
+      function: the function.
+      needs: the fields of the member that it reads; others do not make it compile again.
+      donates: whether what it carries is used up.
+      optimised: whether its speed matters more than the time to compile it.
+    """
+
+    function: Callable
+    needs: tuple[str, ...]
+    donates: bool = False
+    optimised: bool = True
+
+
+def _program(*needs: str, **options: bool) -> Callable[[Callable], Program]:
+    return lambda function: Program(function, needs, **options)
+
+
+# Drawing parameters happens once and is mostly compilation: not worth optimised code.
+@_program("objective", "key", "sample", optimised=False)
+def initialise(carry: None, member: Member):
+    """Parameters and statistics."""
+    del carry
+    return engine.initialise(member.objective, member.key, member.sample)
+
+
+@_program("objective", "recipe", "key", "rows")
+def begin(initial: tuple[PyTree, Stats], member: Member) -> engine.State:
+    """The state before the first step; statistics are fitted to the rows."""
+    params, stats = initial
+    stats = engine.prepare(member.objective, params, stats, member.rows.selected())
+    return engine.start(member.recipe, member.key, params, stats)
+
+
+@_program("recipe", "key")
+def go_on(initial: tuple[PyTree, Stats], member: Member) -> engine.State:
+    """The state before the first step; statistics are fitted already."""
+    return engine.start(member.recipe, member.key, *initial)
+
+
+@_program("objective", "recipe", "rows", "validation", donates=True)
+def train(state: engine.State, member: Member, epochs: Array):
+    """A group of epochs: the state, the record ``[HISTORY]``, and whether another epoch is due."""
+    validation = None if member.validation is None else member.validation.selected()
+    rows = member.rows.selected()
+    state, record = engine.train(member.objective, member.recipe, state, rows, validation, epochs)
+    return state, record, engine.running(member.recipe, state)
+
+
+@_program("recipe")
+def begin_epoch(state: engine.State, member: Member) -> engine.Tally:
+    """The running totals before the first chunk."""
+    return engine.begin_epoch(member.recipe, state)
+
+
+@_program("objective", "recipe", donates=True)
+def train_chunk(
+    carry: tuple[engine.State, engine.Tally], member: Member, rows: ArrayRows, number: Array
+):
+    """The steps of one chunk of a stream."""
+    return engine.steps(member.objective, member.recipe, carry[0], rows, carry[1], number)
+
+
+@_program("objective", "recipe", "validation", donates=True)
+def end_epoch(carry: tuple[engine.State, engine.Tally], member: Member):
+    """As `train`, for the one epoch whose chunks are done."""
+    validation = None if member.validation is None else member.validation.selected()
+    state, record = engine.end_epoch(member.objective, member.recipe, *carry, validation)
+    return state, record, engine.running(member.recipe, state)
+
+
+@_program("objective", "rows")
+def finish(model: tuple[PyTree, Stats], member: Member) -> Stats:
+    """The statistics for final parameters."""
+    return engine.finish(member.objective, *model, member.rows.selected())
+
+
+class Alone:
+    """Runs programs for one model."""
+
+    size = None
+
+    def __init__(self, member: Member, mesh: Mesh | None = None):
+        self._member, self._mesh = member, mesh
+        self.validated = member.validation is not None
+
+    def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
+        """Run a program."""
+        run = _alone(program.donates, program.optimised)
+        with on_mesh(self._mesh):
+            return run(program.function, carry, _needed(self._member, program), given)
+
+    def in_turn(self, function: Callable, params: PyTree, stats: Stats, *given: Any) -> Stats:
+        """``function(objective, params, stats, *given)``, not compiled as a whole."""
+        with on_mesh(self._mesh):
+            return function(self._member.objective, params, stats, *given)
+
+    def place(self, tree: PyTree) -> PyTree:
+        """A copy on the device, which a program may use up."""
+        return jax.tree.map(jnp.array, tree)
+
+    def outcome(self, tree: PyTree) -> PyTree:
+        """What a program returned, without padding."""
+        return tree
+
+
+class Together:
+    """Runs programs for the members of a population.
+
+    Args:
+      own: leaves ``[P, ...]`` that members have of their own.
+      shared: leaves that they share.
+      size: P.
+      mesh: along whose ``population`` axis members are shared out.
+      vectorised: advance a device's members together, or one after the other. None: together on
+        accelerators, and if a member is small.
+    """
+
+    def __init__(
+        self,
+        own: Member,
+        shared: Member,
+        size: int,
+        mesh: Mesh,
+        vectorised: bool | None = None,
+    ):
+        self.size, self._mesh, self._vectorised = size, mesh, vectorised
+        self.validated = own.validation is not None
+        self._own = self.place(own)
+        self._shared = put(shared, NamedSharding(mesh, P()))
+
+    def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
+        """Run a program; what it carries has an axis over the members, see `place`."""
+        return _together(program.donates, program.optimised)(
+            program.function,
+            carry,
+            _needed(self._own, program),
+            (_needed(self._shared, program), given),
+            mesh=self._mesh,
+            vectorised=self._vectorised,
+        )
+
+    def in_turn(self, function: Callable, params: PyTree, stats: Stats, *given: Any) -> Stats:
+        """``function(objective, params, stats, *given)`` for one member after the other."""
+        model = self._own.objective, params, stats
+        each = [
+            function(*jax.tree.map(lambda leaf, p=p: leaf[p], model), *given)
+            for p in range(self.size)
+        ]
+        return self.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
+
+    def place(self, tree: PyTree) -> PyTree:
+        """Leaves ``[P, ...]`` on the devices; the last is repeated until these divide the axis."""
+        parts = self._mesh.shape[POPULATION]
+
+        def pad(leaf: Array) -> Array:
+            missing = -len(leaf) % parts
+            last = jnp.repeat(leaf[-1:], missing, 0) if missing else None
+            return leaf if last is None else jnp.concatenate([leaf, last])
+
+        return put(jax.tree.map(pad, tree), NamedSharding(self._mesh, P(POPULATION)))
+
+    def outcome(self, tree: PyTree) -> PyTree:
+        """What a program returned, without padding."""
+        return jax.tree.map(lambda leaf: leaf[: self.size], tree)
+
+
+@cache
+def _alone(donates: bool, optimised: bool) -> Callable:
+    def run(function, carry, member, given):
+        return function(carry, member, *given)
+
+    return _jit(run, donates, optimised, static_argnames="function")
+
+
+@cache
+def _together(donates: bool, optimised: bool) -> Callable:
+    def run(function, carry, own, shared, *, mesh, vectorised):
+        accelerator = mesh.devices.flat[0].platform != "cpu"
+
+        def on_device(carry, own, shared):
+            def one(pair):
+                carry, member = pair
+                return function(carry, join(member, shared[0]), *shared[1])
+
+            together = vectorised
+            if together is None:
+                together = accelerator or 0 < _parameters(carry) < _SMALL
+            return jax.vmap(one)((carry, own)) if together else lax.map(one, (carry, own))
+
+        return jax.shard_map(
+            on_device,
+            mesh=mesh,
+            in_specs=(P(POPULATION), P(POPULATION), P()),
+            out_specs=P(POPULATION),
+            axis_names={POPULATION},  # what happens along the data axis is left to the compiler
+            check_vma=False,
+        )(carry, own, shared)
+
+    return _jit(run, donates, optimised, static_argnames=("function", "mesh", "vectorised"))
+
+
+def _jit(run: Callable, donates: bool, optimised: bool, **options: Any) -> Callable:
+    compiler = None if optimised else {"xla_backend_optimization_level": 0}
+    donated = "carry" if donates else None
+    return jax.jit(run, donate_argnames=donated, compiler_options=compiler, **options)
+
+
+def _needed(member: Member, program: Program) -> Member:
+    return Member(**{name: getattr(member, name) for name in program.needs})
+
+
+def _parameters(carry: Any) -> int:
+    """How many parameters a member has: those of a state, or of the first of several trees."""
+    while type(carry) is tuple:
+        carry = carry[0]
+    params = carry.params if isinstance(carry, engine.State) else carry
+    return sum(leaf[0].size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,596 @@
+"""`fit` and `fit_population`: runs from rows to trained models; `begin` and `advance`: in pieces.
+
+All are the same steps. The arguments are checked. Rows are put on the devices. The programs of
+`jaxad.training.programs` begin the state, advance it by groups of epochs and finish the statistics,
+for one model or for the members of a population, on rows in memory or on a stream.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from jaxad.rows import ArrayRows, Rows, Stream, as_rows, bucket
+from jaxad.training import engine, programs
+from jaxad.training.checkpoint import Saver, open_saver
+from jaxad.training.compilation import Stopwatch
+from jaxad.training.engine import State
+from jaxad.training.history import History
+from jaxad.training.hosts import join_rows, spans
+from jaxad.training.members import Member, Subset, split_members
+from jaxad.training.mesh import check_data_axis, make_mesh, padded_size, rows_sharding
+from jaxad.training.processes import agreed, check_alike, failing_together, on_host
+from jaxad.training.programs import Alone, Together
+from jaxad.training.recipe import Recipe, as_leaves, optimizer
+from jaxad.typing import Key, Objective, Params, Stats
+
+
+class NonFiniteError(RuntimeError):
+    """Training met steps that are not finite, one after the other."""
+
+
+class Result(NamedTuple):
+    """A trained model, or the P models of a population, and how the training went.
+
+    For a population every leaf of ``params`` and ``stats`` has a leading axis ``[P]``, and so have
+    the histories (NaN after a member's last epoch) and the figures from ``best_epoch`` to
+    ``failed``.
+
+    Attributes:
+      params: the networks' parameters; the best epoch's if the recipe has patience.
+      stats: the statistics that are fitted without a gradient, exact for ``params``.
+      history: for each epoch ``loss``, ``learning_rate``, ``skipped`` and with validation rows
+        ``validation_loss``; numpy ``[epochs]``.
+      best_epoch: the epoch that was restored, or None.
+      epochs: epochs done.
+      steps: steps done.
+      skipped: steps that were skipped because loss or gradient was not finite.
+      failed: whether the run ended early for that. Other members are not touched by it.
+      compilations: programs compiled in this call.
+      compile_seconds: the time that took.
+      run_seconds: the rest of the call.
+    """
+
+    params: Params
+    stats: Stats
+    history: dict[str, np.ndarray]
+    best_epoch: Any
+    epochs: Any
+    steps: Any
+    skipped: Any
+    failed: Any
+    compilations: int
+    compile_seconds: float
+    run_seconds: float
+
+    @property
+    def size(self) -> int:
+        """P of a population; 1 for one model."""
+        return np.size(self.steps)
+
+    def member(self, p: int) -> "Result":
+        """Member ``p`` as if it had been trained alone; the times are those of all."""
+        if not 0 <= p < self.size:
+            raise IndexError(f"p={p}: the population has members 0 to {self.size - 1}")
+        params, stats = jax.tree.map(lambda leaf: leaf[p], (self.params, self.stats))
+        return self._replace(
+            params=params,
+            stats=stats,
+            history={k: v[p, : self.epochs[p]] for k, v in self.history.items()},
+            best_epoch=None if self.best_epoch is None else int(self.best_epoch[p]),
+            epochs=int(self.epochs[p]),
+            steps=int(self.steps[p]),
+            skipped=int(self.skipped[p]),
+            failed=bool(self.failed[p]),
+        )
+
+    def take(self, index: Any) -> "Result":
+        """The members with these numbers, as a population."""
+        index = np.asarray(index)
+        params, stats = jax.tree.map(lambda leaf: leaf[index], (self.params, self.stats))
+        longest = int(self.epochs[index].max(initial=0))
+        return self._replace(
+            params=params,
+            stats=stats,
+            history={k: v[index, :longest] for k, v in self.history.items()},
+            best_epoch=None if self.best_epoch is None else self.best_epoch[index],
+            epochs=self.epochs[index],
+            steps=self.steps[index],
+            skipped=self.skipped[index],
+            failed=self.failed[index],
+        )
+
+
+def fit(
+    objective: Objective,
+    recipe: Recipe,
+    key: Key,
+    rows: Any,
+    *,
+    validation: Any = None,
+    initial: tuple[Params, Stats] | None = None,
+    fitted: bool = False,
+    mesh: Mesh | None = None,
+    checkpoints: Any = None,
+    progress: bool = False,
+) -> Result:
+    """Train an objective by a recipe.
+
+    Args:
+      objective: what for, see `jaxad.typing.Objective`.
+      recipe: how.
+      key: a typed key, consumed.
+      rows: an array ``[N, ...]``, rows with labels and weights from `as_rows`, or a
+        `jaxad.data.stream` of rows that need not fit into memory. Rows of a stream are shuffled
+        within chunks, whose order stays; with a recipe that does not shuffle, the result is that of
+        the same rows in memory.
+      validation: an array, or rows from `as_rows`, for the validation loss of each epoch; they are
+        evaluated, never trained on.
+      initial: parameters and statistics to start from instead of ``objective.init``: a pretrained
+        encoder.
+      fitted: whether the statistics of ``initial`` are fitted, so that the run goes on with them
+        (Deep SVDD's centre) instead of preparing them from ``rows``.
+      mesh: from `make_mesh`: the rows of every batch are shared out along its ``data`` axis. The
+        result is that of one device to float tolerance, whatever the loss. If it has devices of
+        several processes (see `join_hosts`) each passes its own rows, and own validation rows; the
+        result, of the rows of all in the order of the processes, is on every process's host.
+      checkpoints: `Checkpoints`, or their folder: save the run now and then, and go on from what is
+        saved there. A run that was killed ends with the same bits on the same machine. Runs on a
+        stream are saved between epochs, and told apart by its first chunk.
+      progress: show a progress bar.
+
+    Raises:
+      ValueError: for rows or a recipe out of range, or if the folder of the checkpoints holds
+        another run; before anything is compiled. Rows of a stream are checked as they come.
+      OSError: there is too little space for a checkpoint; those before it are whole.
+      NonFiniteError: if ``recipe.max_skipped`` steps in a row, or all of them, are not finite.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> x = np.random.default_rng(0).normal(size=(200, 4))
+      >>> objective = objectives.deep_svdd(networks.MLP((16, 8)))
+      >>> result = training.fit(objective, training.Recipe(epochs=5), jax.random.key(0), x)
+      >>> training.score(objective, result.params, result.stats, x).shape
+      (200,)
+    """
+    joined = spans(mesh)
+    with failing_together(joined):
+        recipe.check()
+        check_data_axis(mesh, recipe.batch_size)
+        data = _rows_of_one(rows, joined)
+        held_out = None if validation is None else _rows_of_one(validation, joined)
+    with Stopwatch() as watch:
+        objective, how = as_leaves((objective, recipe))
+        if joined:
+            given = {"initial": initial, "presence of validation rows": held_out is None}
+            given |= {"progress": progress, "checkpoints": str(checkpoints), "fitted": fitted}
+            check_alike(objective=objective, recipe=how, key=key, **given)
+            initial = on_host(initial)
+        named = {"rows": data, "validation": held_out, "initial": initial, "fitted": fitted}
+        saver = open_saver(checkpoints, objective, how, key, joined=joined, **named)
+        run = _run_alone(objective, how, key, data, held_out, mesh)
+        state = run.begin(initial, fitted)
+        state, history = _train(run, state, how, saver, progress)
+        figures = _figures(run, state)
+        if figures.failed(how):
+            raise NonFiniteError(_advice(how, figures))
+        if saver is not None:
+            saver.save(state, history)
+        model = _model(run, state, joined)
+    return _result(model, history, figures, how, watch)
+
+
+def fit_population(
+    objective: Any,
+    recipe: Any,
+    keys: Key,
+    rows: Any,
+    *,
+    subsets: Sequence[Any] | None = None,
+    validation: Any = None,
+    validation_subsets: Sequence[Any] | None = None,
+    initial: tuple[Params, Stats] | None = None,
+    fitted: bool = False,
+    mesh: Mesh | None = None,
+    vectorised: bool | None = None,
+    checkpoints: Any = None,
+    progress: bool = False,
+) -> Result:
+    """Train P models by one compiled program; member p is what `fit` alone would make of it.
+
+    Any number of objective and recipe may be an array ``[P]``, one value for each member, and so
+    may the keys; a number without such an axis is shared. A member whose steps are not finite ends
+    by itself and is marked as failed.
+
+    Args:
+      objective: what for, see `jaxad.typing.Objective`; or a list of P alike in structure.
+      recipe: how; or a list of P alike in structure.
+      keys: typed keys ``[P]``; or one key, split into P.
+      rows: shared rows: an array ``[N, ...]``, rows from `as_rows`, whose labels and weights may be
+        ``[P, N]``, or a `jaxad.data.stream`; or a list of P sets in memory, each member's own.
+      subsets: for each member the numbers of its rows (repeated ones count repeatedly), for
+        folds and bootstraps of shared rows.
+      validation: like ``rows``, for the validation loss.
+      validation_subsets: like ``subsets``, among ``validation``, or among ``rows`` if there is
+        no ``validation``.
+      initial: parameters and statistics to start from, leaves ``[P, ...]``.
+      fitted: whether the statistics of ``initial`` are fitted, as in `fit`.
+      mesh: from `make_mesh`; members are shared out along its ``population`` axis. None: all
+        devices. If these are of several processes (see `join_hosts`) every process passes the
+        same arguments, and gets the whole population, on its host.
+      vectorised: advance a device's members together, or one after the other. None: together on
+        accelerators, and if a member is small.
+      checkpoints: as in `fit`; all members are saved together.
+      progress: show a progress bar.
+
+    Raises:
+      ValueError: axes of different lengths, an axis where only one value can be, rows or a recipe
+        out of range, another run's checkpoints; before anything is compiled.
+      OSError: there is too little space for a checkpoint; those before it are whole.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> x = np.random.default_rng(0).normal(size=(200, 4))
+      >>> objective = objectives.deep_svdd(networks.MLP((16, 8)))
+      >>> recipe = training.Recipe(epochs=3, learning_rate=np.array([1e-3, 1e-4]))
+      >>> training.fit_population(objective, recipe, jax.random.key(0), x).history["loss"].shape
+      (2, 3)
+    """
+    with Stopwatch() as watch:
+        mesh = make_mesh() if mesh is None else mesh
+        joined = spans(mesh)
+        with failing_together(joined):
+            own, shared, size = split_members(
+                objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
+            )
+            check_data_axis(mesh, own.recipe.batch_size)
+            stream = None if isinstance(rows, list | tuple) else _stream(as_rows(rows), joined)
+        named = {
+            "rows": (own.rows, shared.rows) if stream is None else stream,
+            "validation": (own.validation, shared.validation),
+            "initial": initial,
+            "fitted": fitted,
+        }
+        what = own.objective, own.recipe, own.key
+        if joined:
+            given = dict(zip(("objective", "recipe", "keys"), what, strict=True)) | named
+            given |= {"vectorised": vectorised, "progress": progress}
+            check_alike(**given, checkpoints=str(checkpoints))
+        saver = open_saver(checkpoints, *what, joined=joined, **named)
+        call = Together(own, shared, size, mesh, vectorised)
+        if stream is not None:
+            stream = dataclasses.replace(stream, sharding=NamedSharding(mesh, PartitionSpec()))
+        run = _Resident(call) if stream is None else _Streamed(call, stream, own.recipe)
+        state = run.begin(initial, fitted)
+        state, history = _train(run, state, own.recipe, saver, progress)
+        if saver is not None:
+            saver.save(state, history)
+        model, figures = _model(run, state, joined), _figures(run, state)
+    return _result(model, history, figures, own.recipe, watch)
+
+
+def begin(
+    objective: Any,
+    recipe: Any,
+    key: Key,
+    rows: Any,
+    *,
+    initial: tuple[Params, Stats] | None = None,
+    fitted: bool = False,
+) -> State:
+    """The state before the first step of a run, or of a population with keys ``[P]``.
+
+    Arguments as for `fit` and `fit_population`; rows are in memory.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> batches = np.random.default_rng(0).normal(size=(3, 200, 4))
+      >>> objective, recipe = objectives.deep_svdd(networks.MLP((16, 8))), training.Recipe()
+      >>> state = training.begin(objective, recipe, jax.random.key(0), batches[0])
+      >>> for x in batches:
+      ...     state, result = training.advance(objective, recipe, state, x)
+      >>> int(state.epoch), training.score(objective, result.params, result.stats, x).shape
+      (3, (200,))
+    """
+    _, run = _endless(objective, recipe, key, rows)
+    return run.begin(initial, fitted)
+
+
+def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State, Result]:
+    """Train one epoch on ``rows``, whatever ``recipe.epochs`` and ``recipe.patience`` say.
+
+    Args:
+      objective: what for.
+      recipe: how.
+      state: from `begin`, or from the call before.
+      rows: in memory, as for `fit`.
+
+    Returns:
+      The new state, and a result with this epoch's history, whose statistics are exact for these
+      rows and the new parameters.
+
+    Raises:
+      NonFiniteError: as `fit` does, for any member. ``state`` can be used again.
+      ValueError: the recipe's optimizer has other parts than the one the run began with.
+    """
+    with Stopwatch() as watch:
+        how, run = _endless(objective, recipe, state.key, rows)
+        before = _figures(run, state)
+        try:
+            copy = jax.tree.map(jnp.copy, state)  # the state of a failed call is still good
+            state, record, _ = run.train(copy, 1, None)
+        except Exception as error:
+            init = optimizer(how).init
+            wanted = jax.eval_shape(init if state.epoch.ndim == 0 else jax.vmap(init), state.params)
+            if jax.tree.structure(wanted) == jax.tree.structure(state.opt_state):
+                raise
+            raise ValueError(
+                f"optimizer={recipe.optimizer!r}, clip_norm={recipe.clip_norm!r}, weight_decay="
+                f"{recipe.weight_decay!r}, decoupled_weight_decay="
+                f"{recipe.decoupled_weight_decay!r}: the optimizer is another than when the run "
+                "began, or one of the others is set and was not, or the other way round. Their "
+                "values may change, but not which there are: leave those as they were, or begin "
+                "anew"
+            ) from error
+        figures = _figures(run, state)
+        if np.any(figures.failed(how, before)):
+            raise NonFiniteError(_advice(how, figures))
+        history = History(run.call.size, validated=False)
+        one = np.ones(run.call.size or 1, np.int32)
+        history.enter(on_host(record), 0 * one, one)
+        model = _model(run, state, joined=False)
+    return state, _result(model, history.so_far(), figures, how, watch)
+
+
+class _Resident:
+    """A run on rows in memory: a group of epochs is one compiled call."""
+
+    def __init__(self, call: Alone | Together):
+        self.call = call
+
+    def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:
+        program = programs.go_on if fitted else programs.begin
+        return self.call(program, _initial(self.call, initial))
+
+    def train(self, state: State, epochs: int, bar: Any) -> Any:
+        del bar
+        return self.call(programs.train, state, np.int32(epochs))
+
+    def finish(self, state: State) -> tuple[Params, Stats]:
+        params, stats, *_ = state.best or (state.params, state.stats)
+        return params, self.call(programs.finish, (params, stats))
+
+
+class _Streamed:
+    """A run on a stream: every chunk is a compiled call, an exact pass is a loop over chunks."""
+
+    def __init__(self, call: Alone | Together, rows: Stream, how: Recipe):
+        self.call = call
+        self._rows, self._chunks = rows, rows.in_multiples_of(how.batch_size)
+        self._limit = how.max_skipped
+
+    def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:
+        params, stats = _initial(self.call, initial)
+        if not fitted:
+            stats = self.call.in_turn(engine.prepare, params, stats, self._rows)
+        return self.call(programs.go_on, (params, stats))
+
+    def train(self, state: State, epochs: int, bar: Any) -> Any:
+        del epochs  # one, since a chunk takes long enough
+        tally, rows = self.call(programs.begin_epoch, state), 0
+        for number, chunk in enumerate(self._chunks):
+            state, tally = self.call(programs.train_chunk, (state, tally), chunk, np.int32(number))
+            # This waits for the chunk, which bounds the memory: calls would queue up.
+            if (self.call.outcome(state.streak) >= self._limit).all():
+                break
+            rows += int(chunk.count)
+            if bar is not None:
+                bar.set_postfix_str(f"rows={rows:,}")
+        return self.call(programs.end_epoch, (state, tally))
+
+    def finish(self, state: State) -> tuple[Params, Stats]:
+        params, stats, *_ = state.best or (state.params, state.stats)
+        return params, self.call.in_turn(engine.finish, params, stats, self._rows)
+
+
+def _rows_of_one(rows: Any, joined: bool) -> Rows:
+    """Rows for one model, checked."""
+    data = as_rows(rows)
+    if data.resident and np.ndim(data.label) + np.ndim(data.weight) > 2:
+        raise ValueError(
+            "labels or weights [P, N] are for fit_population: give fit one for each row, [N]"
+        )
+    _stream(data, joined)
+    return data
+
+
+def _stream(rows: Rows, joined: bool) -> Any:
+    """The rows if they are a stream that can be trained on, None if they are in memory."""
+    if rows.resident:
+        return None
+    if getattr(rows, "once", False):
+        raise ValueError(
+            "training passes over the rows several times, but this source can be read only once: "
+            "make it from a function that returns a fresh iterator"
+        )
+    if joined:
+        raise ValueError(
+            "the mesh has devices of several processes, which cannot train on a stream: give each "
+            "process its rows in memory, or a mesh of devices=jax.local_devices()"
+        )
+    return rows
+
+
+def _run_alone(
+    objective: Any, how: Recipe, key: Key, data: Any, held_out: Any, mesh: Mesh | None
+) -> _Resident | _Streamed:
+    """A run of one model, its rows on the devices."""
+    validation = None if held_out is None else Subset(None, _placed("validation", held_out, mesh))
+    sample = np.zeros((1, *data.shape), np.float32)
+    member = Member(objective, how, key, None, validation, sample)
+    if not data.resident:
+        stream = dataclasses.replace(data, sharding=rows_sharding(mesh))
+        return _Streamed(Alone(member, mesh), stream, how)
+    rows = Subset(None, _placed("rows", data, mesh))
+    return _Resident(Alone(member._replace(rows=rows), mesh))
+
+
+def _placed(name: str, rows: ArrayRows, mesh: Mesh | None) -> ArrayRows:
+    if mesh is not None and spans(mesh):
+        return join_rows(name, rows, mesh)
+    return rows.padded(padded_size(len(rows.x), mesh), rows_sharding(mesh))
+
+
+def _endless(objective: Any, recipe: Any, key: Key, rows: Any) -> tuple[Recipe, _Resident]:
+    """A run in pieces: one model's, or a population's on one device."""
+    endless = {"epochs": np.inf, "patience": None}
+    if key.ndim:
+        mesh = make_mesh(1, devices=jax.local_devices()[:1])
+        own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
+        how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)
+        shared = shared._replace(recipe=shared.recipe.replace(patience=None))
+        return how, _Resident(Together(own._replace(recipe=how), shared, size, mesh))
+    recipe.check()
+    objective, how = as_leaves((objective, recipe.replace(**endless)))
+    data = as_rows(rows)
+    member = Member(objective, how, key, Subset(None, data.padded(bucket(len(data.x)))))
+    sample = np.zeros((1, *data.shape), np.float32)
+    return how, _Resident(Alone(member._replace(sample=sample)))
+
+
+def _initial(call: Alone | Together, given: tuple[Params, Stats] | None) -> tuple[Params, Stats]:
+    """Parameters and statistics to start from, which the run may use up."""
+    return call(programs.initialise, None) if given is None else call.place(given)
+
+
+def _train(
+    run: _Resident | _Streamed, state: State, how: Recipe, saver: Saver | None, progress: bool
+) -> tuple[State, dict[str, np.ndarray]]:
+    """Train until no member is due: groups of epochs that progress and checkpoints can wait for."""
+    limits = np.ravel(how.epochs)
+    total = int(limits.max())
+    history = History(run.call.size, validated=run.call.validated)
+    if saver is not None:
+        state, saved = saver.resume(state)
+        if saved:
+            history.resume(saved)
+    pause = _longest_pause(saver, progress)
+    done, group = _epochs_done(run, state), 1 if pause < np.inf else engine.HISTORY
+    due = bool((done < limits).any())
+    first = int(done.max())
+    with tqdm(total=total, initial=first, unit="epoch", disable=not progress, leave=False) as bar:
+        while due:
+            began, before = time.perf_counter(), done
+            group = min(group, total - int(before.min()))
+            state, record, running = run.train(state, group, bar if progress else None)
+            record, running = on_host((record, running))
+            done = _epochs_done(run, state)
+            due = bool(np.any(running))
+            history.enter(run.call.outcome(record), before, done)
+            bar.update(int(done.max()) - bar.n)
+            if progress:
+                bar.set_postfix(loss=f"{history.last_loss():.4g}")
+            seconds, several = time.perf_counter() - began, not state.epoch.is_fully_addressable
+            group = _next_group(group, seconds, pause, several)
+            if saver is not None and due and saver.due():
+                saver.save(state, history.so_far())
+    return state, history.so_far()
+
+
+def _model(run: _Resident | _Streamed, state: State, joined: bool) -> tuple[Params, Stats]:
+    """The parameters and their exact statistics; with several processes on every host."""
+    model = run.finish(state)
+    model = on_host(model) if joined else model
+    return jax.block_until_ready(run.call.outcome(model))
+
+
+def _epochs_done(run: _Resident | _Streamed, state: State) -> np.ndarray:
+    """``[P]`` epochs that the members have done; ``[1]`` for one model."""
+    return np.atleast_1d(_figures(run, state).epochs)
+
+
+def _longest_pause(saver: Saver | None, progress: bool) -> float:
+    """How many seconds a group of epochs may take."""
+    return min(np.inf if saver is None else saver.pause, 0.25 if progress else np.inf)
+
+
+def _next_group(group: int, seconds: float, pause: float, joined: bool) -> int:
+    """How many epochs take ``pause`` if ``group`` of them took ``seconds``."""
+    if pause == np.inf:
+        return engine.HISTORY
+    group = int(np.clip(group * pause / seconds, 1, engine.HISTORY))
+    return agreed(group) if joined else group
+
+
+class _Figures(NamedTuple):
+    """Where a run stands, on the host: numbers, or ``[P]`` for a population."""
+
+    best_epoch: Any
+    epochs: Any
+    steps: Any
+    skipped: Any
+    streak: Any
+
+    def failed(self, how: Recipe, before: "_Figures | None" = None) -> Any:
+        """Whether too many steps in a row, or all of them, were skipped.
+
+        ``before``: from where on steps count for "all"; None: from the first step.
+        """
+        steps, skipped = self.steps, self.skipped
+        if before is not None:
+            steps, skipped = steps - before.steps, skipped - before.skipped
+        stuck = (self.streak >= how.max_skipped) | (skipped == steps)
+        return (self.skipped > 0) & stuck
+
+
+def _figures(run: _Resident | _Streamed, state: State) -> _Figures:
+    best = None if state.best is None else state.best.epoch
+    found = on_host((best, state.epoch, state.step, state.skipped, state.streak))
+    return _Figures(*jax.tree.map(np.array, run.call.outcome(found)))  # copies
+
+
+def _advice(how: Recipe, figures: _Figures) -> str:
+    worst = int(np.argmax(np.ravel(figures.streak)))
+    streak, step = np.ravel(figures.streak)[worst], np.ravel(figures.steps)[worst]
+    rate = np.ravel(how.learning_rate)[worst]
+    return (
+        f"{streak} steps in a row had a loss or gradient that is not finite (step {step} of the "
+        f"run, learning_rate={rate:g}). Lower learning_rate, set clip_norm (5 is a good start), or "
+        "scale the inputs"
+    )
+
+
+def _result(
+    model: tuple[Params, Stats],
+    history: dict[str, np.ndarray],
+    figures: _Figures,
+    how: Recipe,
+    watch: Stopwatch,
+) -> Result:
+    facts = *figures[:4], figures.failed(how)
+    alone = np.ndim(figures.steps) == 0
+    best_epoch, epochs, steps, skipped, failed = (
+        fact.item() if alone and fact is not None else fact for fact in facts
+    )
+    return Result(
+        params=model[0],
+        stats=model[1],
+        history=history,
+        best_epoch=best_epoch,
+        epochs=epochs,
+        steps=steps,
+        skipped=skipped,
+        failed=failed,
+        compilations=watch.compilations,
+        compile_seconds=watch.compile_seconds,
+        run_seconds=watch.run_seconds,
+    )
