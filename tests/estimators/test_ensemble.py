@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 import jaxad
 from jaxad import persistence, training
-from jaxad.estimators import ensemble
+from jaxad.estimators import ensemble, prepare
 
 SMALL = {"hidden": (8,), "latent_dim": 3, "epochs": 3, "batch_size": 64}
 SMALL |= {"n_members": 3, "random_state": 0}
@@ -204,7 +204,7 @@ def test_far_anomalies_do_not_tie_by_rank(by_rank, table):
 
 def test_held_out_rows_calibrate_the_combination(table):
     detector = made("AutoEncoder", validation_fraction=0.3, combine="z", patience=2).fit(table)
-    plan = made("AutoEncoder", validation_fraction=0.3)._plan(table, None)
+    plan = prepare.plan(made("AutoEncoder", validation_fraction=0.3), table, None)
     held_out = detector.member_scores(table[plan.held_out])
     np.testing.assert_allclose(detector.combination_["shift"], held_out.mean(1), rtol=1e-5)
     assert detector.threshold_ == np.quantile(detector.anomaly_score(table[plan.held_out]), 0.9)
@@ -241,7 +241,8 @@ def test_a_file_from_before_there_were_ensembles_is_a_single_model(table, tmp_pa
 def test_five_by_default_for_tables_and_one_for_images(table):
     detector = made("AutoEncoder", n_members="auto", epochs=0).fit(table)
     assert detector.n_members_ == len(detector.member_scores(table)) == 5
-    assert jaxad.AutoEncoder(network="conv")._plan(np.ones((9, 8, 8)), None).n_members == 1
+    images = prepare.plan(jaxad.AutoEncoder(network="conv"), np.ones((9, 8, 8)), None)
+    assert images.run.size == 1
     assert jaxad.DAGMM.paper("thyroid").n_members == 1
 
 
