@@ -1,10 +1,12 @@
 """Train and test rows by the papers' one-class protocols, and the hash of a split."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+_SMALLEST, _LARGEST = 1000, 50_000
 
 
 class Split(NamedTuple):
@@ -88,6 +90,189 @@ def one_class(label: Any, is_train: Any, *, normal: Any) -> Split:
     label, in_train = np.asarray(label), as_marks(is_train, "is_train")
     check_class(label[in_train], "normal", normal)
     return Split(np.flatnonzero(in_train & (label == normal)), np.flatnonzero(~in_train))
+
+
+class Reversed(NamedTuple):
+    """A set with the roles exchanged.
+
+    Attributes:
+      rows: ``[n]`` row numbers, ascending.
+      is_anomaly: ``[n]`` bool, in the new roles.
+    """
+
+    rows: np.ndarray
+    is_anomaly: np.ndarray
+
+
+def kdd_rev(is_anomaly: Any, seed: Any) -> Reversed:
+    """KDD-Rev: all rows labelled ``normal.`` are normal, a quarter as many attacks anomalous.
+
+    Which attacks is random. Of KDD'99 ten per cent that makes 97,278 normal rows and 24,319
+    anomalies, a fifth of the rows. Split it with ``half_normals(reversed.is_anomaly, seed)`` and
+    take ``reversed.rows`` of that.
+
+    Args:
+      is_anomaly: ``[N]`` marks of ``load("kddcup99")``: true where a connection is ``normal.``.
+      seed: an int, or a numpy Generator, which advances.
+
+    Raises:
+      ValueError: there are not enough attacks.
+
+    Example:
+      >>> reversed = kdd_rev([1] * 8 + [0] * 32, seed=0)
+      >>> len(reversed.rows), int(reversed.is_anomaly.sum())
+      (10, 2)
+    """
+    marks = as_marks(is_anomaly)
+    normal, attacks = np.flatnonzero(marks), np.flatnonzero(~marks)
+    count = len(normal) // 4
+    if len(attacks) < count:
+        raise ValueError(f"KDD-Rev takes {count} attacks, but is_anomaly leaves {len(attacks)}")
+    drawn = np.random.default_rng(seed).choice(attacks, count, replace=False)
+    rows = np.sort(np.concatenate([normal, drawn]))
+    return Reversed(rows, ~marks[rows])
+
+
+def contrast_normalised(images: Any) -> np.ndarray:
+    """Every image less its mean and divided by its mean absolute deviation from it.
+
+    Global contrast normalisation with the L1 norm (Ruff et al., ICML 2018, section 4.2). Their code
+    then maps the normal class's training images to [0, 1] by one minimum and one maximum over all
+    pixels, which is the ``"auto"`` scaler of an image detector fitted on them.
+
+    Args:
+      images: ``[N, H, W, C]``, any real type. A constant image becomes 0.
+
+    Returns:
+      ``[N, H, W, C]`` float32.
+
+    Example:
+      >>> contrast_normalised(np.array([0, 0, 0, 4]).reshape(1, 2, 2, 1)).ravel().tolist()
+      [-0.6666666865348816, -0.6666666865348816, -0.6666666865348816, 2.0]
+    """
+    x = np.asarray(images, np.float32)
+    pixels = tuple(range(1, x.ndim))
+    x = x - x.mean(axis=pixels, keepdims=True)
+    deviation = np.abs(x).mean(axis=pixels, keepdims=True)
+    return x / np.where(deviation > 0, deviation, 1)
+
+
+def file_order_halves(is_anomaly: Any, seed: Any) -> Split:
+    """The first half of the normal rows in file order trains; the rest and all anomalies test.
+
+    The rule of the published one-class table (Livernoche et al., "On Diffusion Modeling for
+    Anomaly Detection", ICLR 2024). With the seeds 0, 1, 2, 3 and 6 it repeats that table's figures
+    for nearest neighbours, standard deviations included, to the last digit; random halves do not.
+
+    A set of fewer than 1,000 rows is first drawn anew, 1,000 rows with replacement; of more than
+    50,000 rows as many are drawn. So in a small set a row may stand in the test twice, and **in
+    both train and test**: use it only to compare with that table. Only these draws need the seed;
+    drawn rows come in the order of the draw.
+
+    Args:
+      is_anomaly: ``[N]`` booleans, or 0 and 1.
+      seed: an int, for the table's own draws, or a numpy Generator, which advances.
+
+    Raises:
+      ValueError: ``is_anomaly`` is no such array, or has fewer than two normal rows.
+
+    Example:
+      >>> train, test = file_order_halves([1] * 200 + [0] * 1000, seed=0)
+      >>> int(train.min()), int(train.max()), len(test)
+      (200, 699, 700)
+    """
+    anomaly = as_marks(is_anomaly)
+    rows = np.arange(len(anomaly))
+    if not isinstance(seed, np.random.Generator):
+        seed = np.random.RandomState(seed)  # noqa: NPY002 - the table was made so
+    if 0 < len(rows) < _SMALLEST:
+        rows = seed.choice(rows, _SMALLEST)
+    elif len(rows) > _LARGEST:
+        rows = seed.choice(rows, _LARGEST, replace=False)
+    normal = rows[~anomaly[rows]]
+    train, rest = np.split(normal, [round(len(normal) / 2)])
+    return checked(train, np.concatenate([rest, rows[anomaly[rows]]]), anomaly)
+
+
+def unsupervised(is_anomaly: Any, seed: Any) -> Split:
+    """Seventy per cent of the normal rows and of the anomalies train, unlabelled; the rest tests.
+
+    The unsupervised setting of ADBench (Han et al., NeurIPS 2022): ``train`` holds anomalies. Every
+    row counts once; that small sets are drawn up and large ones down before is left to the caller.
+
+    Args:
+      is_anomaly: ``[N]`` booleans, or 0 and 1.
+      seed: an int, or a numpy Generator, which advances.
+
+    Raises:
+      ValueError: ``is_anomaly`` is no such array, or has fewer than two rows of a kind.
+
+    Example:
+      >>> train, test = unsupervised([0] * 20 + [1] * 10, seed=0)
+      >>> len(train), int((train >= 20).sum()), len(test)
+      (21, 7, 9)
+    """
+    anomaly = as_marks(is_anomaly)
+    generator = np.random.default_rng(seed)
+    parts = [], []
+    for kind in (False, True):
+        rows = generator.permutation(np.flatnonzero(anomaly == kind))
+        if len(rows) < 2:
+            raise ValueError(
+                f"is_anomaly marks {anomaly.sum()} of {len(anomaly)} rows: a split of 70 to 30 "
+                "needs two normal rows and two anomalies"
+            )
+        for part, drawn in zip(parts, np.split(rows, [round(0.7 * len(rows))]), strict=True):
+            part.append(drawn)
+    return Split(*(np.sort(np.concatenate(part)) for part in parts))
+
+
+def all_rows(is_anomaly: Any, seed: Any = None) -> Split:
+    """All rows train, unlabelled, and the same rows are the test.
+
+    The other unsupervised setting in use: what is scored is what was trained on.
+
+    Args:
+      is_anomaly: ``[N]`` booleans, or 0 and 1.
+      seed: not used; every split takes one.
+
+    Example:
+      >>> all_rows([0, 0, 1]).test.tolist()
+      [0, 1, 2]
+    """
+    del seed
+    rows = np.arange(len(as_marks(is_anomaly)))
+    return Split(rows, rows.copy())
+
+
+SETTINGS: Mapping[str, Callable[[Any, Any], Split]] = {
+    "dagmm": half_split,
+    "goad": half_normals,
+    "one_class_random": half_normals,
+    "one_class_file_order": file_order_halves,
+    "unsupervised": unsupervised,
+    "unsupervised_all": all_rows,
+}
+
+
+def split(is_anomaly: Any, setting: str, seed: Any) -> Split:
+    """Train and test rows of a set in a named setting: what a result has to name to be repeated.
+
+    Args:
+      is_anomaly: ``[N]`` booleans, or 0 and 1.
+      setting: one of `SETTINGS`.
+      seed: an int, or a numpy Generator, which advances.
+
+    Raises:
+      ValueError: no such setting; the message names those there are.
+
+    Example:
+      >>> len(split([0] * 8 + [1] * 2, "goad", seed=0).test)
+      6
+    """
+    if setting not in SETTINGS:
+        raise ValueError(f"no setting is called {setting!r}; valid: {', '.join(SETTINGS)}")
+    return SETTINGS[setting](is_anomaly, seed)
 
 
 def split_hash(split: Iterable[Any]) -> str:
