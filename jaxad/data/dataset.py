@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pooch
 
 from jaxad.data.cards import CARDS, Card, Copy
-from jaxad.data.files import locate, sha256
+from jaxad.data.files import locate
 from jaxad.data.readers import READERS
 
 NAMES: tuple[str, ...] = tuple(CARDS)
@@ -80,7 +81,7 @@ def _read(card: Card, copy: Copy, paths: list[Path]) -> Dataset:
         raise
     except Exception as error:  # each format's library has its own errors for a damaged file
         hashes = "; ".join(
-            f"{path} has SHA-256 {sha256(path)}"
+            f"{path} has SHA-256 {pooch.file_hash(path)}"
             + (f", the published file {file.sha256}" if file.sha256 else "")
             for path, file in zip(paths, copy.files, strict=True)
         )

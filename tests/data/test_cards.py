@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
 from jaxad.data import CARDS, NAMES, load
-from jaxad.data.files import sha256
 
 FOLDER = os.environ.get("JAXAD_DATA")
 HELD = [
@@ -55,7 +55,7 @@ def test_a_file_is_the_published_one(name):
     file = CARDS[name].copies[0].files[0]
     if file.sha256 is None:
         pytest.skip(f"no published hash of {file.path} is known")
-    assert sha256(Path(FOLDER) / file.path) == file.sha256
+    assert pooch.file_hash(Path(FOLDER) / file.path) == file.sha256
 
 
 @pytest.mark.parametrize("name", NAMES)

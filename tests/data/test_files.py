@@ -5,10 +5,11 @@ import http.server
 import threading
 
 import numpy as np
+import pooch
 import pytest
 
 from jaxad.data import CARDS, DownloadError, load
-from jaxad.data.files import fetch, sha256
+from jaxad.data.files import fetch
 
 GLASS = CARDS["glass"]
 
@@ -74,7 +75,7 @@ def published(server, tmp_path, monkeypatch):
     server.answers["/glass.npz"] = content, len(content)
     copy = GLASS.copies[0]
     url = f"http://127.0.0.1:{server.server_port}/glass.npz"
-    file = copy.files[0]._replace(url=url, sha256=sha256(path))
+    file = copy.files[0]._replace(url=url, sha256=pooch.file_hash(path))
     card = dataclasses.replace(GLASS, copies=(copy._replace(files=(file,)),))
     monkeypatch.setitem(CARDS, "glass", card)
     return x
@@ -112,7 +113,7 @@ def test_a_corrupted_download_names_the_file_and_both_hashes(cache, server, publ
     server.answers["/glass.npz"] = damaged, len(damaged)
     (tmp_path / "damaged").write_bytes(damaged)
     expected = CARDS["glass"].copies[0].files[0].sha256
-    found = sha256(tmp_path / "damaged")
+    found = pooch.file_hash(tmp_path / "damaged")
     with pytest.raises(DownloadError) as caught:
         load("glass")
     for part in ("adbench/14_glass.npz", f"{expected} but got {found}"):
@@ -182,7 +183,7 @@ def test_a_damaged_file_of_ones_own_is_named_with_its_hash(own):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match="'glass' cannot be read.*damaged") as caught:
         load("glass")
-    assert f"{path} has SHA-256 {sha256(path)}" in str(caught.value)
+    assert f"{path} has SHA-256 {pooch.file_hash(path)}" in str(caught.value)
     assert f"the published file {GLASS.copies[0].files[0].sha256}" in str(caught.value)
 
 
