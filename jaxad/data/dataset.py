@@ -1,4 +1,4 @@
-"""Rows, what they are, and the card they came with."""
+"""`Dataset`, and `load`, which reads a public set by its name and compares it with its card."""
 
 import difflib
 from dataclasses import dataclass
@@ -16,15 +16,20 @@ NAMES: tuple[str, ...] = tuple(CARDS)
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A set as it was published: nothing is scaled, left out or shuffled.
+    """A data set as published: no row is scaled, removed or shuffled.
 
     Attributes:
       x: ``[N, D]`` float64, or images ``[N, H, W, C]`` uint8.
-      card: size, source, licence, citation and overlaps.
-      is_anomaly: ``[N]`` bool; None for images, where it depends on the class that is normal.
-      label: ``[N]`` the class of each row, where rows have one.
-      is_train: ``[N]`` bool, the published training part, where there is one; the rest is the test.
-      features: names of the D columns, where known.
+      card: size, source, licence, citation and overlaps with other sets.
+      is_anomaly: ``[N]`` bool. None for images, where the user chooses the normal class.
+      label: ``[N]`` class of each row, or None.
+      is_train: ``[N]`` bool, true for the published training part, or None; the other rows are the
+        test part.
+      features: names of the D columns, or None.
+
+    Example:
+      >>> Dataset(np.zeros((3, 2)), Card("demo", 3, (2,)), np.array([True, False, False]))
+      Dataset('demo', x: (3, 2) float64, 1 anomaly)
     """
 
     x: np.ndarray
@@ -34,34 +39,44 @@ class Dataset:
     is_train: np.ndarray | None = None
     features: tuple[str, ...] | None = None
 
+    def __repr__(self) -> str:
+        parts = [repr(self.card.name), f"x: {self.x.shape} {self.x.dtype}"]
+        if self.is_anomaly is not None:
+            count = int(self.is_anomaly.sum())
+            parts.append(f"{count} anomal{'y' if count == 1 else 'ies'}")
+        if self.card.classes is not None:
+            parts.append(f"{self.card.classes} classes")
+        return f"Dataset({', '.join(parts)})"
+
     @property
     def continuous(self) -> np.ndarray:
-        """``[D]`` bool: columns with a value other than 0 and 1.
+        """``[D]`` bool: whether a column has a value other than 0 and 1.
 
-        On KDD'99 GOAD standardises these only; indicators and constants stay as they are.
+        GOAD standardises only these columns of KDD'99; indicators and constants stay unchanged.
         """
         return ((self.x != 0) & (self.x != 1)).any(axis=0)
 
 
 def load(name: str, *, download: bool = True) -> Dataset:
-    """A public set: from the folder JAXAD_DATA names, else from its public address.
+    """Read a public set from the folder JAXAD_DATA names, or from its public address.
 
     The folder holds ``odds/thyroid.mat``, ``adbench/2_annthyroid.npz``, ``images/mnist.npz``,
-    ``kdd/kddcup.data_10_percent.gz`` and so on: ``card.copies`` has the path of each. Without
-    JAXAD_DATA a file is downloaded once, checked against its SHA-256, and kept in the user's cache.
+    ``kdd/kddcup.data_10_percent.gz`` and so on; ``card.copies`` lists the paths. Without
+    JAXAD_DATA, a file is downloaded once, checked against its SHA-256 and kept in the user's cache.
 
     Args:
       name: one of `NAMES`.
       download: whether a missing file may be downloaded.
 
     Raises:
-      ValueError: no such set; or a file that is damaged or not what the card says.
-      FileNotFoundError: the file is not there and is not to be had; says where to get it.
-      DownloadError: the download failed, or was not the published file.
+      ValueError: no set has this name, or a file is damaged or differs from its card.
+      FileNotFoundError: the file is missing and cannot be downloaded; the message says where to get
+        it.
+      DownloadError: the download failed, or its hash is not that of the published file.
 
     Example:
-      >>> load("thyroid").x.shape  # doctest: +SKIP
-      (3772, 6)
+      >>> load("thyroid")  # doctest: +SKIP
+      Dataset('thyroid', x: (3772, 6) float64, 93 anomalies)
     """
     if name not in CARDS:
         close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
@@ -70,7 +85,7 @@ def load(name: str, *, download: bool = True) -> Dataset:
     card = CARDS[name]
     copy, paths = locate(card, download)
     dataset = _read(card, copy, paths)
-    check(dataset, str(paths[0]))
+    _check(dataset, paths[0])
     return dataset
 
 
@@ -79,36 +94,33 @@ def _read(card: Card, copy: Copy, paths: list[Path]) -> Dataset:
         content = READERS[copy.format](paths)
     except MemoryError:
         raise
-    except Exception as error:  # each format's library has its own errors for a damaged file
+    except Exception as error:  # libraries raise errors of their own for damaged files
         hashes = "; ".join(
             f"{path} has SHA-256 {pooch.file_hash(path)}"
             + (f", the published file {file.sha256}" if file.sha256 else "")
             for path, file in zip(paths, copy.files, strict=True)
         )
         raise ValueError(
-            f"{card.name!r} cannot be read, its file is damaged or another ({error!r}): {hashes}. "
-            f"Get it from {card.source}"
+            f"{card.name!r} cannot be read: its file is damaged or another file ({error!r}). "
+            f"{hashes}. Get it from {card.source}"
         ) from error
     return Dataset(card=card, **content)
 
 
-def check(dataset: Dataset, origin: str) -> None:
-    """Compare a set with its card.
-
-    Raises:
-      ValueError: rows, shape, anomalies, classes or training rows differ; ``origin`` is named.
-    """
+def _check(dataset: Dataset, path: Path) -> None:
+    """Raise a ValueError that names ``path`` unless the set agrees with its card."""
     card = dataset.card
-    counted = {
+    classes = None if dataset.label is None else len(np.unique(dataset.label))
+    compared = {
         "rows": (len(dataset.x), card.rows),
         "shape of a row": (dataset.x.shape[1:], card.shape),
         "anomalies": (_count(dataset.is_anomaly), card.anomalies),
-        "classes": (None if card.classes is None else _distinct(dataset.label), card.classes),
+        "classes": (classes if card.classes else None, card.classes),
         "training rows": (_count(dataset.is_train), card.train_rows),
     }
     wrong = [
-        f"{what}: {found}, not {expected}"
-        for what, (found, expected) in counted.items()
+        f"{name}: {found}, not {expected}"
+        for name, (found, expected) in compared.items()
         if found != expected
     ]
     lengths = {
@@ -117,17 +129,13 @@ def check(dataset: Dataset, origin: str) -> None:
         if part is not None
     }
     if lengths - {len(dataset.x)}:
-        wrong.append(f"labels of {lengths} rows")
+        wrong.append(f"marks or labels for {sorted(lengths)} rows")
     if wrong:
         raise ValueError(
-            f"{origin} is not the set {card.name!r} that its card describes ({'; '.join(wrong)}): "
+            f"{path} is not the set {card.name!r} that its card describes ({'; '.join(wrong)}): "
             f"get it from {card.source}"
         )
 
 
 def _count(marks: np.ndarray | None) -> int | None:
     return None if marks is None else int(marks.sum())
-
-
-def _distinct(label: np.ndarray | None) -> int | None:
-    return None if label is None else len(np.unique(label))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from jaxad.data import Card, Dataset
 from jaxad.data.readers import READERS
 
 
@@ -107,3 +108,10 @@ def test_the_scaled_kdd_keeps_its_last_column_for_the_label(tmp_path, rng):
     content = READERS["kdd_npz"]([tmp_path / "kdd.npz"])
     np.testing.assert_array_equal(content["x"], x)
     np.testing.assert_array_equal(content["is_anomaly"], y == 1)
+
+
+def test_a_set_prints_as_one_line_without_its_arrays(rng):
+    images = Dataset(np.zeros((20, 8, 8, 1), np.uint8), Card("digits", 20, (8, 8, 1), classes=10))
+    assert repr(images) == "Dataset('digits', x: (20, 8, 8, 1) uint8, 10 classes)"
+    table = Dataset(rng.normal(size=(9, 2)), Card("mine", 9, (2,)), np.arange(9) < 4)
+    assert repr(table) == "Dataset('mine', x: (9, 2) float64, 4 anomalies)"
