@@ -1,6 +1,6 @@
-"""Data: public sets with their cards, a user's tables, and the papers' splits.
+"""Data: public sets with their cards, a user's own tables and streams, and the papers' splits.
 
-A split is row numbers of a set that stays where it is.
+A split holds row numbers; the rows themselves are not copied.
 """
 
 from jaxad.data.cards import CARDS as CARDS

@@ -1,4 +1,8 @@
-"""Readers of the published file formats: one function per format, listed in `READERS`."""
+"""Readers of the published file formats.
+
+Each takes the paths of a set's files and returns fields of `jaxad.data.Dataset`. Image sets hold
+the published training part first.
+"""
 
 import gzip
 import tarfile
@@ -8,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.io import loadmat
 
 from jaxad.data.protocols import as_marks
 
-_COLUMNS = (
+_KDD_COLUMNS = (
     "duration protocol_type service flag src_bytes dst_bytes land wrong_fragment urgent hot "
     "num_failed_logins logged_in num_compromised root_shell su_attempted num_root "
     "num_file_creations num_shells num_access_files num_outbound_cmds is_host_login "
@@ -22,38 +25,31 @@ _COLUMNS = (
     "dst_host_srv_diff_host_rate dst_host_serror_rate dst_host_srv_serror_rate "
     "dst_host_rerror_rate dst_host_srv_rerror_rate"
 ).split()
-_SYMBOLIC = ["protocol_type", "service", "flag"]
-
-
-def arrays(path: Path, *keys: str) -> tuple[np.ndarray, ...]:
-    """Arrays of an npz file."""
-    # Opened here: numpy leaves a damaged file open.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-        return tuple(content[key] for key in keys)
-
-
-def _rows(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    return {"x": np.asarray(x, np.float64), "is_anomaly": as_marks(np.ravel(y))}
+_KDD_SYMBOLIC = ["protocol_type", "service", "flag"]
 
 
 def _mat(paths: list[Path]) -> dict[str, Any]:
+    """Read a MATLAB file of ODDS, with ``X`` and ``y``."""
+    from scipy.io import loadmat  # slow to import
+
     content = loadmat(paths[0])
-    return _rows(content["X"], content["y"])
+    return _table(content["X"], content["y"])
 
 
 def _npz(paths: list[Path]) -> dict[str, Any]:
-    return _rows(*arrays(paths[0], "X", "y"))
+    """Read an npz file of ADBench, with ``X`` and ``y``."""
+    return _table(*_arrays(paths[0], "X", "y"))
 
 
-def _raw(paths: list[Path]) -> dict[str, Any]:
-    """118 columns: the 38 numeric ones as they are, then one for each value of the symbolic ones.
+def _kdd(paths: list[Path]) -> dict[str, Any]:
+    """Read the raw KDD'99 file: 38 numeric columns, then one per value of each symbolic column.
 
-    The four binary columns stay one column each; with two each, where both values occur, there
-    would be 121.
+    That makes 118 columns. Binary columns stay one column each; one-hot encoding those as well
+    would make 121.
     """
-    frame = pd.read_csv(paths[0], header=None, names=[*_COLUMNS, "label"])
+    frame = pd.read_csv(paths[0], header=None, names=[*_KDD_COLUMNS, "label"])
     label = frame.pop("label").to_numpy(str)
-    encoded = pd.get_dummies(frame, columns=_SYMBOLIC, prefix_sep="=", dtype=np.uint8)
+    encoded = pd.get_dummies(frame, columns=_KDD_SYMBOLIC, prefix_sep="=", dtype=np.uint8)
     return {
         "x": encoded.to_numpy(np.float64),
         "is_anomaly": label == "normal.",
@@ -62,35 +58,24 @@ def _raw(paths: list[Path]) -> dict[str, Any]:
     }
 
 
-def _scaled(paths: list[Path]) -> dict[str, Any]:
-    (kdd,) = arrays(paths[0], "kdd")
-    return {"x": kdd[:, :-1], "is_anomaly": as_marks(kdd[:, -1])}
-
-
-def _joined(
-    x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
-) -> dict[str, Any]:
-    x = np.concatenate([x_train, x_test])
-    label = np.concatenate([y_train.ravel(), y_test.ravel()]).astype(np.int64)
-    return {
-        "x": x if x.ndim == 4 else x[..., None],
-        "label": label,
-        "is_train": np.arange(len(x)) < len(x_train),
-    }
+def _kdd_npz(paths: list[Path]) -> dict[str, Any]:
+    """Read the scaled copy of KDD'99; its last column marks the anomalies."""
+    (kdd,) = _arrays(paths[0], "kdd")
+    return _table(kdd[:, :-1], kdd[:, -1])
 
 
 def _keras(paths: list[Path]) -> dict[str, Any]:
-    """One npz with ``x_train``, ``y_train``, ``x_test`` and ``y_test``."""
-    return _joined(*arrays(paths[0], "x_train", "y_train", "x_test", "y_test"))
+    """Read one npz file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``."""
+    return _images(*_arrays(paths[0], "x_train", "y_train", "x_test", "y_test"))
 
 
 def _idx(paths: list[Path]) -> dict[str, Any]:
-    """MNIST's own format: four files, in the order of `_joined`."""
-    return _joined(*map(_idx_array, paths))
+    """Read MNIST's four IDX files: training images and labels, test images and labels."""
+    return _images(*map(_idx_array, paths))
 
 
 def _idx_array(path: Path) -> np.ndarray:
-    """Two zero bytes, the type (8: uint8), the rank, the lengths as big-endian words, the data."""
+    """Read an IDX file: two zero bytes, type 8 (uint8), rank, big-endian lengths, values."""
     content = gzip.decompress(path.read_bytes())
     if content[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name} is no IDX file of bytes")
@@ -100,7 +85,7 @@ def _idx_array(path: Path) -> np.ndarray:
 
 
 def _cifar(paths: list[Path]) -> dict[str, Any]:
-    """The binary archive: rows of one label byte and 3 x 32 x 32 bytes, channels first."""
+    """Read CIFAR-10's binary archive: rows of a label byte and 3 x 32 x 32 bytes."""
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     with tarfile.open(paths[0]) as archive:
         members = [archive.extractfile(f"cifar-10-batches-bin/{name}.bin") for name in names]
@@ -110,14 +95,36 @@ def _cifar(paths: list[Path]) -> dict[str, Any]:
     def pixels(rows: np.ndarray) -> np.ndarray:
         return rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 
-    return _joined(pixels(train), train[:, 0], pixels(test), test[:, 0])
+    return _images(pixels(train), train[:, 0], pixels(test), test[:, 0])
+
+
+def _arrays(path: Path, *keys: str) -> tuple[np.ndarray, ...]:
+    """Read arrays of an npz file."""
+    # Opened here because numpy does not close a damaged file.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+        return tuple(content[key] for key in keys)
+
+
+def _table(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    return {"x": np.asarray(x, np.float64), "is_anomaly": as_marks(np.ravel(y))}
+
+
+def _images(
+    x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+) -> dict[str, Any]:
+    x = np.concatenate([x_train, x_test])
+    return {
+        "x": x if x.ndim == 4 else x[..., None],
+        "label": np.concatenate([y_train.ravel(), y_test.ravel()]).astype(np.int64),
+        "is_train": np.arange(len(x)) < len(x_train),
+    }
 
 
 READERS: dict[str, Callable[[list[Path]], dict[str, Any]]] = {
     "mat": _mat,
     "npz": _npz,
-    "kdd": _raw,
-    "kdd_npz": _scaled,
+    "kdd": _kdd,
+    "kdd_npz": _kdd_npz,
     "keras": _keras,
     "idx": _idx,
     "cifar": _cifar,
