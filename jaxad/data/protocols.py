@@ -1,4 +1,9 @@
-"""Train and test rows by the papers' one-class protocols, and the hash of a split."""
+"""The papers' protocols: splits into training and test rows, and image normalisation.
+
+For the one-class setting of tables two rules are in use, and they give different figures for the
+same detector: random halves (`half_normals`) and halves in file order (`file_order_halves`). A
+result states its rule; results under different rules are not comparable.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +15,14 @@ _SMALLEST, _LARGEST = 1000, 50_000
 
 
 class Split(NamedTuple):
-    """Row numbers, ascending. Unless a protocol says otherwise ``train`` holds normal rows only.
+    """Ascending row numbers of a training set and a test set.
+
+    Unless a protocol says otherwise, ``train`` holds normal rows only and shares no row with
+    ``test``.
 
     Attributes:
-      train: ``[n]`` the rows to fit on.
-      test: ``[m]`` the rows to score; none of them is in ``train``, unless a protocol says so.
+      train: ``[n]`` rows to fit on.
+      test: ``[m]`` rows to score.
     """
 
     train: np.ndarray
@@ -22,17 +30,17 @@ class Split(NamedTuple):
 
 
 def half_split(is_anomaly: Any, seed: Any) -> Split:
-    """The normal rows of a random half train; the other half, anomalies included, is the test.
+    """Train on the normal rows of a random half; test on the other half, anomalies included.
 
-    The protocol of DAGMM (Zong et al., ICLR 2018, section 4.4): the share of anomalies in the test
-    is about that of the whole set. The anomalies of the training half are left out of both.
+    The protocol of DAGMM (Zong et al., ICLR 2018, section 4.4). The test set has about the same
+    share of anomalies as the whole set. Anomalies of the training half are in neither part.
 
     Args:
       is_anomaly: ``[N]`` booleans, or 0 and 1.
       seed: an int, or a numpy Generator, which advances.
 
     Raises:
-      ValueError: ``is_anomaly`` is no such array, or the training half has no normal row.
+      ValueError: ``is_anomaly`` is not an array of marks, or the training half has no normal row.
 
     Example:
       >>> train, test = half_split([0, 0, 0, 1, 0, 0, 0, 1], seed=0)
@@ -42,21 +50,21 @@ def half_split(is_anomaly: Any, seed: Any) -> Split:
     anomaly = as_marks(is_anomaly)
     order = np.random.default_rng(seed).permutation(len(anomaly))
     train, test = np.split(order, [len(order) // 2])
-    return checked(train[~anomaly[train]], test, anomaly)
+    return _sorted_split(train[~anomaly[train]], test, anomaly)
 
 
 def half_normals(is_anomaly: Any, seed: Any) -> Split:
-    """A random half of the normal rows trains; the other half and all anomalies are the test.
+    """Train on a random half of the normal rows; test on the other half and all anomalies.
 
-    The protocol of GOAD for tables (Bergman & Hoshen, ICLR 2020). It doubles the share of
-    anomalies in the test: F1 and average precision are not comparable with `half_split`'s.
+    The protocol of GOAD for tables (Bergman & Hoshen, ICLR 2020). The test set has about twice the
+    share of anomalies of `half_split`, so F1 and average precision are not comparable.
 
     Args:
       is_anomaly: ``[N]`` booleans, or 0 and 1.
       seed: an int, or a numpy Generator, which advances.
 
     Raises:
-      ValueError: ``is_anomaly`` is no such array, or has fewer than two normal rows.
+      ValueError: ``is_anomaly`` is not an array of marks, or has fewer than two normal rows.
 
     Example:
       >>> train, test = half_normals([0, 0, 0, 1, 0, 0, 0, 1], seed=0)
@@ -66,22 +74,22 @@ def half_normals(is_anomaly: Any, seed: Any) -> Split:
     anomaly = as_marks(is_anomaly)
     normal = np.random.default_rng(seed).permutation(np.flatnonzero(~anomaly))
     train, rest = np.split(normal, [len(normal) // 2])
-    return checked(train, np.concatenate([rest, np.flatnonzero(anomaly)]), anomaly)
+    return _sorted_split(train, np.concatenate([rest, np.flatnonzero(anomaly)]), anomaly)
 
 
 def one_class(label: Any, is_train: Any, *, normal: Any) -> Split:
-    """One class of the training part trains; all of the test part, its other classes, is the test.
+    """Train on one class of the published training part; test on the whole published test part.
 
-    The protocol of Deep SVDD for images (Ruff et al., ICML 2018, section 4.2). Test rows of another
-    class are the anomalies: ``label[test] != normal``.
+    The protocol of Deep SVDD for images (Ruff et al., ICML 2018, section 4.2). Test rows of the
+    other classes are the anomalies: ``label[test] != normal``.
 
     Args:
-      label: ``[N]`` the class of each row.
-      is_train: ``[N]`` booleans, or 0 and 1: the published training part.
-      normal: the class that is normal.
+      label: ``[N]`` class of each row.
+      is_train: ``[N]`` booleans, or 0 and 1; 1 marks the published training part.
+      normal: the normal class.
 
     Raises:
-      ValueError: the training part has no row of that class, or a mark is neither 0 nor 1.
+      ValueError: the training part has no row of the class, or a mark is neither 0 nor 1.
 
     Example:
       >>> one_class([3, 5, 3, 3, 5], [1, 1, 1, 0, 0], normal=3).train.tolist()
@@ -93,11 +101,11 @@ def one_class(label: Any, is_train: Any, *, normal: Any) -> Split:
 
 
 class Reversed(NamedTuple):
-    """A set with the roles exchanged.
+    """A subset of rows in which normal rows and anomalies have exchanged roles.
 
     Attributes:
-      rows: ``[n]`` row numbers, ascending.
-      is_anomaly: ``[n]`` bool, in the new roles.
+      rows: ``[n]`` ascending row numbers.
+      is_anomaly: ``[n]`` bool, the marks after the exchange.
     """
 
     rows: np.ndarray
@@ -105,18 +113,19 @@ class Reversed(NamedTuple):
 
 
 def kdd_rev(is_anomaly: Any, seed: Any) -> Reversed:
-    """KDD-Rev: all rows labelled ``normal.`` are normal, a quarter as many attacks anomalous.
+    """Make KDD-Rev: connections labelled ``normal.`` are normal, and random attacks are anomalies.
 
-    Which attacks is random. Of KDD'99 ten per cent that makes 97,278 normal rows and 24,319
-    anomalies, a fifth of the rows. Split it with ``half_normals(reversed.is_anomaly, seed)`` and
-    take ``reversed.rows`` of that.
+    DAGMM (Zong et al., ICLR 2018) and GOAD (Bergman & Hoshen, ICLR 2020) treat the attacks of
+    KDD'99, four fifths of the rows, as normal; KDD-Rev exchanges the roles. It draws one attack for
+    every four normal rows: 97,278 normal rows and 24,319 anomalies of the ten per cent file. Split
+    it with ``half_normals(reversed.is_anomaly, seed)``, which gives positions in ``reversed.rows``.
 
     Args:
-      is_anomaly: ``[N]`` marks of ``load("kddcup99")``: true where a connection is ``normal.``.
+      is_anomaly: ``[N]`` marks of ``load("kddcup99")``, true for ``normal.`` connections.
       seed: an int, or a numpy Generator, which advances.
 
     Raises:
-      ValueError: there are not enough attacks.
+      ValueError: there are too few attacks.
 
     Example:
       >>> reversed = kdd_rev([1] * 8 + [0] * 32, seed=0)
@@ -134,14 +143,14 @@ def kdd_rev(is_anomaly: Any, seed: Any) -> Reversed:
 
 
 def contrast_normalised(images: Any) -> np.ndarray:
-    """Every image less its mean and divided by its mean absolute deviation from it.
+    """Subtract the mean of each image, and divide by its mean absolute deviation.
 
     Global contrast normalisation with the L1 norm (Ruff et al., ICML 2018, section 4.2). Their code
-    then maps the normal class's training images to [0, 1] by one minimum and one maximum over all
-    pixels, which is the ``"auto"`` scaler of an image detector fitted on them.
+    then scales to [0, 1] by the minimum and maximum over all pixels of the normal training images.
+    The ``"auto"`` scaler of an image detector does the same.
 
     Args:
-      images: ``[N, H, W, C]``, any real type. A constant image becomes 0.
+      images: ``[N, H, W, C]``, any real type. Constant images become 0.
 
     Returns:
       ``[N, H, W, C]`` float32.
@@ -158,23 +167,23 @@ def contrast_normalised(images: Any) -> np.ndarray:
 
 
 def file_order_halves(is_anomaly: Any, seed: Any) -> Split:
-    """The first half of the normal rows in file order trains; the rest and all anomalies test.
+    """Train on the first half of the normal rows in file order; test on the rest and all anomalies.
 
     The rule of the published one-class table (Livernoche et al., "On Diffusion Modeling for
-    Anomaly Detection", ICLR 2024). With the seeds 0, 1, 2, 3 and 6 it repeats that table's figures
-    for nearest neighbours, standard deviations included, to the last digit; random halves do not.
+    Anomaly Detection", ICLR 2024). With the seeds 0, 1, 2, 3 and 6 it reproduces every digit of
+    that table's figures for nearest neighbours, standard deviations included; random halves do not.
 
-    A set of fewer than 1,000 rows is first drawn anew, 1,000 rows with replacement; of more than
-    50,000 rows as many are drawn. So in a small set a row may stand in the test twice, and **in
-    both train and test**: use it only to compare with that table. Only these draws need the seed;
-    drawn rows come in the order of the draw.
+    Sets of fewer than 1,000 rows are first resampled with replacement to 1,000 rows, and sets of
+    more than 50,000 rows are subsampled to 50,000. In a small set a row can therefore occur twice
+    in the test set, or **in both train and test**: use this rule only to compare with that table.
+    Sampled rows keep the order in which they were drawn. Other sets do not use the seed.
 
     Args:
       is_anomaly: ``[N]`` booleans, or 0 and 1.
-      seed: an int, for the table's own draws, or a numpy Generator, which advances.
+      seed: an int, which repeats the table's samples, or a numpy Generator, which advances.
 
     Raises:
-      ValueError: ``is_anomaly`` is no such array, or has fewer than two normal rows.
+      ValueError: ``is_anomaly`` is not an array of marks, or has fewer than two normal rows.
 
     Example:
       >>> train, test = file_order_halves([1] * 200 + [0] * 1000, seed=0)
@@ -184,28 +193,29 @@ def file_order_halves(is_anomaly: Any, seed: Any) -> Split:
     anomaly = as_marks(is_anomaly)
     rows = np.arange(len(anomaly))
     if not isinstance(seed, np.random.Generator):
-        seed = np.random.RandomState(seed)  # noqa: NPY002 - the table was made so
+        seed = np.random.RandomState(seed)  # noqa: NPY002 - the generator of the published table
     if 0 < len(rows) < _SMALLEST:
         rows = seed.choice(rows, _SMALLEST)
     elif len(rows) > _LARGEST:
         rows = seed.choice(rows, _LARGEST, replace=False)
     normal = rows[~anomaly[rows]]
     train, rest = np.split(normal, [round(len(normal) / 2)])
-    return checked(train, np.concatenate([rest, rows[anomaly[rows]]]), anomaly)
+    return _sorted_split(train, np.concatenate([rest, rows[anomaly[rows]]]), anomaly)
 
 
 def unsupervised(is_anomaly: Any, seed: Any) -> Split:
-    """Seventy per cent of the normal rows and of the anomalies train, unlabelled; the rest tests.
+    """Train on 70 % of the normal rows and 70 % of the anomalies, unlabelled; test on the rest.
 
-    The unsupervised setting of ADBench (Han et al., NeurIPS 2022): ``train`` holds anomalies. Every
-    row counts once; that small sets are drawn up and large ones down before is left to the caller.
+    The unsupervised setting of ADBench (Han et al., NeurIPS 2022), in which ``train`` contains
+    anomalies. ADBench first resamples small sets and subsamples large ones; this function does not.
 
     Args:
       is_anomaly: ``[N]`` booleans, or 0 and 1.
       seed: an int, or a numpy Generator, which advances.
 
     Raises:
-      ValueError: ``is_anomaly`` is no such array, or has fewer than two rows of a kind.
+      ValueError: ``is_anomaly`` is not an array of marks, or has fewer than two normal rows or two
+        anomalies.
 
     Example:
       >>> train, test = unsupervised([0] * 20 + [1] * 10, seed=0)
@@ -228,13 +238,11 @@ def unsupervised(is_anomaly: Any, seed: Any) -> Split:
 
 
 def all_rows(is_anomaly: Any, seed: Any = None) -> Split:
-    """All rows train, unlabelled, and the same rows are the test.
-
-    The other unsupervised setting in use: what is scored is what was trained on.
+    """Train on all rows, unlabelled, and test on the same rows: the transductive setting.
 
     Args:
       is_anomaly: ``[N]`` booleans, or 0 and 1.
-      seed: not used; every split takes one.
+      seed: ignored; it is there so that all functions in `SETTINGS` take the same arguments.
 
     Example:
       >>> all_rows([0, 0, 1]).test.tolist()
@@ -256,15 +264,15 @@ SETTINGS: Mapping[str, Callable[[Any, Any], Split]] = {
 
 
 def split(is_anomaly: Any, setting: str, seed: Any) -> Split:
-    """Train and test rows of a set in a named setting: what a result has to name to be repeated.
+    """Split a set in a named setting. A result is reproducible if it states setting and seed.
 
     Args:
       is_anomaly: ``[N]`` booleans, or 0 and 1.
-      setting: one of `SETTINGS`.
+      setting: a key of `SETTINGS`.
       seed: an int, or a numpy Generator, which advances.
 
     Raises:
-      ValueError: no such setting; the message names those there are.
+      ValueError: the setting does not exist; the message lists the valid ones.
 
     Example:
       >>> len(split([0] * 8 + [1] * 2, "goad", seed=0).test)
@@ -276,10 +284,11 @@ def split(is_anomaly: Any, setting: str, seed: Any) -> Split:
 
 
 def split_hash(split: Iterable[Any]) -> str:
-    """The SHA-256 of a split's arrays: equal for equal rows in equal roles, on every machine.
+    """The SHA-256 of a split: equal on every machine if the arrays hold the same rows.
 
     Args:
-      split: a `Split` or another tuple; its integer arrays count, whatever their type.
+      split: a `Split` or another tuple of arrays of row numbers, of any integer type. Entries that
+        are not arrays are ignored.
 
     Example:
       >>> split_hash(half_normals([0, 0, 0, 1], seed=0))[:12]
@@ -288,7 +297,7 @@ def split_hash(split: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for rows in split:
         if isinstance(rows, np.ndarray):
-            # The length keeps a row that moves from one array to the next from going unseen.
+            # With the lengths, moving a row from one array to the next changes the hash.
             digest.update(len(rows).to_bytes(8, "little") + rows.astype("<i8").tobytes())
     return digest.hexdigest()
 
@@ -301,10 +310,14 @@ def check_class(label: np.ndarray, name: str, value: Any) -> None:
 
 
 def as_marks(is_anomaly: Any, name: str = "is_anomaly") -> np.ndarray:
-    """``is_anomaly`` as ``[N]`` booleans; ``name`` is what errors call it.
+    """Check marks of 0 and 1 and return them as ``[N]`` booleans.
+
+    Args:
+      is_anomaly: ``[N]`` booleans, or 0 and 1.
+      name: name of the argument in error messages.
 
     Raises:
-      ValueError: not one-dimensional, or a value that is neither 0 nor 1.
+      ValueError: the marks are not one-dimensional, or one is neither 0 nor 1.
     """
     marks = np.asarray(is_anomaly)
     if marks.ndim != 1:
@@ -319,8 +332,8 @@ def as_marks(is_anomaly: Any, name: str = "is_anomaly") -> np.ndarray:
     return marks.astype(bool)
 
 
-def checked(train: np.ndarray, test: np.ndarray, anomaly: np.ndarray) -> Split:
-    """The split, sorted. Raises a ValueError where no row trains."""
+def _sorted_split(train: np.ndarray, test: np.ndarray, anomaly: np.ndarray) -> Split:
+    """Return the sorted split. Raise a ValueError if no row is left to train on."""
     if not len(train):
         raise ValueError(
             f"is_anomaly marks {anomaly.sum()} of {len(anomaly)} rows, which leaves no normal row "
