@@ -139,6 +139,7 @@ def weighted_quantile(values: Array, weight: Array, q: Array | float) -> Array:
     return jnp.where(total > 0, interpolated, 0)
 
 
+@jax.jit
 def radius(distance: Array, weight: Array, *, nu: Array | float) -> Array:
     """The radius that leaves a share ``nu`` of the rows outside: a quantile of ``sqrt(d)``.
 

@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
 from jax import lax
@@ -100,6 +101,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     return Moments(count, a.mean + share[:, None] * shift, a.scatter + b.scatter + between)
 
 
+@jax.jit
 def fit(moments: Moments, *, jitter: Array | float = 1e-6) -> Mixture:
     """The mixture with these moments (equation 5), factorised for scoring.
 
