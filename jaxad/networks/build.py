@@ -1,4 +1,4 @@
-"""Networks by name: the encoder and the decoder for rows of a given shape."""
+"""Networks by name: the encoder and the decoder for rows of a given shape, and the pair of both."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ import flax.linen as nn
 from jaxad.networks.dense import MLP
 from jaxad.networks.images import ConvDecoder, ConvEncoder
 from jaxad.networks.lenet import LeNetDecoder, LeNetEncoder
+from jaxad.networks.modules import call
+from jaxad.typing import Array
 
 TABULAR = ("mlp",)
 # The papers' networks: filters, hidden, latent_dim, and whether the decoder normalises the code.
@@ -73,6 +75,28 @@ def decoder(
     if network == "conv":
         return ConvDecoder(image, hidden, use_bias, affine=use_bias, **options)
     return LeNetDecoder(image, hidden, papers_hidden, code_norm=code_norm, **options)
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder and a decoder as one network, with parameters under those two names.
+
+    Example:
+      >>> import jax
+      >>> pair = EncoderDecoder(encoder("conv"), decoder("conv", (8, 8, 1)))
+      >>> (x, z), _ = pair.init_with_output(jax.random.key(0), jax.numpy.ones((2, 8, 8, 1)))
+      >>> x.shape, z.shape
+      ((2, 8, 8, 1), (2, 16))
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __call__(
+        self, x: Array, *, train: bool = False, weight: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return the reconstructions ``[B, ...]`` and the latent vectors ``[B, L]``."""
+        z = call(self.encoder, x, train=train, weight=weight)
+        return call(self.decoder, z, train=train, weight=weight), z
 
 
 def _sizes(
