@@ -1,4 +1,4 @@
-"""Networks: Flax Linen modules and the pure functions that run them."""
+"""Networks: Flax Linen modules, and pure functions that initialise and apply them."""
 
 from jaxad.networks.build import IMAGES as IMAGES
 from jaxad.networks.build import TABULAR as TABULAR

@@ -133,3 +133,18 @@ def test_the_initialiser_is_uniform_and_layers_differ(rows):
         neighbours = np.corrcoef(kernel[:-1], kernel[1:])[0, 1]
         assert abs(neighbours) < 0.05  # three standard errors
     assert np.abs(np.corrcoef([first, second, third]) - np.eye(3)).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": None}, "None is neither an instance of flax.linen.Module nor one of: 'mlp'"),
+        ({"network": networks.MLP}, "MLP.* is neither an instance of flax.linen.Module"),
+        ({"network": "mlp", "hidden": 16}, r"hidden=16 is not a sequence of widths: pass \(16,\)"),
+        ({"network": "mlp", "latent_dim": 0}, "latent_dim=0: every width must be a whole number"),
+        ({"network": "cifar10_lenet", "latent_dim": 3}, "has its own sizes"),
+    ],
+)
+def test_an_encoder_that_cannot_be_built_says_why(options, message):
+    with pytest.raises(ValueError, match=message):
+        networks.build.encoder(**options)
