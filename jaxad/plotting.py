@@ -1,10 +1,12 @@
 """Pictures of a fitted detector: losses, scores, latent space, reconstructions.
 
-Every function returns a ``matplotlib.figure.Figure`` of its own and touches no global state: save
-it with ``figure.savefig(path)``, or leave it as a notebook cell's last value to see it.
+Every function returns a new ``matplotlib.figure.Figure`` and changes no global state of matplotlib.
+Save it with ``figure.savefig(path)``; a notebook shows it if it is the last value of a cell.
 """
 
+import io
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart with any colour vision; shapes say the same twice.
+# The palette of Okabe and Ito, safe for colour blindness. Line styles and markers differ as well.
 NORMAL, ANOMALOUS, BOUNDARY = "#0072B2", "#D55E00", "#222222"
 _CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -24,7 +26,16 @@ def _figure(width: float, height: float) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("jaxad.plotting needs matplotlib: pip install matplotlib") from error
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    # Notebooks call this method. Their own support for figures needs pyplot, which is global.
+    vars(figure)["_repr_png_"] = partial(_png, figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _axes(figure: "Figure", title: str, x: str, y: str) -> "Axes":
