@@ -224,7 +224,7 @@ def reconstructions(
     """Show images above their reconstructions, with a frame around those that are flagged.
 
     Args:
-      x: images ``[N, H, W]`` or ``[N, H, W, C]`` with 1 or 3 channels. All share one grey scale.
+      x: images ``[N, H, W]`` or ``[N, H, W, C]`` with 1 or 3 channels. All share one scale.
       r: reconstructions, an array of the same shape.
       flagged: ``[N]`` bool.
       title: title of the figure.
