@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, and what cannot be."""
+"""Plots: what they show, and errors."""
 
 import pickle
 import subprocess
@@ -115,7 +115,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 def test_nothing_global_is_touched():
     code = (
         "import sys; from jaxad import plotting\n"
-        "assert 'matplotlib' not in sys.modules\n"  # nor needed before something is drawn
+        "assert 'matplotlib' not in sys.modules\n"  # drawing imports it
         "plotting.loss_curves({'loss': [1.0]})._repr_png_()\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )

@@ -1,4 +1,4 @@
-"""Sets are found, downloaded and checked; what is wrong is said, and nothing half is kept."""
+"""Files of sets are found, downloaded and checked; errors are clear; no partial file is kept."""
 
 import dataclasses
 import http.server
@@ -16,7 +16,7 @@ GLASS = CARDS["glass"]
 
 @pytest.fixture
 def server():
-    """An HTTP server: ``server.answers[path]`` is the content and how much of it is sent."""
+    """An HTTP server. ``server.answers[path]``: the content, and the number of bytes to send."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -44,7 +44,7 @@ def server():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, and no folder of the user's."""
+    """An empty cache; JAXAD_DATA is not set."""
     monkeypatch.delenv("JAXAD_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "jaxad" / "data"
@@ -52,14 +52,14 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder of the user's."""
+    """A folder that JAXAD_DATA names."""
     monkeypatch.setenv("JAXAD_DATA", str(tmp_path / "own"))
     (tmp_path / "own" / "adbench").mkdir(parents=True)
     return tmp_path / "own"
 
 
 def write_glass(path, rows=GLASS.rows):
-    """A file with the figures of the glass set."""
+    """Write a file that agrees with the card of the glass set; return its rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     x = np.random.default_rng(0).normal(size=(rows, GLASS.features))
     np.savez_compressed(path, X=x, y=np.arange(rows) < GLASS.anomalies)
@@ -68,7 +68,7 @@ def write_glass(path, rows=GLASS.rows):
 
 @pytest.fixture
 def published(server, tmp_path, monkeypatch):
-    """The glass set, published by ``server``; its rows."""
+    """Publish the glass set on ``server``; return its rows."""
     path = tmp_path / "published" / "glass.npz"
     x = write_glass(path)
     content = path.read_bytes()
@@ -98,7 +98,7 @@ def test_a_set_is_downloaded_once_and_kept(cache, server, published):
 def test_a_truncated_download_is_refused_and_leaves_nothing(cache, server, published):
     content, _ = server.answers["/glass.npz"]
     server.answers["/glass.npz"] = content, 100
-    damage = r"(100 bytes read|SHA256 hash .* does not match)"  # before urllib3 2 the latter
+    damage = r"(100 bytes read|SHA256 hash .* does not match)"  # the second before urllib3 2
     message = rf"adbench/14_glass\.npz: .*{damage}.*Nothing was kept"
     with pytest.raises(DownloadError, match=message):
         load("glass")

@@ -90,7 +90,7 @@ def test_a_split_without_a_normal_row_to_train_on_is_refused(split):
         split([2, 0, 0], 0)
 
 
-# Tables by the rules of the benchmarks
+# Settings of tabular benchmarks
 
 
 def test_file_order_takes_the_first_half_of_the_normal_rows():
@@ -109,7 +109,7 @@ def test_file_order_bootstraps_small_sets_to_a_thousand_rows():
     assert len(train) + len(test) == 1000
     assert not is_anomaly[train].any()
     assert len(train) == round((~is_anomaly[np.r_[train, test]]).sum() / 2)
-    assert 100 < is_anomaly[test].sum() < 240  # a sixth of a thousand in the mean
+    assert 100 < is_anomaly[test].sum() < 240  # on average a sixth of 1,000 rows
     assert set(train) & set(test), "twins are what this rule is known for"
     assert split_hash(one) == split_hash(again) != split_hash(other)
 
@@ -120,13 +120,13 @@ def test_file_order_draws_fifty_thousand_of_more_rows():
     rows = np.r_[train, test]
     assert len(set(rows)) == len(rows) == 50_000
     assert len(train) == round((~is_anomaly[rows]).sum() / 2)
-    assert train.max() > 59_000  # first in the draw's order, not the file's
+    assert train.max() > 59_000  # first in the order of the sample, not of the file
 
 
 def test_file_order_draws_as_the_published_table_did():
-    """numpy's legacy generator: whose stream is frozen."""
+    """numpy never changes the stream of its legacy generator."""
     train, _ = file_order_halves(np.arange(214) < 9, seed=6)
-    drawn = np.random.RandomState(6).choice(214, 1000)  # noqa: NPY002 - the table's own
+    drawn = np.random.RandomState(6).choice(214, 1000)  # noqa: NPY002 - the table's generator
     normal = drawn[drawn >= 9]
     np.testing.assert_array_equal(train, np.sort(normal[: round(len(normal) / 2)]))
 
@@ -157,7 +157,7 @@ def test_all_rows_are_trained_on_and_tested():
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_setting_is_a_function_of_marks_and_seed(setting):
     is_anomaly = marks(1100, 100)
-    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the state that must not move
+    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the global state, which must not change
     one, again, other = (split(is_anomaly, setting, seed) for seed in (1, 1, 2))
     assert pickle.dumps(np.random.get_state()) == state  # noqa: NPY002
     assert split_hash(one) == split_hash(again)
@@ -184,7 +184,7 @@ def test_the_hash_is_the_same_on_every_machine_and_for_every_integer_type():
     rows = Split(np.array([1, 2, 3]), np.array([4, 5]))
     small = Split(*(part.astype(np.int32) for part in rows))
     swapped = Split(*(part.astype(">i8") for part in rows))
-    # Each array as its length and its rows, in eight bytes each, the lowest first.
+    # The length of each array, then its rows, as little-endian integers of eight bytes.
     expected = hashlib.sha256(struct.pack("<4q", 3, 1, 2, 3) + struct.pack("<3q", 2, 4, 5))
     assert {split_hash(s) for s in (rows, small, swapped)} == {expected.hexdigest()}
 
@@ -199,7 +199,7 @@ def test_the_hash_tells_roles_and_order_apart():
 
 
 def test_splits_do_not_change_from_version_to_version():
-    """Results carry these hashes: a change here makes them incomparable."""
+    """Stored results have these hashes; if a split changed, they could not be compared."""
     is_anomaly = np.arange(1200) % 12 == 0
     digits, is_train = np.arange(1200) % 10, np.arange(1200) < 1000
     found = {name: split_hash(split(is_anomaly, name, 0))[:16] for name in SETTINGS}

@@ -1,4 +1,4 @@
-"""The published formats, read from small files that are written here."""
+"""Readers of the published formats, on small files that the tests write."""
 
 import gzip
 import io

@@ -24,7 +24,7 @@ def counts(drawn, is_anomaly):
 
 
 def expected_counts(normals, known, pollution, known_normal):
-    """The same four by a linear system, one equation for each ratio and one for the normals."""
+    """The same four numbers by a linear system: an equation per ratio, and one for all normals."""
     equations = np.array(
         [
             [1, 1, 0, 0],
@@ -80,7 +80,7 @@ ODDS = {
 
 @pytest.mark.parametrize("name", ODDS)
 def test_too_few_anomalies_bound_the_pollution_and_the_record_says_so(name):
-    """One per cent known and ten per cent pollution: the published loader fails on four of six."""
+    """At 1 % known and 10 % pollution the authors' loader raises an error on four of six sets."""
     normals, anomalies, known, polluting = ODDS[name]
     is_anomaly = marks(normals, anomalies)
     drawn = semi_supervised(is_anomaly, known=0.01, pollution=0.1, seed=0)
@@ -110,7 +110,7 @@ def test_no_row_is_drawn_twice_and_every_normal_row_is_there():
 def test_the_draw_follows_its_seed_and_no_global_state():
     is_anomaly = marks(700, 400)
     options = {"known": 0.1, "pollution": 0.1, "known_normal": 0.1}
-    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the state that must not move
+    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the global state, which must not change
     one, again, other = (semi_supervised(is_anomaly, **options, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(one.index, again.index)
     np.testing.assert_array_equal(one.label, again.label)
@@ -119,7 +119,7 @@ def test_the_draw_follows_its_seed_and_no_global_state():
 
 
 def test_every_anomaly_is_as_likely_to_be_drawn():
-    """Not the first ones in file order: each of 40 is known in about a quarter of the draws."""
+    """Not only the first in file order: each of 40 anomalies is known in a quarter of the draws."""
     is_anomaly = marks(90, 40)
     drawn = np.zeros(130)
     for seed in range(400):

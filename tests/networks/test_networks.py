@@ -1,4 +1,4 @@
-"""Dense networks, batch norm under weights, and the pure functions around modules."""
+"""Dense networks, weighted batch norm, and the pure functions that apply modules."""
 
 import flax.linen as nn
 import jax
@@ -95,7 +95,7 @@ def test_batch_norm_features_first_is_the_transpose(rows):
 
 @pytest.mark.parametrize("chunk", [64, 77, 300, 1000])
 def test_calibration_is_exact_over_chunks_and_padding(chunk, rows):
-    """One layer's statistics are those of all its inputs, whatever the chunks."""
+    """The statistics of one layer are those of all its inputs for any chunks."""
     padded = np.concatenate([rows + 3, np.full((84, 5), 1e4, np.float32)])
     weight = np.r_[np.ones(300), np.zeros(84)].astype(np.float32)
     batch = Batch(jnp.asarray(padded), jnp.zeros(384), jnp.asarray(weight))
