@@ -37,8 +37,8 @@ def locate(card: Card, download: bool = True) -> tuple[Copy, list[Path]]:
     root, own = folder(), bool(os.environ.get("JAXAD_DATA"))
     for copy in card.copies:
         paths = [root / file.path for file in copy.files]
-        # Hashes are checked in the cache only: a user may have repacked a file. `load` compares the
-        # content of either with the card.
+        # Hashes are checked only in the cache, because a user may have repacked a file. `load` also
+        # compares the content with the card.
         if all(map(Path.is_file, paths) if own else map(_intact, paths, copy.files)):
             return copy, paths
     public = next((copy for copy in card.copies if all(file.url for file in copy.files)), None)
@@ -67,9 +67,9 @@ def fetch(file: File, root: Path) -> Path:
             file.url, f"sha256:{file.sha256}", path.name, path.parent, downloader=over_http
         )
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError):  # all errors of requests are
+        if isinstance(error, OSError):  # requests raises subclasses of it
             reason = f"cannot download {file.url}"
-        else:  # pooch found another hash
+        else:  # pooch raises a ValueError if the hash differs
             reason = f"what {file.url} sent is damaged or another file"
         raise DownloadError(
             f"{file.path}: {reason} ({error}). Nothing was kept: try again, or put the file at "
@@ -89,7 +89,7 @@ def _advice(card: Card, own: bool, public: bool) -> str:
         there = f"the folder JAXAD_DATA names, {folder()}, does not hold"
         instead = ", or unset JAXAD_DATA to have it downloaded" if public else ""
         return f"{there} {card.name!r} ({wanted}): get it from {card.source}{instead}"
-    reason = "download=False forbids to fetch it" if public else "no checked download is known"
+    reason = "download=False forbids the download" if public else "no checked download is known"
     return (
         f"{card.name!r} ({wanted}) is not in the cache, and {reason}: get it from {card.source} "
         "and set JAXAD_DATA to the folder that holds it"

@@ -78,7 +78,7 @@ def _idx_array(path: Path) -> np.ndarray:
     """Read an IDX file: two zero bytes, type 8 (uint8), rank, big-endian lengths, values."""
     content = gzip.decompress(path.read_bytes())
     if content[:3] != b"\0\0\x08":
-        raise ValueError(f"{path.name} is no IDX file of bytes")
+        raise ValueError(f"{path.name} is not an IDX file of uint8 values")
     rank = content[3]
     shape = np.frombuffer(content, ">u4", rank, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)

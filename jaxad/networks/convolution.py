@@ -122,7 +122,7 @@ def upsample(x: Array) -> Array:
 
 
 def _larger(a: Array, b: Array) -> Array:
-    # Not `jnp.maximum`: its gradient compares the values with a recomputed maximum, which may be
+    # Not `jnp.max`: its gradient compares the values with a recomputed maximum, which may be
     # rounded differently, so that both or neither get the gradient. NaN is propagated.
     return jnp.where((a < b) | jnp.isnan(b), b, a)
 

@@ -24,8 +24,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 # Batches of at least this many rows are kept features first, [D, B], in training: then every matrix
-# product of the backward pass has a layout for which CPUs have a fast kernel. In evaluation they
-# are if a hidden layer has fewer than NARROW units, too few to fill a CPU's vectors.
+# product of the backward pass has a layout for which CPUs have a fast kernel. Evaluation does so
+# only if a hidden layer has fewer than NARROW units, too few to fill a CPU's vectors.
 FEATURES_FIRST_ROWS = 128
 NARROW = 16
 

@@ -41,7 +41,7 @@ def test_idx_files(tmp_path, pictures):
         paths[-1].write_bytes(gzip.compress(header + array.tobytes()))
     check_pictures(READERS["idx"](paths), pictures)
     paths[0].write_bytes(gzip.compress(b"\0\0\x0d\1\0\0\0\0"))
-    with pytest.raises(ValueError, match=r"0\.gz is no IDX file"):
+    with pytest.raises(ValueError, match=r"0\.gz is not an IDX file"):
         READERS["idx"](paths)
 
 
