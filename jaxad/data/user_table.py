@@ -9,6 +9,7 @@ import pandas as pd
 
 from jaxad.data.cards import Card
 from jaxad.data.dataset import Dataset
+from jaxad.data.parquet import SUFFIXES
 
 
 def read_table(
@@ -53,7 +54,7 @@ def read_table(
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: give the path of a CSV or Parquet file")
-    if path.suffix.lower() not in (".parquet", ".pq"):
+    if path.suffix.lower() not in SUFFIXES:
         return pd.read_csv(path)
     try:
         return pd.read_parquet(path)
