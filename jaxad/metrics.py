@@ -29,7 +29,6 @@ def roc_auc(score: Array, is_anomaly: Array, weight: Array | None = None) -> Arr
       A scalar; NaN unless both classes are present.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> float(roc_auc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([0, 0, 1, 1])))
       0.875
     """
@@ -56,7 +55,6 @@ def average_precision(score: Array, is_anomaly: Array, weight: Array | None = No
       A scalar; NaN unless both classes are present.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> float(average_precision(jnp.array([0.1, 0.2, 0.4, 0.8]), jnp.array([0, 1, 0, 1])))
       0.8333333730697632
     """
@@ -84,7 +82,6 @@ def f1_at_threshold(
       A scalar; NaN if there is no anomaly, 0 if no anomaly is flagged.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> float(f1_at_threshold(jnp.array([0.1, 0.2, 0.4, 0.8]), jnp.array([0, 1, 0, 1]), 0.2))
       0.5
     """

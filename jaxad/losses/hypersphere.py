@@ -16,7 +16,6 @@ def squared_distance(z: Array, centre: Array) -> Array:
     """Squared Euclidean distance of each row to the centre: ``[B, L], [L] -> [B]``.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> squared_distance(jnp.array([[3.0, 4.0], [1.0, 0.0]]), jnp.array([0.0, 0.0])).tolist()
       [25.0, 1.0]
     """
@@ -34,7 +33,6 @@ def one_class(distance: Array) -> Array:
     Source: Ruff et al. 2018, equation 4, without the weight decay, which the optimiser applies.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> one_class(jnp.array([0.5, 3.0])).tolist()
       [0.5, 3.0]
     """
@@ -53,7 +51,6 @@ def soft_boundary(distance: Array, radius: Array | float, *, nu: Array | float) 
     Source: Ruff et al. 2018, equation 3, without the weight decay, which the optimiser applies.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> soft_boundary(jnp.array([0.5, 3.0]), 1.0, nu=0.5).tolist()
       [1.0, 5.0]
     """
@@ -66,7 +63,6 @@ def centre(z: Array, weight: Array) -> Array:
     """Weighted mean of the rows: ``[B, L], [B] -> [L]``. It is 0 if all rows weigh 0.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> centre(jnp.array([[1.0], [3.0], [jnp.nan]]), jnp.array([1.0, 1.0, 0.0])).tolist()
       [2.0]
     """
@@ -89,7 +85,6 @@ def away_from_zero(centre: Array, *, minimum: Array | float = 0.1) -> Array:
       minimum: the smallest magnitude allowed.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> away_from_zero(jnp.array([0.0, -0.25, 1.0]), minimum=0.5).tolist()
       [0.5, -0.5, 1.0]
     """
@@ -114,7 +109,6 @@ def weighted_quantile(values: Array, weight: Array, q: Array | float) -> Array:
       A scalar, 0 if all rows weigh 0.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> values, weight = jnp.array([4.0, 1.0, jnp.inf]), jnp.array([1.0, 1.0, 0.0])
       >>> float(weighted_quantile(values, weight, 0.5))
       2.5
@@ -165,7 +159,6 @@ def radius(distance: Array, weight: Array, *, nu: Array | float) -> Array:
     Source: Ruff et al. 2018; their PyTorch code computes it on every batch.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> float(radius(jnp.array([1.0, 4.0, 9.0]), jnp.ones(3), nu=0.5))
       2.0
     """
@@ -176,7 +169,6 @@ def safe_sqrt(x: Array) -> Array:
     """Square root with the gradient 0, not infinity, at 0. Subnormal numbers count as 0.
 
     Example:
-      >>> import jax
       >>> jax.grad(safe_sqrt)(0.0).item(), jax.grad(safe_sqrt)(4.0).item()
       (0.0, 0.25)
     """

@@ -83,7 +83,6 @@ def moments(z: Array, gamma: Array, weight: Array) -> Moments:
       AssertionError: a rank or a shape does not match.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> found = moments(jnp.array([[0.0], [2.0]]), jnp.ones((2, 1)), jnp.ones(2))
       >>> found.count.tolist(), found.mean.tolist(), found.scatter.tolist()
       ([2.0], [[1.0]], [[[2.0]]])
@@ -106,7 +105,6 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     for computing sample variances", 1979), which never subtracts large sums.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> halves = [moments(jnp.array([[z]]), jnp.ones((1, 1)), jnp.ones(1)) for z in (0.0, 2.0)]
       >>> merge_moments(*halves).scatter.tolist()
       [[[2.0]]]
@@ -133,7 +131,6 @@ def fit(moments: Moments, *, jitter: Array | float = 1e-6) -> Mixture:
       jitter: addition to the variances, relative to the trace of the covariance over L.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z = jnp.array([[0.0], [2.0]])
       >>> fit(moments(z, jnp.ones((2, 1)), jnp.ones(2)), jitter=0.0).variance.tolist()
       [[1.0]]
@@ -167,7 +164,6 @@ def energy(z: Array, mixture: Mixture) -> Array:
       mixture: the result of `fit`.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z = jnp.array([[0.0], [2.0]])
       >>> mixture = fit(moments(z, jnp.ones((2, 1)), jnp.ones(2)))
       >>> [round(e, 2) for e in energy(jnp.array([[1.0], [3.0]]), mixture).tolist()]
@@ -187,7 +183,6 @@ def covariance_penalty(mixture: Mixture) -> Array:
     """Sum of the inverse variances of all live components, a scalar (equation 7, last term).
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z = jnp.array([[0.0], [4.0]])
       >>> mixture = fit(moments(z, jnp.ones((2, 1)), jnp.ones(2)), jitter=0.0)
       >>> float(covariance_penalty(mixture))

@@ -27,7 +27,6 @@ def squared_error(x: Array, reconstruction: Array, *, reduction: str) -> Array:
       ValueError: the reduction is neither.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> x, reconstruction = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 4.0]])
       >>> squared_error(x, reconstruction, reduction="mean").tolist()
       [2.0]
@@ -46,7 +45,6 @@ def relative_euclidean(x: Array, reconstruction: Array) -> Array:
       reconstruction: ``r``, array of the same shape.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> relative_euclidean(jnp.array([[3.0, 4.0]]), jnp.array([[3.0, 3.0]])).tolist()
       [0.20000000298023224]
     """
@@ -63,7 +61,6 @@ def cosine(x: Array, reconstruction: Array) -> Array:
       reconstruction: ``r``, array of the same shape.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> cosine(jnp.array([[2.0, 0.0], [0.0, 0.0]]), jnp.array([[3.0, 0.0], [1.0, 0.0]])).tolist()
       [1.0, 0.0]
     """
@@ -78,7 +75,6 @@ def features(x: Array, reconstruction: Array) -> Array:
     """DAGMM's reconstruction features, relative distance and cosine: ``[B, ...] -> [B, 2]``.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> features(jnp.array([[3.0, 4.0]]), jnp.array([[3.0, 4.0]])).round(3).tolist()
       [[0.0, 1.0]]
     """

@@ -30,7 +30,6 @@ def labelled_exponent(
     Source: the objective of Ruff et al. 2020; epsilon comes from their code.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> distance, label = jnp.array([4.0, 4.0, 4.0]), jnp.array([0, 1, -1])
       >>> labelled_exponent(distance, label, eta=2.0, epsilon=0.0).tolist()
       [4.0, 8.0, 0.5]

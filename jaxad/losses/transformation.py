@@ -24,7 +24,6 @@ def class_centres(z: Array, weight: Array) -> Array:
       weight: ``[B]``, not negative. A row of weight 0 changes nothing, gradients included.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z = jnp.array([[[0.0], [1.0]], [[2.0], [3.0]]])
       >>> class_centres(z, jnp.ones(2)).tolist()
       [[1.0], [2.0]]
@@ -47,7 +46,6 @@ def squared_distances(z: Array, centres: Array) -> Array:
       centres: ``[K, L]``.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z = jnp.array([[[0.0, 3.0], [4.0, 0.0]]])
       >>> squared_distances(z, jnp.array([[0.0, 0.0], [4.0, 0.0]])).tolist()
       [[[9.0, 25.0], [16.0, 0.0]]]
@@ -73,7 +71,6 @@ def triplet_centre(distances: Array, *, margin: Array | float) -> Array:
       margin: how much closer the own centre should be than any other, in squared distance.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> triplet_centre(jnp.array([[[0.0, 0.5], [4.0, 2.0]]]), margin=1.0).tolist()
       [0.25]
     """
@@ -89,7 +86,6 @@ def cross_entropy(logits: Array) -> Array:
         b, whose true class is m.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> cross_entropy(jnp.zeros((1, 2, 2))).round(3).tolist()
       [0.6930000185966492]
     """
@@ -109,7 +105,6 @@ def score(distances: Array, *, epsilon: Array | float) -> Array:
       epsilon: smallest distance, which keeps a vector on a centre from a probability of 1.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> easy, hard = jnp.array([[0.0, 9.0], [9.0, 0.0]]), jnp.array([[0.0, 1.0], [1.0, 0.0]])
       >>> score(jnp.stack([easy, hard]), epsilon=0.0).round(2).tolist()
       [0.0, 0.6299999952316284]
@@ -147,7 +142,6 @@ def fused_loss(
       chunk: rows at a time; None chooses as many as suit a CPU's cache or a GPU's width.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z, head = jnp.ones((5, 3, 2)), jnp.ones((2, 3))
       >>> fused_loss(z, class_centres(z, jnp.ones(5)), head, margin=1.0, triplet_weight=0.1).shape
       (5,)
