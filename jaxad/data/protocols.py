@@ -223,18 +223,12 @@ def unsupervised(is_anomaly: Any, seed: Any) -> Split:
       (21, 7, 9)
     """
     anomaly = as_marks(is_anomaly)
-    generator = np.random.default_rng(seed)
-    parts = [], []
-    for kind in (False, True):
-        rows = generator.permutation(np.flatnonzero(anomaly == kind))
-        if len(rows) < 2:
-            raise ValueError(
-                f"is_anomaly marks {anomaly.sum()} of {len(anomaly)} rows: a split of 70 to 30 "
-                "needs two normal rows and two anomalies"
-            )
-        for part, drawn in zip(parts, np.split(rows, [round(0.7 * len(rows))]), strict=True):
-            part.append(drawn)
-    return Split(*(np.sort(np.concatenate(part)) for part in parts))
+    if min(anomaly.sum(), len(anomaly) - anomaly.sum()) < 2:
+        raise ValueError(
+            f"is_anomaly marks {anomaly.sum()} of {len(anomaly)} rows: a split of 70 to 30 "
+            "needs two normal rows and two anomalies"
+        )
+    return stratified(anomaly, seed, lambda rows: round(0.7 * rows))
 
 
 def all_rows(is_anomaly: Any, seed: Any = None) -> Split:
@@ -330,6 +324,16 @@ def as_marks(is_anomaly: Any, name: str = "is_anomaly") -> np.ndarray:
             f"{name}[{row}]={marks.tolist()[row]!r} is neither 0 nor 1: pass 1{meaning}"
         )
     return marks.astype(bool)
+
+
+def stratified(anomaly: np.ndarray, seed: Any, size: Callable[[int], int]) -> Split:
+    """Split normal rows and anomalies at random: ``size(n)`` of n rows train, the rest tests."""
+    generator = np.random.default_rng(seed)
+    cuts = []
+    for kind in (False, True):
+        rows = generator.permutation(np.flatnonzero(anomaly == kind))
+        cuts.append(np.split(rows, [size(len(rows))]))
+    return Split(*(np.sort(np.concatenate(part)) for part in zip(*cuts, strict=True)))
 
 
 def _sorted_split(train: np.ndarray, test: np.ndarray, anomaly: np.ndarray) -> Split:

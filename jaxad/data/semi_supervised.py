@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxad.data.protocols import as_marks, check_class
+from jaxad.data.protocols import as_marks, check_class, stratified
 
 
 class Ratios(NamedTuple):
@@ -157,19 +157,10 @@ def deep_sad_table(
     """
     anomaly = as_marks(is_anomaly)
     generator = np.random.default_rng(seed)
-    shuffled = [generator.permutation(np.flatnonzero(anomaly == kind)) for kind in (False, True)]
     # In integers, because 0.6 * n may be rounded to just below a whole number.
-    cuts = [len(rows) * 6 // 10 for rows in shuffled]
-    part = [rows[:cut] for rows, cut in zip(shuffled, cuts, strict=True)]
-    test = [rows[cut:] for rows, cut in zip(shuffled, cuts, strict=True)]
-    return _draw(
-        np.sort(np.concatenate(part)),
-        np.sort(np.concatenate(test)),
-        anomaly,
-        Ratios(known, pollution, known_normal),
-        None,
-        generator,
-    )
+    part, test = stratified(anomaly, generator, lambda rows: rows * 6 // 10)
+    ratios = Ratios(known, pollution, known_normal)
+    return _draw(part, test, anomaly, ratios, None, generator)
 
 
 def deep_sad_images(
