@@ -1,8 +1,9 @@
-"""How well scores rank anomalies above normal rows: compiled, ties right, `jax.vmap` over members.
+"""Metrics of how well scores rank anomalies above normal rows.
 
-Scores are compared in the dtype they arrive in, float32 unless JAX is told otherwise. Rows of
-weight 0 change nothing, whatever their score. A NaN score of any other row makes the result NaN,
-and so does a set in which a class that the measure needs is missing.
+The functions are compiled, treat ties exactly, and work under `jax.vmap`, for example over members.
+Scores keep their dtype, float32 unless JAX is configured otherwise. Rows of weight 0 change
+nothing, whatever their score. The result is NaN if another row scores NaN, or if the rows lack a
+class that the metric needs.
 """
 
 import chex
@@ -15,18 +16,19 @@ from jaxad.typing import Array
 
 @jax.jit
 def roc_auc(score: Array, is_anomaly: Array, weight: Array | None = None) -> Array:
-    """Area under the ROC curve: how often an anomaly outscores a normal row, ties counting half.
+    """Area under the ROC curve: the share of pairs in which the anomaly outscores the normal row.
+
+    A tied pair counts half.
 
     Args:
       score: ``[N]``, higher = more anomalous.
       is_anomaly: ``[N]`` booleans, or 0 and 1.
-      weight: ``[N]``, not negative; 1 where not given.
+      weight: ``[N]``, not negative. None for 1.
 
     Returns:
       A scalar; NaN unless both classes are present.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> float(roc_auc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([0, 0, 1, 1])))
       0.875
     """
@@ -34,7 +36,7 @@ def roc_auc(score: Array, is_anomaly: Array, weight: Array | None = None) -> Arr
     anomalies, normals = _total(anomaly), _total(normal)
     recall = _at_or_above(score, anomaly) / anomalies
     false_alarms = _at_or_above(score, normal) / normals
-    # Each pair counts for one sum or the other, and a tied pair for both: it cancels to a half.
+    # A pair counts in one of the two sums, a tied pair in both, so that its net count is a half.
     won = _total(normal * recall) / normals
     lost = _total(anomaly * false_alarms) / anomalies
     return (1 + won - lost) / 2
@@ -42,18 +44,17 @@ def roc_auc(score: Array, is_anomaly: Array, weight: Array | None = None) -> Arr
 
 @jax.jit
 def average_precision(score: Array, is_anomaly: Array, weight: Array | None = None) -> Array:
-    """Area under the precision-recall curve as a step function, tied rows entering together.
+    """Area under the precision-recall curve as a step function; tied rows form one step.
 
     Args:
       score: ``[N]``, higher = more anomalous.
       is_anomaly: ``[N]`` booleans, or 0 and 1.
-      weight: ``[N]``, not negative; 1 where not given.
+      weight: ``[N]``, not negative. None for 1.
 
     Returns:
       A scalar; NaN unless both classes are present.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> float(average_precision(jnp.array([0.1, 0.2, 0.4, 0.8]), jnp.array([0, 1, 0, 1])))
       0.8333333730697632
     """
@@ -69,19 +70,18 @@ def average_precision(score: Array, is_anomaly: Array, weight: Array | None = No
 def f1_at_threshold(
     score: Array, is_anomaly: Array, threshold: Array | float, weight: Array | None = None
 ) -> Array:
-    """F1 of the anomaly class if rows scoring above ``threshold`` are flagged.
+    """F1 of the anomaly class if rows that score above ``threshold`` are flagged.
 
     Args:
       score: ``[N]``, higher = more anomalous.
       is_anomaly: ``[N]`` booleans, or 0 and 1.
-      threshold: scalar; a row that scores exactly this is not flagged.
-      weight: ``[N]``, not negative; 1 where not given.
+      threshold: scalar. A row with exactly this score is not flagged.
+      weight: ``[N]``, not negative. None for 1.
 
     Returns:
-      A scalar; NaN where there is no anomaly, 0 where none is flagged.
+      A scalar; NaN if there is no anomaly, 0 if no anomaly is flagged.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> float(f1_at_threshold(jnp.array([0.1, 0.2, 0.4, 0.8]), jnp.array([0, 1, 0, 1]), 0.2))
       0.5
     """
@@ -96,7 +96,7 @@ def f1_at_threshold(
 
 
 def _weights(score, is_anomaly, weight) -> tuple[Array, Array]:
-    """The weight of each row as an anomaly and as a normal row, one of the two 0."""
+    """The weight of each row as an anomaly and as a normal row; one of the two is 0."""
     chex.assert_rank(score, 1)
     chex.assert_equal_shape([score, is_anomaly] + ([] if weight is None else [weight]))
     dtype = jnp.result_type(float)
@@ -111,12 +111,12 @@ def _sorted(score, *weights):
 
 
 def _at_or_above(score, weight):
-    """Total weight of the rows that score at least as high as each, for ascending scores."""
+    """For each of the ascending scores, the total weight of rows that score at least as high."""
     reached = lax.cumsum(weight, reverse=True)
     first_of_tied = jnp.concatenate([jnp.ones(1, bool), score[1:] != score[:-1]])
     return lax.cummin(jnp.where(first_of_tied, reached, jnp.inf))
 
 
 def _total(x):
-    # Added up as a tree, so that a million float32 terms keep six digits on every backend.
+    # A cumulative sum adds as a tree: a million float32 terms keep six digits on every backend.
     return lax.cumsum(x)[-1]

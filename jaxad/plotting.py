@@ -1,10 +1,12 @@
-"""Pictures of a fitted detector: losses, scores, latent space, reconstructions.
+"""Plots of a fitted detector: losses, scores, latent space and reconstructions.
 
-Every function returns a ``matplotlib.figure.Figure`` of its own and touches no global state: save
-it with ``figure.savefig(path)``, or leave it as a notebook cell's last value to see it.
+Every function returns a new ``matplotlib.figure.Figure`` and changes no global state of matplotlib.
+Save it with ``figure.savefig(path)``; a notebook shows it if it is the last value of a cell.
 """
 
+import io
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart with any colour vision; shapes say the same twice.
+# The palette of Okabe and Ito, safe for colour blindness. Line styles and markers differ as well.
 NORMAL, ANOMALOUS, BOUNDARY = "#0072B2", "#D55E00", "#222222"
 _CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -24,7 +26,16 @@ def _figure(width: float, height: float) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("jaxad.plotting needs matplotlib: pip install matplotlib") from error
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    # Notebooks call this method. Their own support for figures needs pyplot, which is global.
+    vars(figure)["_repr_png_"] = partial(_png, figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _axes(figure: "Figure", title: str, x: str, y: str) -> "Axes":
@@ -39,16 +50,16 @@ def _spans_decades(values: np.ndarray) -> bool:
 
 
 def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
-    """The loss of each epoch, with the validation loss where there is one.
+    """Plot the training loss, and the validation loss if there is one, against the epoch.
 
     Args:
-      history: an estimator's ``history_`` with ``"loss"`` ``[epochs]`` and perhaps
-        ``"validation_loss"``, or several of them under names. Of an ensemble's, ``[P, epochs]``,
-        every member is drawn.
-      title: above the axes.
+      history: an estimator's ``history_`` with ``"loss"`` and perhaps ``"validation_loss"``, each
+        ``[epochs]``, or ``[P, epochs]`` for the members of an ensemble. Or a mapping from names to
+        several histories.
+      title: title of the plot.
 
     Raises:
-      ValueError: nothing to draw, as after ``epochs=0``.
+      ValueError: the history is empty, as after ``epochs=0``.
 
     Example:
       >>> figure = loss_curves({"loss": [1.0, 0.5, 0.3], "validation_loss": [1.1, 0.6, 0.5]})
@@ -65,12 +76,12 @@ def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
             values = np.atleast_2d(np.asarray(curves.get(key, ()), float)).T  # [epochs, P]
             if not values.size:
                 continue
-            what = "training" if key == "loss" else "validation"
-            label = f"{name}, {what}" if name and "validation_loss" in curves else name or what
+            part = "training" if key == "loss" else "validation"
+            label = f"{name}, {part}" if name and "validation_loss" in curves else name or part
             marker = "o" if len(values) < 30 else None
             epochs = np.arange(1, len(values) + 1)
             lines = axes.plot(epochs, values, style, color=colour, marker=marker, ms=3)
-            lines[0].set_label(label)  # one entry of the legend for all members
+            lines[0].set_label(label)  # one legend entry for all members
             drawn.append(values[np.isfinite(values)])
     if not drawn:
         raise ValueError("the history holds no loss: was the detector fitted with epochs=0?")
@@ -87,17 +98,17 @@ def score_histogram(
     *,
     title: str = "Anomaly scores",
 ) -> "Figure":
-    """Scores of normal and anomalous rows as shares of each, with the threshold.
+    """Plot histograms of the scores of normal rows and of anomalies, each with a total of 1.
 
     Args:
-      scores: ``[N]``, higher = more anomalous. Where they span decades the axis is logarithmic,
-        and linear around 0 if some are 0 or less.
+      scores: ``[N]``, higher = more anomalous. If they span decades the axis is logarithmic, or
+        linear around 0 and logarithmic beyond if some scores are 0 or negative.
       is_anomaly: ``[N]`` bool.
-      threshold: above it a row is flagged.
-      title: above the axes.
+      threshold: drawn as a line. Rows that score above it are flagged.
+      title: title of the plot.
 
     Raises:
-      ValueError: the two differ in length.
+      ValueError: the lengths differ.
 
     Example:
       >>> figure = score_histogram([0.1, 0.2, 3.0], [False, False, True], threshold=1.0)
@@ -115,7 +126,7 @@ def score_histogram(
         width = np.median(np.abs(scores[scores != 0]))
         axes.set_xscale("asinh", linear_width=width)
         edges = width * np.sinh(np.linspace(np.arcsinh(low / width), np.arcsinh(high / width), 41))
-        edges[[0, -1]] = low, high  # rounding must not leave a row outside
+        edges[[0, -1]] = low, high  # exactly, so that rounding excludes no row
     else:
         edges = np.linspace(low, high if high > low else low + 1, 41)
     for rows, colour, name in ((~is_anomaly, NORMAL, "normal"), (is_anomaly, ANOMALOUS, "anomaly")):
@@ -141,20 +152,20 @@ def latent_scatter(
     *,
     title: str = "Latent space",
 ) -> "Figure":
-    """Latent vectors in the plane, with the centre and the boundary around it.
+    """Plot latent vectors in the plane, with the centre and the boundary around it.
 
-    More than two dimensions are projected on the two principal axes of the rows. The ball then
-    becomes the disc drawn, and a row outside the ball may lie inside the disc.
+    If L is larger than 2, vectors are projected onto the two principal axes of the rows. The
+    boundary, a ball, is drawn as a disc. A row outside the ball may then appear inside the disc.
 
     Args:
       z: ``[N, L]``, L at least 2.
       is_anomaly: ``[N]`` bool.
       centre: ``[L]``.
-      radius: of the boundary, in the units of ``z``; drawn where the centre is given.
-      title: above the axes.
+      radius: radius of the boundary, in the units of ``z``. It is drawn only with a centre.
+      title: title of the plot.
 
     Raises:
-      ValueError: ``z`` has one dimension, or the lengths differ.
+      ValueError: L is 1, or the lengths differ.
 
     Example:
       >>> figure = latent_scatter([[0.0, 0.1], [3.0, 3.0]], [False, True], [0.0, 0.0], 1.0)
@@ -195,7 +206,11 @@ def latent_scatter(
 def _principal_plane(
     z: np.ndarray, centre: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Rows ``[N, 2]`` and centre ``[2]`` on the two principal axes, and the axes' shares."""
+    """Project rows and centre onto the two principal axes of the rows.
+
+    Returns:
+      Rows ``[N, 2]``, centre ``[2]``, and the share of the variance along every axis ``[L]``.
+    """
     mean = z.mean(axis=0)
     variance, directions = np.linalg.eigh((z - mean).T @ (z - mean))
     share = variance[::-1] / max(variance.sum(), np.finfo(float).tiny)
@@ -206,16 +221,16 @@ def _principal_plane(
 def reconstructions(
     x: ArrayLike, r: ArrayLike, flagged: ArrayLike, *, title: str = "Reconstructions"
 ) -> "Figure":
-    """Originals above their reconstructions, flagged ones framed.
+    """Show images above their reconstructions, with a frame around those that are flagged.
 
     Args:
-      x: ``[N, H, W]`` or ``[N, H, W, C]`` with 1 or 3 channels, on one scale for the whole picture.
-      r: the same shape.
+      x: images ``[N, H, W]`` or ``[N, H, W, C]`` with 1 or 3 channels. All share one scale.
+      r: reconstructions, an array of the same shape.
       flagged: ``[N]`` bool.
-      title: above the pictures.
+      title: title of the figure.
 
     Raises:
-      ValueError: the shapes differ or are not those of images.
+      ValueError: the lengths or shapes differ, or the arrays are not images.
 
     Example:
       >>> pictures = np.zeros((4, 8, 8, 1))

@@ -1,7 +1,7 @@
-"""Thresholds: from scores to decisions. A row is flagged iff its score is above the threshold.
+"""Thresholds, which turn scores into decisions: rows that score above the threshold are flagged.
 
-Every function takes the rows it may look at. Give it validation rows, or training rows where the
-detector saw no labels, never the test rows the result is reported on; then assign the result:
+Choose a threshold on validation rows, or on training rows if the detector saw no labels, but never
+on the test rows of a reported result. Then assign it:
 ``detector.threshold_ = best_f1(detector.anomaly_score(X), is_anomaly)``.
 """
 
@@ -12,16 +12,16 @@ from numpy.typing import ArrayLike
 
 
 def quantile(scores: ArrayLike, q: float) -> float:
-    """The threshold that about a share ``1 - q`` of these rows score above.
+    """The ``q`` quantile of the scores: about a share ``1 - q`` of the rows score above it.
 
-    Linear between neighbouring scores, as ``contamination = 1 - q`` does in ``fit``.
+    It is interpolated linearly, as in ``fit`` with ``contamination = 1 - q``.
 
     Args:
       scores: ``[N]``, higher = more anomalous.
       q: in [0, 1].
 
     Raises:
-      ValueError: no scores, a score that is not finite, or ``q`` out of range.
+      ValueError: there are no scores, one is not finite, or ``q`` is out of range.
 
     Example:
       >>> quantile([1.0, 2.0, 3.0, 4.0, 5.0], 0.75)
@@ -36,19 +36,20 @@ def quantile(scores: ArrayLike, q: float) -> float:
 def target_false_positive_rate(scores_of_normals: ArrayLike, rate: float) -> float:
     """The threshold that a new normal row exceeds with a probability of at most ``rate``.
 
-    The guarantee holds for any number of rows and any detector, on average over draws of these
-    rows, provided they are exchangeable with the new one: the detector must not have been trained
-    on them. The same rows are flagged as by ``conformal_p_values(...) <= rate``. Source: split
-    conformal prediction (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005;
-    for anomaly detection Laxhammar & Falkman, "Conformal Prediction for Distribution-Independent
+    The guarantee holds for any detector and any number of rows, on average over samples of these
+    rows, if they are exchangeable with the new row. So the detector must not have been trained on
+    them. It flags the same rows as ``conformal_p_values(...) <= rate``. Source: split conformal
+    prediction (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005; for
+    anomaly detection Laxhammar & Falkman, "Conformal Prediction for Distribution-Independent
     Anomaly Detection in Streaming Vessel Data", 2010).
 
     Args:
-      scores_of_normals: ``[N]`` of normal rows held out from training.
+      scores_of_normals: ``[N]`` scores of normal rows that were held out from training.
       rate: in (0, 1), at least ``1 / (N + 1)``.
 
     Raises:
-      ValueError: ``rate`` out of range, or too few rows for it; the message says how many it needs.
+      ValueError: there are no scores, one is not finite, ``rate`` is out of range, or there are too
+        few rows for it; the message says how many are needed.
 
     Example:
       >>> target_false_positive_rate(range(1, 20), 0.1)
@@ -57,7 +58,7 @@ def target_false_positive_rate(scores_of_normals: ArrayLike, rate: float) -> flo
     scores = np.sort(_checked("scores_of_normals", scores_of_normals))
     if not 0 < rate < 1:
         raise ValueError(f"rate={rate} is outside (0, 1): choose the share of normal rows to flag")
-    # The slack undoes the rounding of rates such as 0.29 in 100 rows.
+    # The slack compensates for rounding: 0.29 * 100 is less than 29.
     allowed = math.floor(rate * (len(scores) + 1) + 1e-9)
     if allowed < 1:
         raise ValueError(
@@ -68,18 +69,19 @@ def target_false_positive_rate(scores_of_normals: ArrayLike, rate: float) -> flo
 
 
 def best_f1(scores: ArrayLike, is_anomaly: ArrayLike) -> float:
-    """The threshold with the highest F1 on labelled rows; exact, every possible cut is tried.
+    """The threshold with the highest F1 on labelled rows, by exhaustive search.
 
-    It lies midway between two scores, so that rounding does not move a row across it. Of equal
-    cuts the one that flags fewest rows is taken.
+    It lies midway between two scores, so rounding does not move a row across it. Among equally good
+    thresholds it is the one that flags the fewest rows.
 
     Args:
-      scores: ``[N]`` of validation rows. F1 at a threshold chosen on the rows it is measured on is
-        too good.
+      scores: ``[N]`` scores of validation rows. On these rows F1 is too optimistic; measure it on
+        other rows.
       is_anomaly: ``[N]`` booleans, or 0 and 1.
 
     Raises:
-      ValueError: the two differ in length, or there is no anomaly, which leaves F1 undefined.
+      ValueError: the lengths differ, a score is not finite, a mark is neither 0 nor 1, or there is
+        no anomaly, so that F1 is undefined.
 
     Example:
       >>> best_f1([0.1, 0.2, 0.4, 0.8], [0, 1, 0, 1])
@@ -94,7 +96,7 @@ def best_f1(scores: ArrayLike, is_anomaly: ArrayLike) -> float:
     if not anomalies:
         raise ValueError("none of the rows is an anomaly: F1 needs at least one")
     values, group = np.unique(scores, return_inverse=True)
-    # At position i: what is flagged by a cut just below values[i].
+    # Entry i counts the rows flagged by a threshold just below values[i].
     flagged = np.bincount(group)[::-1].cumsum()[::-1]
     hits = np.bincount(group, weights=is_anomaly)[::-1].cumsum()[::-1]
     f1 = 2 * hits / (flagged + anomalies)
@@ -108,18 +110,19 @@ def best_f1(scores: ArrayLike, is_anomaly: ArrayLike) -> float:
 
 
 def conformal_p_values(calibration_scores: ArrayLike, scores: ArrayLike) -> np.ndarray:
-    """The share of normal rows at least as anomalous as each row, the row itself counted: ``[N]``.
+    """Conformal p-values of the hypothesis that a row is normal, ``[N]``.
 
-    For a normal row the p-value is at most ``a`` with a probability of at most ``a``, under the
-    conditions of `target_false_positive_rate`. Source: Bates, Candes, Lei, Romano & Sesia,
-    "Testing for Outliers with Conformal p-values", Annals of Statistics 2023.
+    A p-value is the share of calibration rows that score at least as high as the row, with the row
+    itself counted in. For a normal row it is at most ``a`` with a probability of at most ``a``,
+    under the conditions of `target_false_positive_rate`. Source: Bates, Candes, Lei, Romano &
+    Sesia, "Testing for Outliers with Conformal p-values", Annals of Statistics 2023.
 
     Args:
-      calibration_scores: ``[C]`` of normal rows held out from training.
-      scores: ``[N]`` of the rows in question.
+      calibration_scores: ``[C]`` scores of normal rows that were held out from training.
+      scores: ``[N]`` scores of the rows to test.
 
     Raises:
-      ValueError: no scores, or a score that is not finite.
+      ValueError: there are no scores, or one is not finite.
 
     Example:
       >>> conformal_p_values([1.0, 2.0, 3.0], [0.5, 2.0, 9.0]).tolist()

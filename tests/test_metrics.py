@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn: ties, weights, extremes, a million rows."""
+"""Metrics against scikit-learn: ties, weights, extremes and a million rows."""
 
 import jax
 import jax.numpy as jnp

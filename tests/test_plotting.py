@@ -1,5 +1,6 @@
-"""Pictures: what is drawn, and what cannot be."""
+"""Plots: what they show, and errors."""
 
+import pickle
 import subprocess
 import sys
 
@@ -114,9 +115,16 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 def test_nothing_global_is_touched():
     code = (
         "import sys; from jaxad import plotting\n"
-        "assert 'matplotlib' not in sys.modules\n"  # nor needed before something is drawn
-        "plotting.loss_curves({'loss': [1.0]})\n"
+        "assert 'matplotlib' not in sys.modules\n"  # drawing imports it
+        "plotting.loss_curves({'loss': [1.0]})._repr_png_()\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_notebook_shows_a_figure_without_pyplot():
+    """IPython displays what `_repr_png_` returns; see `test_nothing_global_is_touched`."""
+    figure = plotting.loss_curves({"loss": [1.0, 0.5]})
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert pickle.loads(pickle.dumps(figure))._repr_png_().startswith(b"\x89PNG")

@@ -1,6 +1,6 @@
-"""The cards of the named sets: size, source, licence, citation, overlaps, and the files.
+"""Cards of the named sets: size, source, licence, citation, overlaps and files.
 
-They are written down in ``cards.toml``.
+Their data is in ``cards.toml``.
 """
 
 import math
@@ -15,9 +15,9 @@ class File(NamedTuple):
     """A file of a set.
 
     Attributes:
-      path: below the data folder.
-      url: a public address; None where none is known to serve the file of that hash.
-      sha256: of the published file; None where unknown.
+      path: relative to the data folder.
+      url: public address that serves the file with this hash, or None if none is known.
+      sha256: hash of the published file, or None if unknown.
     """
 
     path: str
@@ -26,14 +26,14 @@ class File(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """One form in which a set is found: the files, and how they are read."""
+    """One published form of a set: its files and the name of their format."""
 
     format: str
     files: tuple[File, ...]
 
 
 class Overlap(NamedTuple):
-    """Other sets that share rows with a set, and how."""
+    """Names of other sets that share rows with a set, and how they overlap."""
 
     sets: tuple[str, ...]
     how: str
@@ -41,21 +41,21 @@ class Overlap(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """What a set is, and what its file must hold.
+    """Description of a set, and the figures its files must agree with.
 
     Attributes:
-      name: as `jaxad.data.load` takes it.
-      rows: N.
-      shape: of one row: ``(D,)``, or ``(H, W, C)``.
-      anomalies: how many rows are; None for images, where it depends on the class.
-      classes: how many classes the rows fall into, where they do.
-      train_rows: rows of the published training part, where there is one.
+      name: the argument of `jaxad.data.load`.
+      rows: number of rows, N.
+      shape: shape of one row, ``(D,)`` or ``(H, W, C)``.
+      anomalies: number of anomalies; None for images, where the user chooses the normal class.
+      classes: number of classes, or None.
+      train_rows: number of rows in the published training part, or None.
       source: where the set is published.
-      licence: its terms.
-      citation: what to cite.
-      note: what else to know before use.
-      overlaps: the sets that share rows with it: averages over both count them twice.
-      copies: the forms in which it is found, the preferred one first.
+      licence: terms of use.
+      citation: reference to cite.
+      note: further facts to know before use.
+      overlaps: sets that share rows with this one. An average over both counts those rows twice.
+      copies: published forms, the preferred one first.
     """
 
     name: str
@@ -73,13 +73,13 @@ class Card:
 
     @property
     def features(self) -> int:
-        """Numbers in a row, D."""
+        """The number of values in a row, D."""
         return math.prod(self.shape)
 
 
 def _files(entries: list[Mapping[str, Any]], url: str | None) -> tuple[File, ...]:
     def file(path: str, sha256: str | None = None) -> File:
-        # An address whose content cannot be checked is not used.
+        # Without a hash the content of an address cannot be checked, so it is not used.
         checked = url.format(file=path.split("/")[-1]) if url and sha256 else None
         return File(path, checked, sha256)
 
@@ -87,7 +87,7 @@ def _files(entries: list[Mapping[str, Any]], url: str | None) -> tuple[File, ...
 
 
 def _card(name: str, entry: dict[str, Any], overlaps: tuple[Overlap, ...]) -> Card:
-    """A card from its table in the TOML file, the collection's entries included."""
+    """Make a card from its TOML table, which includes the entries of its collection."""
     one_file = {key: entry.pop(key) for key in ("path", "sha256") if key in entry}
     url, form = entry.pop("url", None), entry.pop("format", None)
     copies = entry.pop("copies", [{"format": form, "url": url, "files": [one_file]}])

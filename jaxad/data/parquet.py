@@ -1,4 +1,4 @@
-"""Parquet files of one table, read block by block."""
+"""Parquet files that form one table, read block by block."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,12 +12,12 @@ SUFFIXES = (".parquet", ".pq")
 
 
 class Table(NamedTuple):
-    """Files with the same columns.
+    """Parquet files with the same columns.
 
     Attributes:
-      paths: in the order they are read.
+      paths: the files, in the order in which they are read.
       columns: names of the features.
-      label: name of the column with labels, or None.
+      label: name of the label column, or None.
     """
 
     paths: tuple[Path, ...]
@@ -25,7 +25,7 @@ class Table(NamedTuple):
     label: str | None
 
     def read(self, size: int) -> Iterator[Block]:
-        """Blocks of at most ``size`` rows, file by file; missing values are NaN."""
+        """Yield blocks of at most ``size`` rows, file by file. Missing values are NaN."""
         parquet = _pyarrow(self.paths[0]).parquet
         names = [*self.columns, *([self.label] if self.label is not None else [])]
         for path in self.paths:
@@ -38,13 +38,19 @@ class Table(NamedTuple):
 
 
 def table(path: Path, columns: Sequence[str] | None, label: str | None) -> Table:
-    """The Parquet file ``path`` or all of a folder, their columns compared; see `data.stream`."""
+    """Open a Parquet file, or all those of a folder, for `jaxad.data.stream`.
+
+    Raises:
+      FileNotFoundError: there is no such file, or the folder has no Parquet file.
+      ImportError: pyarrow is not installed.
+      ValueError: a column does not exist or is not numeric, or files differ in their columns.
+    """
     pyarrow = _pyarrow(path)
     paths = (path,)
     if path.is_dir():
         paths = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES))
     if not paths or not all(p.is_file() for p in paths):
-        raise FileNotFoundError(f"{path}: no such Parquet file, and no folder of them")
+        raise FileNotFoundError(f"{path} is neither a Parquet file nor a folder of Parquet files")
     first = _types(pyarrow, paths[0])
     for other in paths[1:]:
         _compare(paths[0], first, other, _types(pyarrow, other))
@@ -63,13 +69,14 @@ def table(path: Path, columns: Sequence[str] | None, label: str | None) -> Table
 
 
 def _types(pyarrow: Any, path: Path) -> dict[str, bool]:
-    """The columns, and whether each is numeric."""
+    """Names of the columns, and whether each is numeric."""
     schema, types = pyarrow.parquet.read_schema(path), pyarrow.types
     numeric = types.is_integer, types.is_floating, types.is_boolean
     return {field.name: any(kind(field.type) for kind in numeric) for field in schema}
 
 
 def _compare(path: Path, one: dict[str, bool], other_path: Path, other: dict[str, bool]) -> None:
+    """Raise a ValueError that lists the differences unless two files have the same columns."""
     changed = [
         *(f"{name!r} is missing" for name in one if name not in other),
         *(f"{name!r} is new" for name in other if name not in one),

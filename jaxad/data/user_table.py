@@ -9,28 +9,31 @@ import pandas as pd
 
 from jaxad.data.cards import Card
 from jaxad.data.dataset import Dataset
+from jaxad.data.parquet import SUFFIXES
 
 
 def read_table(
     path: str | Path, *, label: str, anomaly: Any = None, drop: Sequence[str] = ()
 ) -> Dataset:
-    """Rows and marks of a CSV or Parquet file with a header.
+    """Read the features and the label column of a CSV or Parquet file with a header.
 
     Args:
-      path: the file; a name that ends in ``.parquet`` is Parquet, any other CSV, compressed or not.
+      path: the file, Parquet if its name ends in ``.parquet`` or ``.pq``, otherwise CSV, which may
+        be compressed.
       label: the column that tells anomalies from normal rows.
-      anomaly: the value of that column that marks an anomaly, or a list of such values; without
-        it the column must hold 1 for an anomaly and 0 otherwise.
-      drop: columns that are no features, such as an identifier or the time.
+      anomaly: the value of that column that marks an anomaly, or a list of such values. If None,
+        the column must hold 1 for anomalies and 0 for normal rows.
+      drop: columns that are not features, such as an identifier or the time.
 
     Raises:
-      FileNotFoundError: no such file.
-      ImportError: Parquet without pyarrow.
-      ValueError: a column that is not there, a feature that is no number, missing or infinite, or
-        labels that say nothing.
+      FileNotFoundError: the file does not exist.
+      ImportError: the file is Parquet and pyarrow is not installed.
+      ValueError: a column does not exist, a feature has values that are not finite numbers, or the
+        label column cannot be interpreted.
 
     Example:
       >>> read_table("creditcard.csv", label="Class", drop=["Time"])  # doctest: +SKIP
+      Dataset('creditcard', x: (284807, 29) float64, 492 anomalies)
     """
     path = Path(path)
     frame = _read(path)
@@ -51,7 +54,7 @@ def read_table(
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: give the path of a CSV or Parquet file")
-    if path.suffix.lower() not in (".parquet", ".pq"):
+    if path.suffix.lower() not in SUFFIXES:
         return pd.read_csv(path)
     try:
         return pd.read_parquet(path)
@@ -86,15 +89,15 @@ def _marks(column: pd.Series, anomaly: Any, path: Path) -> np.ndarray:
 def _check_numbers(table: pd.DataFrame, path: Path) -> None:
     if not len(table.columns):
         raise ValueError(f"{path} has no column left to learn from")
-    words = [
+    not_numeric = [
         str(name)
         for name, kind in table.dtypes.items()
         if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind))
     ]
-    if words:
+    if not_numeric:
         raise ValueError(
-            f"{path}: not every value is a number in {', '.join(words)}: encode the column, or "
-            "leave it out with drop=[...]"
+            f"{path}: not every value is a number in {', '.join(not_numeric)}: encode the column "
+            "(for example with pandas.get_dummies), or leave it out with drop=[...]"
         )
     bad = ~np.isfinite(table.to_numpy(np.float64, na_value=np.nan))
     if bad.any():

@@ -1,4 +1,4 @@
-"""Losses: formulas from papers. Arrays in, one value per row out; no network and no state."""
+"""Losses: formulas from papers, from arrays to one value per row, without networks or state."""
 
 from jaxad.losses import hypersphere as hypersphere
 from jaxad.losses import mixture as mixture

@@ -1,4 +1,7 @@
-"""Distances to a centre: Deep SVDD (Ruff et al., "Deep One-Class Classification", ICML 2018)."""
+"""Losses of Deep SVDD (Ruff et al., "Deep One-Class Classification", ICML 2018).
+
+They are functions of the distance from a latent vector to a centre.
+"""
 
 import chex
 import jax
@@ -13,7 +16,6 @@ def squared_distance(z: Array, centre: Array) -> Array:
     """Squared Euclidean distance of each row to the centre: ``[B, L], [L] -> [B]``.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> squared_distance(jnp.array([[3.0, 4.0], [1.0, 0.0]]), jnp.array([0.0, 0.0])).tolist()
       [25.0, 1.0]
     """
@@ -23,29 +25,32 @@ def squared_distance(z: Array, centre: Array) -> Array:
 
 
 def one_class(distance: Array) -> Array:
-    """The one-class objective: the squared distance ``d`` itself.
+    """The one-class objective, which is the squared distance ``d`` itself: ``[B] -> [B]``.
 
     Args:
       distance: ``[B]`` squared distances ``d``.
 
-    Source: Ruff et al. 2018, equation 4; the weight decay belongs to the optimiser.
+    Source: Ruff et al. 2018, equation 4, without the weight decay, which the optimiser applies.
+
+    Example:
+      >>> one_class(jnp.array([0.5, 3.0])).tolist()
+      [0.5, 3.0]
     """
     chex.assert_rank(distance, 1)
     return distance
 
 
 def soft_boundary(distance: Array, radius: Array | float, *, nu: Array | float) -> Array:
-    """The soft-boundary objective ``R^2 + max(0, d - R^2) / nu``.
+    """The soft-boundary objective ``R^2 + max(0, d - R^2) / nu``: ``[B] -> [B]``.
 
     Args:
       distance: ``[B]`` squared distances ``d``.
       radius: scalar ``R``, not squared.
       nu: in (0, 1], the share of rows that may lie outside the ball.
 
-    Source: Ruff et al. 2018, equation 3; the weight decay belongs to the optimiser.
+    Source: Ruff et al. 2018, equation 3, without the weight decay, which the optimiser applies.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> soft_boundary(jnp.array([0.5, 3.0]), 1.0, nu=0.5).tolist()
       [1.0, 5.0]
     """
@@ -55,10 +60,9 @@ def soft_boundary(distance: Array, radius: Array | float, *, nu: Array | float) 
 
 
 def centre(z: Array, weight: Array) -> Array:
-    """Weighted mean of the rows: ``[B, L], [B] -> [L]``; zeros where all rows weigh 0.
+    """Weighted mean of the rows: ``[B, L], [B] -> [L]``. It is 0 if all rows weigh 0.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> centre(jnp.array([[1.0], [3.0], [jnp.nan]]), jnp.array([1.0, 1.0, 0.0])).tolist()
       [2.0]
     """
@@ -66,22 +70,21 @@ def centre(z: Array, weight: Array) -> Array:
     chex.assert_equal_shape_prefix([z, weight], 1)
     weight = weight[:, None]
     total = jnp.sum(weight)
-    # A sum rather than a matrix product, which accelerators may round to fewer digits.
+    # Not a matrix product, because accelerators may round its inputs to fewer digits.
     return jnp.sum(weight * jnp.where(weight > 0, z, 0), axis=0) / jnp.where(total > 0, total, 1)
 
 
 def away_from_zero(centre: Array, *, minimum: Array | float = 0.1) -> Array:
-    """Move coordinates of the centre that are nearer to 0 than ``minimum`` out to ``±minimum``.
+    """Move coordinates of the centre that are closer to 0 than ``minimum`` to ``±minimum``.
 
-    A coordinate of 0 is reached by zero weights, for every row alike. Exact zeros become
-    ``+minimum``; the authors' code leaves those alone, and with them the way to collapse.
+    A network with zero weights maps every row to 0, so a centre at 0 invites collapse. Exact zeros
+    become ``+minimum``; the authors' code leaves them at 0.
 
     Args:
       centre: ``[L]``.
       minimum: the smallest magnitude allowed.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> away_from_zero(jnp.array([0.0, -0.25, 1.0]), minimum=0.5).tolist()
       [0.5, -0.5, 1.0]
     """
@@ -90,23 +93,22 @@ def away_from_zero(centre: Array, *, minimum: Array | float = 0.1) -> Array:
 
 
 def weighted_quantile(values: Array, weight: Array, q: Array | float) -> Array:
-    """The exact quantile of weighted values, linearly interpolated. No gradient flows through it.
+    """The exact quantile of weighted values, linearly interpolated. It has no gradient.
 
-    With whole-number weights this is ``numpy.quantile`` of the values, each repeated ``weight``
-    times: position ``q (W - 1)``, ``W`` the total weight, a negative one counting as 0. Other
-    weights mix the value at that position and the next one in the shares they have of the one unit
-    of weight that begins there.
+    With integer weights this is ``numpy.quantile`` of the values, each repeated ``weight`` times.
+    In general let the sorted values occupy intervals as long as their weights, with total ``W``.
+    The quantile is the mean value over the unit interval that starts at ``max(q (W - 1), 0)``; only
+    the value there and the next one count.
 
     Args:
-      values: ``[B]``; where ``weight`` is 0, anything, NaN included.
-      weight: ``[B]``, not negative. Float32 counts whole weights exactly up to a total of 2^24.
+      values: ``[B]``. Values of weight 0 are ignored, even NaN.
+      weight: ``[B]``, not negative. Float32 counts integer weights exactly up to a total of 2^24.
       q: in [0, 1].
 
     Returns:
-      A scalar; 0 where all rows weigh 0.
+      A scalar, 0 if all rows weigh 0.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> values, weight = jnp.array([4.0, 1.0, jnp.inf]), jnp.array([1.0, 1.0, 0.0])
       >>> float(weighted_quantile(values, weight, 0.5))
       2.5
@@ -124,8 +126,8 @@ def weighted_quantile(values: Array, weight: Array, q: Array | float) -> Array:
     def weight_below(key):
         return jnp.sum(jnp.where(keys < key, weight, 0))
 
-    # The largest key with no more than the position below it, bit by bit. On a CPU these 32 passes
-    # take a fifth of the time of a sort at 128 rows and a twentieth from 1024 on.
+    # Find, bit by bit, the largest key whose weight below does not exceed the position. On a CPU
+    # these 32 passes take a fifth of the time of a sort at 128 rows, a twentieth from 1024 rows on.
     def set_bit(i, found):
         trial = found | (_top_bit(keys) >> i.astype(keys.dtype))
         return jnp.where(weight_below(trial) <= position, trial, found)
@@ -139,24 +141,37 @@ def weighted_quantile(values: Array, weight: Array, q: Array | float) -> Array:
     return jnp.where(total > 0, interpolated, 0)
 
 
+@jax.jit
 def radius(distance: Array, weight: Array, *, nu: Array | float) -> Array:
-    """The radius that leaves a share ``nu`` of the rows outside: a quantile of ``sqrt(d)``.
+    """The radius with a share ``nu`` of the rows outside: the ``1 - nu`` quantile of ``sqrt(d)``.
 
-    It minimises the mean of `soft_boundary` over the rows (but for the interpolation between two
-    neighbouring rows), and like every quantile here it has no gradient.
+    Apart from the interpolation between two rows it minimises the mean of `soft_boundary`. It has
+    no gradient. The function is compiled, so eager calls are fast.
 
     Args:
       distance: ``[B]`` squared distances ``d``.
       weight: ``[B]``; rows of weight 0 change nothing.
       nu: in (0, 1].
 
-    Source: Ruff et al. 2018, and their PyTorch code, which takes it of every batch.
+    Returns:
+      A scalar ``R``, not squared.
+
+    Source: Ruff et al. 2018; their PyTorch code computes it on every batch.
+
+    Example:
+      >>> float(radius(jnp.array([1.0, 4.0, 9.0]), jnp.ones(3), nu=0.5))
+      2.0
     """
     return weighted_quantile(safe_sqrt(lax.stop_gradient(distance)), weight, 1 - nu)
 
 
 def safe_sqrt(x: Array) -> Array:
-    """Square root whose gradient at 0 is 0, not infinite; below the smallest normal number, 0."""
+    """Square root with the gradient 0, not infinity, at 0. Subnormal numbers count as 0.
+
+    Example:
+      >>> jax.grad(safe_sqrt)(0.0).item(), jax.grad(safe_sqrt)(4.0).item()
+      (0.0, 0.25)
+    """
     negligible = x < float(jnp.finfo(x.dtype).tiny)
     return jnp.where(negligible, 0, jnp.sqrt(jnp.where(negligible, 1, x)))
 
@@ -166,12 +181,12 @@ def _top_bit(keys: Array) -> Array:
 
 
 def _key(x: Array) -> Array:
-    """Floats as unsigned integers of the same order."""
+    """Map floats to unsigned integers that sort in the same order."""
     bits = lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
     return jnp.where(bits >= _top_bit(bits), ~bits, bits | _top_bit(bits))
 
 
 def _value(key: Array, dtype: DTypeLike) -> Array:
-    """The inverse of `_key`."""
+    """Map the integers of `_key` back to floats."""
     bits = jnp.where(key >= _top_bit(key), key ^ _top_bit(key), ~key)
     return lax.bitcast_convert_type(bits, dtype)

@@ -1,51 +1,53 @@
-"""Energies under a Gaussian mixture whose parameters are moments of the rows.
+"""The Gaussian mixture of DAGMM, and the energy of rows under it.
 
 Zong et al., "Deep Autoencoding Gaussian Mixture Model for Unsupervised Anomaly Detection", ICLR
-2018 (DAGMM). Rows z come with responsibilities gamma. Their weighted moments are the mixture, so
-gradients flow from an energy through the mixture into every row of the batch. The same moments,
-merged over chunks, are the exact mixture of a whole data set.
+2018. The mixture is computed from the moments of rows z, weighted by responsibilities gamma, so
+the gradient of an energy reaches every row of the batch. Moments merged over chunks give the exact
+mixture of a whole data set.
 """
 
 import math
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
 from jax import lax
 
 from jaxad.typing import Array
 
-# Below this many rows a component's mean is meaningless; its square must not underflow in float32.
+# The smallest divisor of sums over a component's rows. Its square must not underflow in float32.
 _MASS_FLOOR = 1e-18
-# A component with a smaller share of the rows is dead: 1 / share appears in gradients.
+# A component with a smaller share of the rows counts as dead, since gradients contain 1 / share.
 _DEAD_SHARE = 1e-12
+# The log-weight of a dead component: finite, to keep gradients finite.
 _NO_MASS = -1e30
 _VARIANCE_FLOOR = 1e-10
 
 
 class Moments(NamedTuple):
-    """What a set of rows tells about a mixture; `merge_moments` joins the moments of two sets.
+    """Sufficient statistics of rows for a mixture; `merge_moments` joins those of two sets.
 
     Attributes:
-      count: ``[K]`` rows in each component, in weighted responsibility.
-      mean: ``[K, L]``.
-      scatter: ``[K, L, L]`` the sum, not the mean, of squared deviations from ``mean``.
+      count: ``[K]`` sum over the rows of weight times responsibility.
+      mean: ``[K, L]`` weighted mean.
+      scatter: ``[K, L, L]`` sum, not mean, of the weighted outer products of deviations from it.
     """
 
-    count: Array
+    count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
     mean: Array
     scatter: Array
 
 
 class Mixture(NamedTuple):
-    """A Gaussian mixture in the form that scoring needs: `energy` uses no linear algebra.
+    """A Gaussian mixture, factorised so that `energy` needs matrix products only.
 
     Attributes:
-      log_weight: ``[K]`` logarithm of the component's share, about -1e30 for a dead component.
+      log_weight: ``[K]`` logarithm of each component's share, -1e30 for a dead component.
       mean: ``[K, L]``.
-      precision_factor: ``[K, L, L]`` inverse of the covariance's lower Cholesky factor.
-      log_det: ``[K]`` logarithm of the covariance's determinant.
+      precision_factor: ``[K, L, L]`` inverse of the lower Cholesky factor of the covariance.
+      log_det: ``[K]`` logarithm of the determinant of the covariance.
       variance: ``[K, L]`` diagonal of the covariance.
     """
 
@@ -57,7 +59,12 @@ class Mixture(NamedTuple):
 
 
 def empty_moments(components: int, latent: int, dtype: jnp.dtype = jnp.float32) -> Moments:
-    """The moments of no rows, where a stream starts."""
+    """The moments of no rows, to which `merge_moments` adds those of the first chunk.
+
+    Example:
+      >>> empty_moments(2, 3).mean.shape
+      (2, 3)
+    """
     shape = (components, latent)
     return Moments(
         jnp.zeros(components, dtype), jnp.zeros(shape, dtype), jnp.zeros((*shape, latent), dtype)
@@ -65,7 +72,7 @@ def empty_moments(components: int, latent: int, dtype: jnp.dtype = jnp.float32) 
 
 
 def moments(z: Array, gamma: Array, weight: Array) -> Moments:
-    """Count, mean and centred scatter of every component (equation 5, before the division).
+    """Count, mean and scatter of every component: the sums in equation 5, before the division.
 
     Args:
       z: ``[B, L]`` rows.
@@ -74,6 +81,11 @@ def moments(z: Array, gamma: Array, weight: Array) -> Moments:
 
     Raises:
       AssertionError: a rank or a shape does not match.
+
+    Example:
+      >>> found = moments(jnp.array([[0.0], [2.0]]), jnp.ones((2, 1)), jnp.ones(2))
+      >>> found.count.tolist(), found.mean.tolist(), found.scatter.tolist()
+      ([2.0], [[1.0]], [[[2.0]]])
     """
     chex.assert_rank([z, gamma, weight], [2, 2, 1])
     chex.assert_equal_shape_prefix([z, gamma, weight], 1)
@@ -87,10 +99,15 @@ def moments(z: Array, gamma: Array, weight: Array) -> Moments:
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
-    """Moments of the union of two sets of rows, the scatter between their means included.
+    """Moments of the union of two sets of rows.
 
     The pairwise update of Chan, Golub and LeVeque ("Updating formulae and a pairwise algorithm
-    for computing sample variances", 1979): no difference of large sums is taken.
+    for computing sample variances", 1979), which never subtracts large sums.
+
+    Example:
+      >>> halves = [moments(jnp.array([[z]]), jnp.ones((1, 1)), jnp.ones(1)) for z in (0.0, 2.0)]
+      >>> merge_moments(*halves).scatter.tolist()
+      [[[2.0]]]
     """
     chex.assert_trees_all_equal_shapes_and_dtypes(a, b)
     count = a.count + b.count
@@ -100,17 +117,23 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     return Moments(count, a.mean + share[:, None] * shift, a.scatter + b.scatter + between)
 
 
+@jax.jit
 def fit(moments: Moments, *, jitter: Array | float = 1e-6) -> Mixture:
     """The mixture with these moments (equation 5), factorised for scoring.
 
-    ``jitter`` times the mean variance is added to every variance. Where rounding makes that too
-    little for a sound factor, as it may in float32, ten, a hundred or a thousand times as much is
-    added to that component. A component with almost no rows is dead: it becomes a unit Gaussian
-    with no mass and no gradient.
+    Every variance of a component grows by ``jitter`` times the mean variance. If rounding still
+    spoils the Cholesky factor of a component, the addition is 10, 100 or 1000 times as large there.
+    A component with almost no rows is dead: it becomes a unit Gaussian without mass or gradient.
+    The function is compiled, so eager calls are fast.
 
     Args:
-      moments: of a batch (training) or of all rows (scoring).
-      jitter: relative to the covariance's trace over L.
+      moments: moments of a batch (training) or of all rows (scoring).
+      jitter: addition to the variances, relative to the trace of the covariance over L.
+
+    Example:
+      >>> z = jnp.array([[0.0], [2.0]])
+      >>> fit(moments(z, jnp.ones((2, 1)), jnp.ones(2)), jitter=0.0).variance.tolist()
+      [[1.0]]
     """
     count, mean, scatter = moments
     chex.assert_rank([count, mean, scatter], [1, 2, 3])
@@ -132,16 +155,15 @@ def fit(moments: Moments, *, jitter: Array | float = 1e-6) -> Mixture:
 
 
 def energy(z: Array, mixture: Mixture) -> Array:
-    """Negative log-density of every row under the mixture, ``[B]`` (equation 6).
+    """Negative log-density of each row under the mixture, ``[B]`` (equation 6).
 
-    It grows without bound with the distance from the mixture, so far anomalies do not tie.
+    It grows with the distance from the mixture without bound, so remote anomalies do not tie.
 
     Args:
       z: ``[B, L]`` rows.
-      mixture: from `fit`.
+      mixture: the result of `fit`.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z = jnp.array([[0.0], [2.0]])
       >>> mixture = fit(moments(z, jnp.ones((2, 1)), jnp.ones(2)))
       >>> [round(e, 2) for e in energy(jnp.array([[1.0], [3.0]]), mixture).tolist()]
@@ -158,13 +180,23 @@ def energy(z: Array, mixture: Mixture) -> Array:
 
 
 def covariance_penalty(mixture: Mixture) -> Array:
-    """Sum of the inverse variances of all live components, a scalar (equation 7, last term)."""
+    """Sum of the inverse variances of all live components, a scalar (equation 7, last term).
+
+    Example:
+      >>> z = jnp.array([[0.0], [4.0]])
+      >>> mixture = fit(moments(z, jnp.ones((2, 1)), jnp.ones(2)), jitter=0.0)
+      >>> float(covariance_penalty(mixture))
+      0.25
+    """
     alive = mixture.log_weight > _NO_MASS
     return jnp.sum(jnp.where(alive[:, None], 1 / mixture.variance, 0))
 
 
 def _deviation(z: Array, mean: Array) -> Array:
-    """``[K, L, B]``: rows last, since K and L do not fill a CPU's vectors (ten times slower)."""
+    """``[K, L, B]`` deviations from the means.
+
+    Rows are the last axis because K and L are too small to fill a CPU's vectors: ten times faster.
+    """
     return z.T[None] - mean[:, :, None]
 
 
@@ -173,10 +205,10 @@ def _diagonal(matrices: Array) -> Array:
 
 
 def _multiplier(covariance: Array, ridge: Array) -> Array:
-    """How many times ``ridge`` ``[K]`` a sound Cholesky factor of each covariance takes.
+    """The multiple of ``ridge`` ``[K]`` that makes the Cholesky factor of each covariance sound.
 
-    With exact arithmetic every squared pivot is at least the ridge; half of it leaves room for
-    rounding. A failed factorisation is all NaN and compares as unsound.
+    A factor is sound if every squared pivot exceeds half the ridge; in exact arithmetic it is at
+    least the ridge. A failed factorisation is all NaN, which does not pass the comparison.
     """
     times = jnp.asarray([1, 10, 100, 1000], ridge.dtype)
     ladder = times[:, None] * ridge[None]

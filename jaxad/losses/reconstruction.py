@@ -1,8 +1,8 @@
-"""Reconstruction errors, and the two that DAGMM joins to its latent vector.
+"""Reconstruction errors: the squared error, and the two features of DAGMM.
 
-The second is section 3.1 of Zong et al., "Deep Autoencoding Gaussian Mixture Model for
-Unsupervised Anomaly Detection", ICLR 2018. A row may have any shape; its entries are taken as one
-vector.
+DAGMM appends the relative Euclidean distance and the cosine similarity to its latent vector (Zong
+et al., "Deep Autoencoding Gaussian Mixture Model for Unsupervised Anomaly Detection", ICLR 2018,
+section 3.1). Rows may have any shape; all functions treat a row as one vector.
 """
 
 import chex
@@ -15,19 +15,18 @@ _REDUCTIONS = {"sum": jnp.sum, "mean": jnp.mean}
 
 
 def squared_error(x: Array, reconstruction: Array, *, reduction: str) -> Array:
-    """Squared error of each row, over all axes but the first: ``[B, ...], [B, ...] -> [B]``.
+    """Squared error of each row, reduced over its entries: ``[B, ...], [B, ...] -> [B]``.
 
     Args:
       x: the rows.
-      reconstruction: same shape.
-      reduction: ``"sum"`` or ``"mean"`` over the entries of a row. There is no default: against
-        the same weight decay the two differ by the number of entries.
+      reconstruction: array of the same shape.
+      reduction: ``"sum"`` or ``"mean"`` over the entries of a row. There is no default because the
+        choice changes how strong a given weight decay is, by a factor of the number of entries.
 
     Raises:
-      ValueError: for another reduction.
+      ValueError: the reduction is neither.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> x, reconstruction = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 4.0]])
       >>> squared_error(x, reconstruction, reduction="mean").tolist()
       [2.0]
@@ -39,14 +38,13 @@ def squared_error(x: Array, reconstruction: Array, *, reduction: str) -> Array:
 
 
 def relative_euclidean(x: Array, reconstruction: Array) -> Array:
-    """``||x - r|| / ||x||`` of each row; ``||r||`` for a row of zeros.
+    """``||x - r|| / ||x||`` of each row, or ``||r||`` if ``x`` is zero: ``[B, ...] -> [B]``.
 
     Args:
       x: ``[B, ...]`` rows.
-      reconstruction: ``r``, same shape.
+      reconstruction: ``r``, array of the same shape.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> relative_euclidean(jnp.array([[3.0, 4.0]]), jnp.array([[3.0, 3.0]])).tolist()
       [0.20000000298023224]
     """
@@ -56,30 +54,34 @@ def relative_euclidean(x: Array, reconstruction: Array) -> Array:
 
 
 def cosine(x: Array, reconstruction: Array) -> Array:
-    """``x·r / (||x|| ||r||)`` of each row; 0 where either is a row of zeros.
+    """``x·r / (||x|| ||r||)`` of each row, or 0 if ``x`` or ``r`` is zero: ``[B, ...] -> [B]``.
 
     Args:
       x: ``[B, ...]`` rows.
-      reconstruction: ``r``, same shape.
+      reconstruction: ``r``, array of the same shape.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> cosine(jnp.array([[2.0, 0.0], [0.0, 0.0]]), jnp.array([[3.0, 0.0], [1.0, 0.0]])).tolist()
       [1.0, 0.0]
     """
     chex.assert_equal_shape([x, reconstruction])
-    # A unit vector first: the product of two small lengths leaves float32's range.
+    # Normalise x first, because the product of two small lengths may underflow in float32.
     x, reconstruction = x.T, reconstruction.T
     unit = x * jnp.expand_dims(1 / _divisor(x), range(x.ndim - 1))
     return _sum(unit * reconstruction) / _divisor(reconstruction)
 
 
 def features(x: Array, reconstruction: Array) -> Array:
-    """DAGMM's reconstruction features: relative distance and cosine, ``[B, 2]``."""
+    """DAGMM's reconstruction features, relative distance and cosine: ``[B, ...] -> [B, 2]``.
+
+    Example:
+      >>> features(jnp.array([[3.0, 4.0]]), jnp.array([[3.0, 4.0]])).round(3).tolist()
+      [[0.0, 1.0]]
+    """
     return jnp.stack([relative_euclidean(x, reconstruction), cosine(x, reconstruction)], axis=-1)
 
 
-# Below, rows are the last axis: sums then run along a network's features-first activations.
+# In the helpers below rows are the last axis, which matches features-first activations in memory.
 
 
 def _sum(x: Array) -> Array:

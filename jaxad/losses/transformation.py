@@ -1,8 +1,9 @@
-"""Telling transformations apart: the losses and the score of GOAD.
+"""The losses and the anomaly score of GOAD.
 
-Bergman and Hoshen, "Classification-Based Anomaly Detection for General Data", ICLR 2020. Every row
-is seen through M transformations; transformation m of row b has the latent vector ``z[b, m]`` and
-belongs to class m. A row whose transformations cannot be told apart is anomalous.
+Bergman and Hoshen, "Classification-Based Anomaly Detection for General Data", ICLR 2020. M
+transformations are applied to every row, and a network learns to tell them apart. ``z[b, m]`` is
+the latent vector of row b under transformation m, which is its class. A row is anomalous if the
+network cannot tell its transformations apart.
 """
 
 from functools import partial
@@ -16,11 +17,16 @@ from jaxad.typing import Array
 
 
 def class_centres(z: Array, weight: Array) -> Array:
-    """Weighted mean over the rows of every transformation's latent vectors, ``[M, L]``.
+    """The weighted mean latent vector of every transformation, ``[M, L]``.
 
     Args:
       z: ``[B, M, L]``.
       weight: ``[B]``, not negative. A row of weight 0 changes nothing, gradients included.
+
+    Example:
+      >>> z = jnp.array([[[0.0], [1.0]], [[2.0], [3.0]]])
+      >>> class_centres(z, jnp.ones(2)).tolist()
+      [[1.0], [2.0]]
     """
     chex.assert_rank([z, weight], [3, 1])
     chex.assert_equal_shape_prefix([z, weight], 1)
@@ -29,18 +35,17 @@ def class_centres(z: Array, weight: Array) -> Array:
 
 
 def squared_distances(z: Array, centres: Array) -> Array:
-    """Squared distances of every latent vector to every centre, ``[B, M, K]``, never negative.
+    """Squared distances from every latent vector to every centre, ``[B, M, K]``, never negative.
 
-    They are expanded to ``|z|^2 - 2 z.c + |c|^2``: the differences ``z - c`` would take
-    ``B M K L`` numbers. Distances do not depend on the origin, so it is moved to the middle of the
-    centres, where the expansion cancels least; no gradient is lost by that.
+    They are computed as ``|z|^2 - 2 z.c + |c|^2``, because the differences ``z - c`` would need
+    ``B M K L`` numbers. The origin is first moved to the mean of the centres, which reduces
+    cancellation and leaves distances and gradients unchanged.
 
     Args:
       z: ``[B, M, L]``.
       centres: ``[K, L]``.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> z = jnp.array([[[0.0, 3.0], [4.0, 0.0]]])
       >>> squared_distances(z, jnp.array([[0.0, 0.0], [4.0, 0.0]])).tolist()
       [[[9.0, 25.0], [16.0, 0.0]]]
@@ -56,16 +61,16 @@ def squared_distances(z: Array, centres: Array) -> Array:
 
 
 def triplet_centre(distances: Array, *, margin: Array | float) -> Array:
-    """How much closer than ``margin`` the nearest other centre is than the own, ``[B]``.
+    """The triplet-centre loss: ``[B, M, M] -> [B]``.
 
-    The mean over m of ``max(0, D[m, m] + margin - min_{k != m} D[m, k])``.
+    It is the mean over m of ``max(0, D[m, m] + margin - min_{k != m} D[m, k])``.
 
     Args:
-      distances: ``[B, M, M]`` squared distances; class m at position m.
-      margin: by how much the own centre should be nearer, in squared distance.
+      distances: ``[B, M, M]`` squared distances ``D``; entry ``[b, m, k]`` is from transformation m
+        of row b to the centre of class k.
+      margin: how much closer the own centre should be than any other, in squared distance.
 
     Example:
-      >>> import jax.numpy as jnp
       >>> triplet_centre(jnp.array([[[0.0, 0.5], [4.0, 2.0]]]), margin=1.0).tolist()
       [0.25]
     """
@@ -74,10 +79,15 @@ def triplet_centre(distances: Array, *, margin: Array | float) -> Array:
 
 
 def cross_entropy(logits: Array) -> Array:
-    """Cross-entropy of naming transformation m for position m, mean over m, ``[B]``.
+    """Cross-entropy of classifying the transformations, mean over m: ``[B, M, M] -> [B]``.
 
     Args:
-      logits: ``[B, M, M]``; ``logits[b, m, k]`` speaks for class k at position m.
+      logits: ``[B, M, M]``; entry ``[b, m, k]`` is the logit of class k for transformation m of row
+        b, whose true class is m.
+
+    Example:
+      >>> cross_entropy(jnp.zeros((1, 2, 2))).round(3).tolist()
+      [0.6930000185966492]
     """
     _assert_square(logits)
     own = jnp.diagonal(logits, axis1=-2, axis2=-1)
@@ -85,14 +95,19 @@ def cross_entropy(logits: Array) -> Array:
 
 
 def score(distances: Array, *, epsilon: Array | float) -> Array:
-    """Anomaly score ``[B]``: sum over m of ``-log softmax_k(-max(D, epsilon))[m]``.
+    """The anomaly score, sum over m of ``-log softmax_k(-max(D, epsilon))[m]``: ``[B]``.
 
-    It equals ``softplus(logsumexp_{k != m}(D[m, m] - D[m, k]))``, which, unlike a difference of
-    large logarithms, still ranks rows whose probabilities all round to 1.
+    Each term is computed as ``softplus(logsumexp_{k != m}(D[m, m] - D[m, k]))``. Unlike a
+    difference of large logarithms this still ranks rows whose probabilities all round to 1.
 
     Args:
-      distances: ``[B, M, M]`` squared distances to the class centres.
-      epsilon: keeps a vector that lies on a centre from being certain.
+      distances: ``[B, M, M]`` squared distances ``D`` to the class centres.
+      epsilon: smallest distance, which keeps a vector on a centre from a probability of 1.
+
+    Example:
+      >>> easy, hard = jnp.array([[0.0, 9.0], [9.0, 0.0]]), jnp.array([[0.0, 1.0], [1.0, 0.0]])
+      >>> score(jnp.stack([easy, hard]), epsilon=0.0).round(2).tolist()
+      [0.0, 0.6299999952316284]
     """
     distances = jnp.clip(distances, epsilon, jnp.finfo(distances.dtype).max)
     own, others = _own_and_others(distances)
@@ -109,21 +124,27 @@ def fused_loss(
     triplet_weight: Array | float,
     chunk: int | None = None,
 ) -> Array:
-    """``triplet_weight * triplet_centre + cross_entropy`` of a linear head, in the cache, ``[B]``.
+    """``triplet_weight * triplet_centre + cross_entropy`` of a linear head, fused: ``[B]``.
 
-    Equals the composition of the functions above, but never holds ``[B, M, M]``: the forward pass
-    goes over a few rows at a time and takes each row's gradient while its distances and logits are
-    in the cache. Only the gradients stay, three times the size of ``z``, and any cotangent scales
-    them. Four times faster than the composition on a CPU at M = 256. Reverse mode only.
+    It equals the composition of the functions above but never makes ``[B, M, M]`` arrays. The
+    forward pass takes a few rows at a time, and computes the gradients of each row while its
+    distances and logits are in the cache. It keeps the gradients, three times the size of ``z``,
+    and the backward pass scales them. This is four times faster than the composition on a CPU at M
+    = 256. Reverse-mode differentiation only.
 
     Args:
       z: ``[B, M, L]``.
-      centres: ``[M, L]``; pass `class_centres` of the batch and gradients flow through them.
+      centres: ``[M, L]``. Gradients flow through them, for example into `class_centres`.
       head_kernel: ``[L, M]``.
       head_bias: ``[M]`` or None.
       margin: see `triplet_centre`.
       triplet_weight: weight of the triplet-centre term.
-      chunk: rows at a time; None fits the cache of a CPU and uses most of the width of a GPU.
+      chunk: rows at a time; None chooses as many as suit a CPU's cache or a GPU's width.
+
+    Example:
+      >>> z, head = jnp.ones((5, 3, 2)), jnp.ones((2, 3))
+      >>> fused_loss(z, class_centres(z, jnp.ones(5)), head, margin=1.0, triplet_weight=0.1).shape
+      (5,)
     """
     chex.assert_rank(z, 3)
     classes = z.shape[1]
@@ -138,8 +159,8 @@ def fused_loss(
 
 def _row_loss(z: Array, shared: tuple) -> Array:
     centres, kernel, bias, margin, triplet_weight = shared
-    # The class's own logit from a second, tiny product: the gradient of a diagonal is slow. The two
-    # must round alike, so the large product may not take an accelerator's shortcuts.
+    # The logits of the true classes come from a second, small product, because the gradient of a
+    # diagonal is slow. Both products must round alike, hence the highest precision.
     logits = jnp.matmul(z, kernel, precision="highest")
     own = jnp.sum(z * kernel.T, -1)
     if bias is not None:
@@ -161,21 +182,21 @@ def _fused_forward(chunk: int, z: Array, shared: tuple) -> tuple[Array, tuple]:
 
 def _fused_backward(chunk: int, gradients: tuple, cotangent: Array) -> tuple:
     del chunk
-    of_z, of_shared = gradients
-    of_shared = jax.tree.map(lambda g: jnp.tensordot(cotangent, g, 1), of_shared)
-    return of_z * cotangent[:, None, None], of_shared
+    z_gradient, shared_gradient = gradients
+    shared_gradient = jax.tree.map(lambda g: jnp.tensordot(cotangent, g, 1), shared_gradient)
+    return z_gradient * cotangent[:, None, None], shared_gradient
 
 
 _fused.defvjp(_fused_forward, _fused_backward)
 
 
 def _map(function, rows, chunk):
-    # A batch of one is slower than no batch.
+    # `lax.map` with a batch size of 1 is slower than without one.
     return lax.map(function, rows, batch_size=chunk if chunk > 1 else None)
 
 
 def _own_and_others(distances: Array) -> tuple[Array, Array]:
-    """The diagonal ``[B, M]``, and the matrices ``[B, M, M]`` with infinity in its place."""
+    """The diagonals ``[B, M]``, and the matrices ``[B, M, M]`` with infinite diagonals."""
     _assert_square(distances)
     own = jnp.diagonal(distances, axis1=-2, axis2=-1)
     diagonal = jnp.eye(distances.shape[-1], dtype=bool)[None]

@@ -1,7 +1,8 @@
-"""Networks: Flax Linen modules and the pure functions that run them."""
+"""Networks: Flax Linen modules, and pure functions that initialise and apply them."""
 
 from jaxad.networks.build import IMAGES as IMAGES
 from jaxad.networks.build import TABULAR as TABULAR
+from jaxad.networks.build import EncoderDecoder as EncoderDecoder
 from jaxad.networks.convolution import conv2d as conv2d
 from jaxad.networks.convolution import conv2d_transpose as conv2d_transpose
 from jaxad.networks.dense import ACTIVATIONS as ACTIVATIONS
@@ -20,5 +21,4 @@ from jaxad.networks.modules import calibrate as calibrate
 from jaxad.networks.modules import count_parameters as count_parameters
 from jaxad.networks.modules import init as init
 from jaxad.networks.normalization import BatchNorm as BatchNorm
-from jaxad.networks.pair import EncoderDecoder as EncoderDecoder
 from jaxad.networks.wide_resnet import WideResNet as WideResNet

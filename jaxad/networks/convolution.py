@@ -1,10 +1,10 @@
 """Two-dimensional convolution that stays fast inside a compiled loop on a CPU.
 
-XLA's CPU compiler brings a convolution into the one form its fast routine takes only in a
-program's outermost computation. Inside a ``while`` or ``scan`` body, where a training run lives,
-the gradients of `jax.lax.conv_general_dilated` keep permuted dimensions and fall to a scalar loop,
-tens of times slower. Here the gradients are written in the fast form to begin with, and narrow
-layers (an image's first) are folded into wider ones. Accelerators get the native operation.
+XLA's fast convolution routine for CPUs takes only one layout. Outside of loops the compiler
+transposes other layouts to it. Inside a ``while`` or ``scan`` body, as in a training run, it does
+not: the gradients of `jax.lax.conv_general_dilated` run in a scalar loop, tens of times slower.
+Here the gradients are written in the fast layout, and layers with few channels, such as the first,
+are folded into wider ones. Accelerators use the native operation.
 """
 
 import functools
@@ -23,22 +23,22 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 class _Window(NamedTuple):
-    """How a kernel moves: closed under differentiation, see `_gradients`."""
+    """Stride, dilations and padding of a convolution. Its gradients are described likewise."""
 
     stride: int
-    spread_input: int  # 1 + the zeros put between neighbouring inputs
-    spread_kernel: int
+    spread_input: int  # input dilation: 1 + the number of zeros between neighbouring inputs
+    spread_kernel: int  # kernel dilation
     padding: Pads
 
 
 def conv2d(x: Array, kernel: Array, *, stride: int = 1, padding: int | str = "same") -> Array:
-    """Correlate images with a kernel.
+    """Convolve images with a kernel, which is not flipped (cross-correlation).
 
     Args:
       x: ``[B, H, W, C]``.
       kernel: ``[kh, kw, C, F]``.
       stride: step of the kernel in both directions.
-      padding: rows and columns of zeros on every side, or ``"same"`` for an output of
+      padding: number of zero rows and columns added on every side, or ``"same"`` for an output of
         ``ceil(H / stride)`` by ``ceil(W / stride)``.
 
     Returns:
@@ -61,19 +61,20 @@ def conv2d(x: Array, kernel: Array, *, stride: int = 1, padding: int | str = "sa
 def conv2d_transpose(
     x: Array, kernel: Array, *, stride: int = 1, padding: int | str = "same"
 ) -> Array:
-    """Correlate images, spread ``stride`` apart, with a kernel: the shapes of `conv2d` backwards.
+    """Enlarge images by a transposed convolution, which reverses the shapes of `conv2d`.
 
-    It is the adjoint of `conv2d` by the kernel ``kernel[::-1, ::-1]`` with its channels swapped.
+    It puts ``stride - 1`` zeros between neighbouring pixels and correlates with the kernel: the
+    adjoint of `conv2d` with the kernel ``kernel[::-1, ::-1]``, input and output channels swapped.
 
     Args:
       x: ``[B, H, W, C]``.
       kernel: ``[kh, kw, C, F]``.
-      stride: how far apart neighbouring inputs come to lie.
-      padding: that of the convolution undone: rows and columns *cut* on every side, or ``"same"``
-        for an output of ``stride * H`` by ``stride * W``.
+      stride: distance in the output between neighbouring inputs.
+      padding: padding of the reversed convolution, that is, the number of rows and columns *cut* on
+        every side; or ``"same"`` for an output of ``stride * H`` by ``stride * W``.
 
     Returns:
-      ``[B, H', W', F]``, without ``"same"`` of height ``stride * (H - 1) + kh - 2 * padding``.
+      ``[B, H', W', F]`` with ``H' = stride * (H - 1) + kh - 2 * padding``, unless it is ``"same"``.
 
     Example:
       >>> conv2d_transpose(jnp.ones((2, 4, 4, 1)), jnp.ones((3, 3, 1, 4)), stride=2).shape
@@ -86,16 +87,16 @@ def conv2d_transpose(
         if padding != "same":
             return reach - int(padding), reach - int(padding)
         low, high = _same(stride * x.shape[1 + axis], reach + 1, stride)
-        # A stride larger than the kernel leaves zeros after the last input.
+        # If the stride is larger than the kernel, zeros follow the last input.
         return reach - low, max(reach, stride - 1) - high
 
     return _convolve(x, kernel, _Window(1, stride, 1, (pads(0), pads(1))))
 
 
 def max_pool(x: Array) -> Array:
-    """The largest of every 2 by 2 block of ``x`` ``[B, H, W, C]``; odd edges are dropped.
+    """Take the maximum of every 2 by 2 block: ``[B, H, W, C] -> [B, H // 2, W // 2, C]``.
 
-    A tie sends its gradient to the first of the equal values, as PyTorch does.
+    The gradient of a tie goes to the first of the equal values, as in PyTorch.
 
     Example:
       >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0].tolist()
@@ -109,7 +110,7 @@ def max_pool(x: Array) -> Array:
 
 
 def upsample(x: Array) -> Array:
-    """Repeat every pixel of ``x`` ``[B, H, W, C]`` twice in both directions.
+    """Repeat every pixel twice in both directions: ``[B, H, W, C] -> [B, 2 H, 2 W, C]``.
 
     Example:
       >>> upsample(jnp.ones((2, 4, 4, 3))).shape
@@ -121,8 +122,8 @@ def upsample(x: Array) -> Array:
 
 
 def _larger(a: Array, b: Array) -> Array:
-    # The gradient of `jnp.max` compares values with a maximum that a fused recomputation may
-    # round otherwise, so that none or two win; that of a choice cannot. NaN is kept.
+    # Not `jnp.max`: its gradient compares the values with a recomputed maximum, which may be
+    # rounded differently, so that both or neither get the gradient. NaN is propagated.
     return jnp.where((a < b) | jnp.isnan(b), b, a)
 
 
@@ -157,19 +158,19 @@ def _native(window: _Window, x: Array, kernel: Array) -> Array:
     )
 
 
-def _value(window: _Window, x: Array, kernel: Array) -> Array:
+def _convolution(window: _Window, x: Array, kernel: Array) -> Array:
     return _mapped(window)(x, kernel)
 
 
-_in_loop = jax.custom_vjp(_value, nondiff_argnums=(0,))
+_in_loop = jax.custom_vjp(_convolution, nondiff_argnums=(0,))
 
 
-def _keep(window: _Window, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+def _forward(window: _Window, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return _in_loop(window, x, kernel), (x, kernel)
 
 
-def _gradients(window: _Window, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """Both gradients are convolutions again, with the three numbers of the window exchanged."""
+def _backward(window: _Window, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    """Gradients of input and kernel: convolutions with strides and dilations exchanged."""
     x, kernel = residuals
     stride, spread_x, spread_k, padding = window
 
@@ -181,8 +182,8 @@ def _gradients(window: _Window, residuals: tuple[Array, Array], g: Array) -> tup
     (forth_y, back_y), (forth_x, back_x) = pads(0), pads(1)
     back = _Window(spread_x, stride, spread_k, (back_y, back_x))
     dx = _in_loop(back, g, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
-    # The kernel's gradient correlates x and g. One is the image, the other a kernel as large: that
-    # one may be spread where an image would again be slow, and is better the wider of the two.
+    # The kernel's gradient correlates x and g, one as the image, the other as a large kernel. Only
+    # a kernel can be dilated without losing speed, and the one with more channels is faster there.
     channels, filters = kernel.shape[2:]
     if spread_x > 1 or (stride == 1 and filters < min(channels, 32)):
         dk = _correlation(_Window(spread_k, stride, spread_x, (back_y, back_x)), g, x)
@@ -191,17 +192,17 @@ def _gradients(window: _Window, residuals: tuple[Array, Array], g: Array) -> tup
 
 
 def _correlation(window: _Window, x: Array, g: Array) -> Array:
-    """``[kh, kw, C, F]``: images as one large kernel, their batch as its channels."""
+    """Correlate images with images, ``[kh, kw, C, F]``: ``g`` is the kernel, rows its channels."""
     dk = _in_loop(window, jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(g, (1, 2, 0, 3)))
     return jnp.transpose(dk, (1, 2, 0, 3))
 
 
-_in_loop.defvjp(_keep, _gradients)
+_in_loop.defvjp(_forward, _backward)
 
 
 @functools.cache
 def _mapped(window: _Window):
-    """The convolution under `jax.vmap`: native batching would make slow grouped convolutions."""
+    """The convolution with a rule for `jax.vmap`, whose default is a slow grouped convolution."""
 
     @custom_vmap
     def convolve(x: Array, kernel: Array) -> Array:
@@ -220,10 +221,11 @@ def _mapped(window: _Window):
 
 
 def _folded(window: _Window, x: Array, kernel: Array) -> Array:
-    """Fold neighbouring columns into channels where those are too few to fill the CPU's vectors.
+    """Convolve, with neighbouring columns folded into channels if there are few channels.
 
-    A block of ``m`` output columns reads ``m + kw - 1`` input columns; with the kernel written
-    as a band matrix over such blocks, C and F become m C and m F, and memory stays as it is.
+    A few channels do not fill the CPU's vectors. A block of ``m`` output columns reads ``m + kw -
+    1`` input columns, so with the kernel as a band matrix over such blocks the channels C and F
+    become m C and m F. Images keep their size in memory.
     """
     (low, high), kw = window.padding[1], kernel.shape[1]
     channels, filters = kernel.shape[2:]

@@ -23,17 +23,21 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
 }
 
-# From this many rows on, activations are kept features first while training: every product of
-# the backward pass then has a layout with a fast kernel on CPU. Otherwise only where a hidden
-# layer has too few units to fill a CPU's vectors, which then run along the rows.
+# Batches of at least this many rows are kept features first, [D, B], in training: then every matrix
+# product of the backward pass has a layout for which CPUs have a fast kernel. Evaluation does so
+# only if a hidden layer has fewer than NARROW units, too few to fill a CPU's vectors.
 FEATURES_FIRST_ROWS = 128
 NARROW = 16
 
 
 def lay_features_first(x: Array) -> Array:
-    """``x`` itself, laid out in memory as an `MLP` lays out activations features first.
+    """Return ``x`` ``[B, D]`` unchanged, but with the memory layout of an `MLP`'s activations.
 
-    A loss that compares rows ``[B, D]`` with their reconstructions then runs along both.
+    A loss that compares rows with their reconstructions then reads both in the same order.
+
+    Example:
+      >>> lay_features_first(jnp.ones((200, 3))).shape
+      (200, 3)
     """
     if x.ndim != 2 or len(x) < FEATURES_FIRST_ROWS:
         return x
@@ -41,13 +45,22 @@ def lay_features_first(x: Array) -> Array:
 
 
 def fan_in_uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the initialiser of the papers' published code."""
+    """Draw from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as the authors' PyTorch code does."""
     bound = math.prod(shape[:-1]) ** -0.5
     return ((2 * uniform(key, shape) - 1) * bound).astype(dtype)
 
 
 class Dense(nn.Module):
-    """A linear layer for rows ``[B, I]`` or, features first, ``[I, B]``."""
+    """A linear layer for rows ``[B, D]`` or, features first, ``[D, B]``.
+
+    Attributes:
+      features: number of outputs.
+      use_bias: add a bias.
+
+    Example:
+      >>> Dense(3).init_with_output(jax.random.key(0), jnp.ones((4, 2)))[0].shape
+      (4, 3)
+    """
 
     features: int
     use_bias: bool = False
@@ -68,10 +81,10 @@ class Dense(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Set a share ``rate`` of the entries to 0 in training, and scale the others up to make up.
+    """In training, set a share ``rate`` of the entries to 0 and divide the others by 1 - ``rate``.
 
     Attributes:
-      rate: in [0, 1). (The DAGMM paper's Drop(p) keeps with probability p.)
+      rate: in [0, 1). The DAGMM paper's Drop(p) *keeps* entries with probability p.
     """
 
     rate: float
@@ -86,16 +99,21 @@ class Dropout(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with an activation between them, and none after the last.
+    """A multilayer perceptron: linear layers with an activation after each but the last.
 
     Attributes:
-      widths: units of each layer, the last one the output (the latent space of an encoder).
-      activation: a name in `ACTIVATIONS`; unbounded ones keep Deep SVDD from collapsing.
+      widths: number of units of each layer; the last one is the output (an encoder's latent space).
+      activation: a name in `ACTIVATIONS`. Bounded activations make it easier for Deep SVDD to
+        collapse (Ruff et al. 2018, Proposition 3).
       batch_norm: normalise before each activation, without scale and offset.
-      use_bias: biases. Off by default: with them Deep SVDD can map everything to the centre.
-      output_activation: applied to the last layer.
+      use_bias: add biases. With biases Deep SVDD can map every row to the centre.
+      output_activation: a name in `ACTIVATIONS`, applied to the output.
       dropout: share of hidden units dropped in training.
       input_dropout: share of inputs dropped in training.
+
+    Example:
+      >>> MLP((8, 3)).init_with_output(jax.random.key(0), jnp.ones((4, 5)))[0].shape
+      (4, 3)
     """
 
     widths: tuple[int, ...]
@@ -108,15 +126,19 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
-        """Map ``[B, D]`` to ``[B, widths[-1]]``."""
+        """Map ``[B, D]`` to ``[B, widths[-1]]``.
+
+        Raises:
+          ValueError: ``x`` does not have two dimensions.
+        """
         if x.ndim != 2:
             raise ValueError(
                 f"an MLP takes rows [B, D], not an array of shape {x.shape}: "
                 "reshape it to two dimensions or use an image network"
             )
         activation = ACTIVATIONS[self.activation]
-        prefers = train or min(self.widths[:-1], default=NARROW) < NARROW
-        features_first = prefers and x.shape[0] >= FEATURES_FIRST_ROWS
+        narrow = min(self.widths[:-1], default=NARROW) < NARROW
+        features_first = (train or narrow) and x.shape[0] >= FEATURES_FIRST_ROWS
         if features_first:
             x = lay_features_first(x).T
         x = Dropout(self.input_dropout)(x, train=train)

@@ -1,4 +1,4 @@
-"""The 72 geometric transforms of an image that GOAD tells apart."""
+"""The 72 geometric transforms of images for GOAD."""
 
 import functools
 import itertools
@@ -12,22 +12,23 @@ GEOMETRIC_TRANSFORMS = 72
 
 
 def geometric_transforms(x: Array, *, shift: int | None = None) -> Array:
-    """Every image flipped or not, shifted in both directions or not, and turned: 72 views of it.
+    """Make 72 views of each image: 2 flips times 3 x 3 shifts times 4 rotations.
 
-    View ``((flip * 3 + vertical) * 3 + horizontal) * 4 + turns`` is the image flipped left
-    to right, moved by ``(0, -shift, shift)[vertical]`` rows and columns likewise, with reflections
-    of the image (its edge not repeated) where it moved away, and turned by ``turns`` times 90
-    degrees. View 0 is the image itself. Another order of the three gives the same 72 views.
+    View ``((flip * 3 + vertical) * 3 + horizontal) * 4 + turns`` is made in three steps. If
+    ``flip`` is 1 the image is flipped left to right. It is then shifted by ``(0, -shift,
+    shift)[vertical]`` rows and ``(0, -shift, shift)[horizontal]`` columns; uncovered pixels are
+    filled by reflection, without repeating the edge. Last, it is rotated by ``turns`` times 90
+    degrees. View 0 is the image itself. Any order of the steps gives the same set of views.
 
     Args:
-      x: ``[B, H, W, C]``, square.
-      shift: pixels, at least 1 and less than the side; None is a quarter of the side.
+      x: ``[B, H, W, C]``, square images.
+      shift: pixels, at least 1 and less than the side. None is a quarter of the side.
 
     Returns:
       ``[B, 72, H, W, C]``.
 
     Raises:
-      ValueError: images that are not square, or a shift that does not fit them.
+      ValueError: the images are not square, or the shift does not fit them.
 
     Example:
       >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
@@ -45,10 +46,10 @@ def geometric_transforms(x: Array, *, shift: int | None = None) -> Array:
 
 
 def check_shift(height: int, width: int, shift: int | None = None) -> int:
-    """The shift for images of this size: a quarter of the side unless given, as in the paper.
+    """Check the shift for images of this size; without one return a quarter of the side.
 
     Raises:
-      ValueError: see `geometric_transforms`.
+      ValueError: the images are not square, or the shift does not fit them.
 
     Example:
       >>> check_shift(32, 32), check_shift(28, 28), check_shift(8, 8, 3)
@@ -71,7 +72,7 @@ def check_shift(height: int, width: int, shift: int | None = None) -> int:
 
 @functools.cache
 def _source_pixels(side: int, shift: int) -> np.ndarray:
-    """``[72, side * side]``: which pixel of the image each pixel of a view comes from."""
+    """For each pixel of each view the index of its source pixel in the image, ``[72, side^2]``."""
     pixels = np.arange(side * side, dtype=np.int32).reshape(side, side)
     moves = 0, -shift, shift
     views = []

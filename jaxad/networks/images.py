@@ -1,4 +1,4 @@
-"""Networks for images: what they share, and the strided convolutional autoencoder."""
+"""Parts shared by networks for images, and the strided convolutional autoencoder."""
 
 import functools
 from collections.abc import Callable
@@ -17,16 +17,16 @@ _glorot = initializers.glorot_uniform()
 
 
 class Conv(nn.Module):
-    """`jaxad.networks.conv2d`, or with ``transpose`` `conv2d_transpose`, with its parameters.
+    """A layer that applies `jaxad.networks.conv2d` or `jaxad.networks.conv2d_transpose`.
 
     Attributes:
-      features: output channels.
+      features: number of output channels.
       kernel: height and width of the kernel.
-      stride: its step, or with ``transpose`` how far apart inputs come to lie.
-      padding: zeros on every side (``transpose``: rows and columns cut), or ``"same"``.
-      use_bias: add one number per channel.
-      transpose: enlarge instead of reduce.
-      kernel_init: draws the kernel.
+      stride: see these functions.
+      padding: see these functions.
+      use_bias: add a bias per channel.
+      transpose: use `conv2d_transpose`, which enlarges images.
+      kernel_init: initialiser of the kernel.
     """
 
     features: int
@@ -54,14 +54,14 @@ class ConvEncoder(nn.Module):
     """Strided 3 by 3 convolutions, each followed by leaky ReLU and batch norm, and a linear layer.
 
     The encoder of a widely copied tutorial autoencoder for digits. For Deep SVDD set ``use_bias``
-    and ``affine`` to False: with offsets the network can map everything to the centre.
+    and ``affine`` to False, since with offsets the network can map every image to the centre.
 
     Attributes:
-      filters: channels of each convolution; each halves height and width, rounded up.
+      filters: channels of each convolution. Each convolution halves height and width, rounded up.
       latent_dim: L.
-      use_bias: biases in every layer.
+      use_bias: add biases in every layer.
       batch_norm: normalise after each activation.
-      affine: learn the scale and the offset of the normalisation.
+      affine: learn a scale and an offset in the normalisation.
 
     Example:
       >>> x = jax.numpy.ones((2, 28, 28, 1))
@@ -87,16 +87,16 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The mirror of `ConvEncoder`: a linear layer, and transposed convolutions up to the image.
+    """The mirror of `ConvEncoder`: a linear layer, then transposed convolutions.
 
     Attributes:
-      shape: height, width and channels of the images, of any size: what doubling makes too large
-        is cut at the lower and right edge.
-      filters: those of the encoder; used from the last to the first.
-      use_bias: biases in every layer.
+      shape: height, width and channels of the images. Any size works: each convolution doubles the
+        size, and the excess is cut off at the lower and right edges.
+      filters: filters of the encoder, used in reverse order.
+      use_bias: add biases in every layer.
       batch_norm: normalise after each activation.
-      affine: learn the scale and the offset of the normalisation.
-      output_activation: a name in `ACTIVATIONS`.
+      affine: learn a scale and an offset in the normalisation.
+      output_activation: a name in `ACTIVATIONS`, applied to the output.
 
     Example:
       >>> z = jax.numpy.ones((2, 16))
@@ -135,7 +135,7 @@ def _activate(net: ConvEncoder | ConvDecoder, x: Array, train: bool, weight: Arr
 
 
 def check_images(net: nn.Module, x: Array) -> None:
-    """Raise ValueError unless ``x`` is a batch of images."""
+    """Raise a ValueError unless ``x`` is a batch of images."""
     if x.ndim != 4:
         raise ValueError(
             f"{type(net).__name__} takes images [B, H, W, C], not an array of shape {x.shape}: "
@@ -144,7 +144,11 @@ def check_images(net: nn.Module, x: Array) -> None:
 
 
 def check_code(net: nn.Module, z: Array, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The height, width and channels a decoder makes; ValueError if ``z`` or ``shape`` is wrong."""
+    """Return height, width and channels of ``shape``.
+
+    Raises:
+      ValueError: ``z`` is not a batch of codes, or ``shape`` is not the shape of an image.
+    """
     name = type(net).__name__
     if z.ndim != 2:
         raise ValueError(f"{name} takes codes [B, L], not an array of shape {z.shape}")

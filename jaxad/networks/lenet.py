@@ -1,7 +1,7 @@
-"""The LeNet-type networks of Deep SVDD and Deep SAD: 5 by 5 convolutions, max-pooling, no biases.
+"""LeNet-type networks of Deep SVDD and Deep SAD: 5 by 5 convolutions, max-pooling, no biases.
 
-Ruff et al., Deep One-Class Classification, ICML 2018, and Deep Semi-Supervised Anomaly Detection,
-ICLR 2020, with the details of their published code:
+Ruff et al., "Deep One-Class Classification", ICML 2018, and "Deep Semi-Supervised Anomaly
+Detection", ICLR 2020. The details are those of the authors' code, whose networks are:
 
 =============  ===============================  ==========================
 images         ``LeNetEncoder``                 ``LeNetDecoder``
@@ -22,19 +22,19 @@ from jaxad.networks.images import Conv, check_code, check_images
 from jaxad.networks.normalization import BatchNorm
 from jaxad.typing import Array
 
-# PyTorch takes the fan of a transposed convolution over the channels it puts out.
+# PyTorch computes the fan-in of a transposed convolution from its output channels.
 _fan_out_uniform = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 
 class LeNetEncoder(nn.Module):
-    """Convolution, batch norm, leaky ReLU and 2 by 2 max-pooling per filter, then linear layers.
+    """Convolutions with batch norm, leaky ReLU and 2 by 2 max-pooling, then linear layers.
 
     Attributes:
       filters: channels of each convolution.
-      hidden: units of linear layers (with batch norm and leaky ReLU) before the last one.
+      hidden: units of each linear layer before the last one, with batch norm and leaky ReLU.
       latent_dim: L.
-      kernel: height and width of the convolutions.
-      batch_norm: normalise, without scale and offset, before each activation.
+      kernel: height and width of the kernels.
+      batch_norm: normalise before each activation, without scale and offset.
 
     Example:
       >>> x = jax.numpy.ones((2, 28, 28, 1))
@@ -53,7 +53,7 @@ class LeNetEncoder(nn.Module):
         """Map ``[B, H, W, C]`` to ``[B, L]``.
 
         Raises:
-          ValueError: ``x`` is no batch of images, or they are too small to be halved once per
+          ValueError: ``x`` is not a batch of images, or they are too small to be halved once per
             filter.
         """
         check_images(self, x)
@@ -74,20 +74,20 @@ class LeNetEncoder(nn.Module):
 
 
 class LeNetDecoder(nn.Module):
-    """The published decoders: nearest-neighbour upsampling and transposed convolutions.
+    """The authors' decoders: transposed convolutions and nearest-neighbour upsampling.
 
-    The code becomes a small image. Each filter, from the last to the first, convolves and then
-    doubles it; a last convolution makes the channels. A small image for which the doublings
-    would have to start above 4 by 4 starts at half that size and is doubled once before.
+    The code is reshaped to a small image. For each filter, in reverse order, a convolution is
+    applied and the image doubled; a last convolution makes the output channels. If the small image
+    would be larger than 4 by 4, it starts at half that size and is doubled first.
 
     Attributes:
       shape: height, width and channels of the images.
-      filters: those of the encoder.
-      hidden: those of the encoder; used from the last to the first.
-      kernel: height and width of the convolutions.
-      batch_norm: normalise, without scale and offset, before each activation.
+      filters: filters of the encoder, used in reverse order.
+      hidden: linear layers of the encoder, used in reverse order.
+      kernel: height and width of the kernels.
+      batch_norm: normalise before each activation, without scale and offset.
       code_norm: normalise the code too, as the CIFAR-10 autoencoder of Deep SVDD does.
-      output_activation: a name in `ACTIVATIONS`.
+      output_activation: a name in `ACTIVATIONS`, applied to the output.
 
     Example:
       >>> z = jax.numpy.ones((2, 32))
@@ -108,7 +108,7 @@ class LeNetDecoder(nn.Module):
         """Map ``[B, L]`` to ``[B, *shape]``.
 
         Raises:
-          ValueError: ``z`` is no batch of codes, or its length does not fit the shape.
+          ValueError: ``z`` is not a batch of codes, or its length does not fit the shape.
         """
         height, width, channels = check_code(self, z, self.shape)
         sizes = [_halved(self.shape, n) for n in range(len(self.filters), -1, -1)]
@@ -140,10 +140,10 @@ class LeNetDecoder(nn.Module):
 
 
 def _trim(x: Array, size: tuple[int, int]) -> Array:
-    """Cut the same number of rows, and of columns, from both sides to come down to ``size``.
+    """Crop images to ``size``, the same on both sides.
 
-    Doubling a half that was rounded up ends too large, in the published MNIST decoder at 16 for
-    14. There the convolution's padding does the cutting, with the same result.
+    Doubling makes images too large where halving was rounded up: 16 instead of 14 in the authors'
+    MNIST decoder, which crops by the padding of its convolution, with the same result.
     """
     cut = [(now - wanted) // 2 for now, wanted in zip(x.shape[1:3], size, strict=True)]
     return x[:, cut[0] : x.shape[1] - cut[0], cut[1] : x.shape[2] - cut[1]]

@@ -1,4 +1,4 @@
-"""Batch normalisation that padding rows do not touch."""
+"""Batch normalisation with row weights, so that padding rows have no effect."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,15 +11,21 @@ class BatchNorm(nn.Module):
     """Normalise every feature by its mean and variance over the weighted rows of a batch.
 
     A row of weight 0 changes neither the statistics nor their gradients. Evaluation uses the
-    running statistics in the collection ``batch_stats``. Where the collection ``moments`` is
-    mutable the batch's own mean and variance are left there too, which is what
-    `jaxad.networks.calibrate` averages.
+    running statistics in the collection ``batch_stats``. If the collection ``moments`` is mutable,
+    the mean and variance of the batch are stored there, where `jaxad.networks.calibrate` reads
+    them.
 
     Attributes:
-      affine: learn a scale and an offset. Deep SVDD must not: an offset lets the network output
+      affine: learn a scale and an offset. Not for Deep SVDD: with an offset the network can output
         the centre for every input (Ruff et al. 2018, Proposition 2).
-      epsilon: added to the variance; 1e-4 in the papers' networks.
+      epsilon: added to the variance, 1e-4 in the papers' networks.
       momentum: share of the old running statistics kept at each step.
+
+    Example:
+      >>> x = jnp.array([[1.0], [3.0]])
+      >>> module = BatchNorm(epsilon=0.0)
+      >>> module.apply(module.init({}, x), x, train=True, mutable=["batch_stats"])[0].tolist()
+      [[-1.0], [1.0]]
     """
 
     affine: bool = False
@@ -30,7 +36,14 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Array, *, train: bool = False, weight: Array | None = None, feature_axis: int = -1
     ) -> Array:
-        """Normalise ``x``; ``weight`` ``[B]``, rows on the first axis (last if features first)."""
+        """Normalise ``x``, an array of any shape.
+
+        Args:
+          x: the batch. Rows are its first axis, or its last axis if ``feature_axis`` is 0.
+          train: use statistics of the batch, and update the running ones.
+          weight: ``[B]`` row weights, not negative; None for 1.
+          feature_axis: axis of the features.
+        """
         feature_axis %= x.ndim
         row_axis = 0 if feature_axis else x.ndim - 1
         features = x.shape[feature_axis]

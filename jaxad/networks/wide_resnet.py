@@ -15,15 +15,15 @@ _he = initializers.he_normal()
 class WideResNet(nn.Module):
     """A wide residual network without its classifier: images to ``64 * width`` pooled features.
 
-    A convolution to 16 channels, three groups of blocks with 16, 32 and 64 times ``width``
-    channels, of which the second and third halve height and width, and the mean over all
-    positions. Normalisation and ReLU come before each convolution. WRN-10-4, the default, has
-    1,196,240 parameters for 3 channels and 256 features. Its normalisation has offsets, so it is
-    no network for Deep SVDD.
+    It consists of a convolution to 16 channels, three groups of blocks with 16, 32 and 64 times
+    ``width`` channels, and the mean over all positions. The second and third group halve height and
+    width. Normalisation and ReLU come before each convolution. The default, WRN-10-4, has 256
+    features and 1,196,240 parameters for images with 3 channels. Its normalisation has offsets, so
+    it does not suit Deep SVDD.
 
     Attributes:
-      depth: 6 n + 4 for n blocks in each group, as the paper counts: 10, 16, 22, ...
-      width: factor of the channels, at least 1.
+      depth: 6 n + 4 for n blocks in each group, as in the paper: 10, 16, 22, ...
+      width: factor of the numbers of channels, at least 1.
 
     Example:
       >>> module = WideResNet(depth=10, width=1)
@@ -49,11 +49,13 @@ class WideResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3 by 3 convolutions beside a shortcut, a 1 by 1 convolution where the shape changes.
+    """A residual block: two 3 by 3 convolutions added to a shortcut.
+
+    The shortcut is the input, or a 1 by 1 convolution of it if the shape changes.
 
     Attributes:
-      features: output channels.
-      stride: of the first convolution.
+      features: number of output channels.
+      stride: stride of the first convolution and of the shortcut.
     """
 
     features: int
@@ -67,7 +69,7 @@ class Block(nn.Module):
             return jax.nn.relu(BatchNorm(affine=True)(x, train=train, weight=weight))
 
         def conv(kernel: int, stride: int) -> Conv:
-            # The same zeros on all sides, so that strided windows are centred on the shortcut's.
+            # Equal padding on all sides centres strided windows on those of the shortcut.
             return Conv(self.features, kernel, stride, kernel // 2, kernel_init=_he)
 
         y = activate(x)
@@ -79,7 +81,7 @@ class Block(nn.Module):
 
 
 def check_sizes(depth: int, width: int) -> None:
-    """Raise ValueError unless there is a `WideResNet` of this depth and width.
+    """Raise a ValueError unless a `WideResNet` can have this depth and width.
 
     Example:
       >>> check_sizes(28, 10)

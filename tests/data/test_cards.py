@@ -1,14 +1,14 @@
-"""The cards say what the files hold, where they are from and what overlaps."""
+"""Cards agree with the files, are complete, and declare overlaps between sets."""
 
 import os
 import re
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
 from jaxad.data import CARDS, NAMES, load
-from jaxad.data.files import sha256
 
 FOLDER = os.environ.get("JAXAD_DATA")
 HELD = [
@@ -19,12 +19,12 @@ HELD = [
         all((Path(FOLDER) / file.path).is_file() for file in copy.files) for copy in card.copies
     )
 ]
-# Repacked in the folder: the same arrays in another archive.
+# Sets whose arrays are in an archive other than the published one.
 REPACKED = {"mnist"}
 
 
 def held(name):
-    """Skips the test unless the folder JAXAD_DATA names has the set."""
+    """Load a set, or skip the test unless the folder JAXAD_DATA names has it."""
     if name not in HELD:
         pytest.skip(f"needs {name} in the folder JAXAD_DATA names")
     return load(name)
@@ -55,7 +55,7 @@ def test_a_file_is_the_published_one(name):
     file = CARDS[name].copies[0].files[0]
     if file.sha256 is None:
         pytest.skip(f"no published hash of {file.path} is known")
-    assert sha256(Path(FOLDER) / file.path) == file.sha256
+    assert pooch.file_hash(Path(FOLDER) / file.path) == file.sha256
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -114,7 +114,7 @@ def test_the_scaled_kdd_is_the_raw_one_column_by_column():
     np.testing.assert_array_equal(raw.is_anomaly, scaled.is_anomaly)
     np.testing.assert_array_equal(raw.is_anomaly, raw.label == "normal.")
     assert raw.continuous.sum() == 32
-    # 38 numeric columns first in one, last in the other; the rest are indicators.
+    # The 38 numeric columns come first in one set and last in the other; the rest are indicators.
     np.testing.assert_array_equal(raw.x[:, 38:], scaled.x[:, :80])
     indicators = np.array(["=" in name for name in raw.features])
     np.testing.assert_array_equal(indicators, np.arange(118) >= 38)

@@ -1,21 +1,22 @@
-"""Sets are found, downloaded and checked; what is wrong is said, and nothing half is kept."""
+"""Files of sets are found, downloaded and checked; errors are clear; no partial file is kept."""
 
 import dataclasses
 import http.server
 import threading
 
 import numpy as np
+import pooch
 import pytest
 
 from jaxad.data import CARDS, DownloadError, load
-from jaxad.data.files import fetch, sha256
+from jaxad.data.files import fetch
 
 GLASS = CARDS["glass"]
 
 
 @pytest.fixture
 def server():
-    """An HTTP server: ``server.answers[path]`` is the content and how much of it is sent."""
+    """An HTTP server. ``server.answers[path]``: the content, and the number of bytes to send."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -43,7 +44,7 @@ def server():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, and no folder of the user's."""
+    """An empty cache; JAXAD_DATA is not set."""
     monkeypatch.delenv("JAXAD_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "jaxad" / "data"
@@ -51,14 +52,14 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder of the user's."""
+    """A folder that JAXAD_DATA names."""
     monkeypatch.setenv("JAXAD_DATA", str(tmp_path / "own"))
     (tmp_path / "own" / "adbench").mkdir(parents=True)
     return tmp_path / "own"
 
 
 def write_glass(path, rows=GLASS.rows):
-    """A file with the figures of the glass set."""
+    """Write a file that agrees with the card of the glass set; return its rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     x = np.random.default_rng(0).normal(size=(rows, GLASS.features))
     np.savez_compressed(path, X=x, y=np.arange(rows) < GLASS.anomalies)
@@ -67,14 +68,14 @@ def write_glass(path, rows=GLASS.rows):
 
 @pytest.fixture
 def published(server, tmp_path, monkeypatch):
-    """The glass set, published by ``server``; its rows."""
+    """Publish the glass set on ``server``; return its rows."""
     path = tmp_path / "published" / "glass.npz"
     x = write_glass(path)
     content = path.read_bytes()
     server.answers["/glass.npz"] = content, len(content)
     copy = GLASS.copies[0]
     url = f"http://127.0.0.1:{server.server_port}/glass.npz"
-    file = copy.files[0]._replace(url=url, sha256=sha256(path))
+    file = copy.files[0]._replace(url=url, sha256=pooch.file_hash(path))
     card = dataclasses.replace(GLASS, copies=(copy._replace(files=(file,)),))
     monkeypatch.setitem(CARDS, "glass", card)
     return x
@@ -97,7 +98,7 @@ def test_a_set_is_downloaded_once_and_kept(cache, server, published):
 def test_a_truncated_download_is_refused_and_leaves_nothing(cache, server, published):
     content, _ = server.answers["/glass.npz"]
     server.answers["/glass.npz"] = content, 100
-    damage = r"(100 bytes read|SHA256 hash .* does not match)"  # before urllib3 2 the latter
+    damage = r"(100 bytes read|SHA256 hash .* does not match)"  # the second before urllib3 2
     message = rf"adbench/14_glass\.npz: .*{damage}.*Nothing was kept"
     with pytest.raises(DownloadError, match=message):
         load("glass")
@@ -112,7 +113,7 @@ def test_a_corrupted_download_names_the_file_and_both_hashes(cache, server, publ
     server.answers["/glass.npz"] = damaged, len(damaged)
     (tmp_path / "damaged").write_bytes(damaged)
     expected = CARDS["glass"].copies[0].files[0].sha256
-    found = sha256(tmp_path / "damaged")
+    found = pooch.file_hash(tmp_path / "damaged")
     with pytest.raises(DownloadError) as caught:
         load("glass")
     for part in ("adbench/14_glass.npz", f"{expected} but got {found}"):
@@ -182,7 +183,7 @@ def test_a_damaged_file_of_ones_own_is_named_with_its_hash(own):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match="'glass' cannot be read.*damaged") as caught:
         load("glass")
-    assert f"{path} has SHA-256 {sha256(path)}" in str(caught.value)
+    assert f"{path} has SHA-256 {pooch.file_hash(path)}" in str(caught.value)
     assert f"the published file {GLASS.copies[0].files[0].sha256}" in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""The papers' splits: what trains, what tests, in which ratio, and the same every time."""
+"""The papers' splits: training rows, test rows, their ratios, and that seeds repeat them."""
 
 import hashlib
 import pickle
@@ -15,9 +15,9 @@ from jaxad.data import (
     deep_sad_table,
     file_order_halves,
     half_normals,
+    half_split,
     kdd_rev,
     one_class,
-    semi_supervised,
     split,
     split_hash,
     unsupervised,
@@ -28,12 +28,6 @@ def marks(normals, anomalies, seed=0):
     """Normal and anomalous rows in random order."""
     is_anomaly = np.r_[np.zeros(normals, bool), np.ones(anomalies, bool)]
     return np.random.default_rng(seed).permutation(is_anomaly)
-
-
-@pytest.fixture
-def classes(rng):
-    """Twelve hundred rows of ten classes, the first thousand for training."""
-    return rng.permutation(np.arange(1200) % 10), np.arange(1200) < 1000
 
 
 # One class of images
@@ -54,7 +48,49 @@ def test_a_class_that_is_not_there_is_refused_with_those_that_are(classes):
         one_class([0, 0, 0], [0, 1, 2], normal=0)
 
 
-# Tables by the rules of the benchmarks
+# Halves of tables
+
+
+def test_half_split_trains_on_the_normal_rows_of_a_random_half():
+    is_anomaly = marks(900, 101)
+    train, test = half_split(is_anomaly, seed=0)
+    assert len(test) == 501
+    assert not is_anomaly[train].any()
+    assert not set(train) & set(test)
+    # Only the anomalies of the training half are in neither part.
+    left_out = np.setdiff1d(np.arange(1001), np.r_[train, test])
+    assert len(train) + len(left_out) == 500
+    assert is_anomaly[left_out].all()
+    assert 0.05 < is_anomaly[test].mean() < 0.15
+
+
+def test_half_normals_trains_on_half_of_the_normal_rows_and_tests_on_the_rest():
+    is_anomaly = marks(901, 100)
+    train, test = half_normals(is_anomaly, seed=0)
+    assert len(train) == 450
+    assert not is_anomaly[train].any()
+    np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(1001))
+    assert is_anomaly[test].sum() == 100
+
+
+@pytest.mark.parametrize("split", [half_split, half_normals])
+def test_splits_follow_their_seed(split):
+    is_anomaly = marks(300, 60)
+    one, again, other = (split(is_anomaly, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.train, again.train)
+    np.testing.assert_array_equal(one.test, again.test)
+    assert set(one.train) != set(other.train)
+
+
+@pytest.mark.parametrize("split", [half_split, half_normals])
+def test_a_split_without_a_normal_row_to_train_on_is_refused(split):
+    with pytest.raises(ValueError, match="marks 8 of 8 rows, which leaves no normal row"):
+        split(np.ones(8), 0)
+    with pytest.raises(ValueError, match=r"is_anomaly\[0\]=2 is neither 0 nor 1"):
+        split([2, 0, 0], 0)
+
+
+# Settings of tabular benchmarks
 
 
 def test_file_order_takes_the_first_half_of_the_normal_rows():
@@ -73,7 +109,7 @@ def test_file_order_bootstraps_small_sets_to_a_thousand_rows():
     assert len(train) + len(test) == 1000
     assert not is_anomaly[train].any()
     assert len(train) == round((~is_anomaly[np.r_[train, test]]).sum() / 2)
-    assert 100 < is_anomaly[test].sum() < 240  # a sixth of a thousand in the mean
+    assert 100 < is_anomaly[test].sum() < 240  # on average a sixth of 1,000 rows
     assert set(train) & set(test), "twins are what this rule is known for"
     assert split_hash(one) == split_hash(again) != split_hash(other)
 
@@ -84,13 +120,13 @@ def test_file_order_draws_fifty_thousand_of_more_rows():
     rows = np.r_[train, test]
     assert len(set(rows)) == len(rows) == 50_000
     assert len(train) == round((~is_anomaly[rows]).sum() / 2)
-    assert train.max() > 59_000  # first in the draw's order, not the file's
+    assert train.max() > 59_000  # first in the order of the sample, not of the file
 
 
 def test_file_order_draws_as_the_published_table_did():
-    """numpy's legacy generator: whose stream is frozen."""
+    """numpy never changes the stream of its legacy generator."""
     train, _ = file_order_halves(np.arange(214) < 9, seed=6)
-    drawn = np.random.RandomState(6).choice(214, 1000)  # noqa: NPY002 - the table's own
+    drawn = np.random.RandomState(6).choice(214, 1000)  # noqa: NPY002 - the table's generator
     normal = drawn[drawn >= 9]
     np.testing.assert_array_equal(train, np.sort(normal[: round(len(normal) / 2)]))
 
@@ -121,7 +157,7 @@ def test_all_rows_are_trained_on_and_tested():
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_setting_is_a_function_of_marks_and_seed(setting):
     is_anomaly = marks(1100, 100)
-    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the state that must not move
+    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the global state, which must not change
     one, again, other = (split(is_anomaly, setting, seed) for seed in (1, 1, 2))
     assert pickle.dumps(np.random.get_state()) == state  # noqa: NPY002
     assert split_hash(one) == split_hash(again)
@@ -148,7 +184,7 @@ def test_the_hash_is_the_same_on_every_machine_and_for_every_integer_type():
     rows = Split(np.array([1, 2, 3]), np.array([4, 5]))
     small = Split(*(part.astype(np.int32) for part in rows))
     swapped = Split(*(part.astype(">i8") for part in rows))
-    # Each array as its length and its rows, in eight bytes each, the lowest first.
+    # The length of each array, then its rows, as little-endian integers of eight bytes.
     expected = hashlib.sha256(struct.pack("<4q", 3, 1, 2, 3) + struct.pack("<3q", 2, 4, 5))
     assert {split_hash(s) for s in (rows, small, swapped)} == {expected.hexdigest()}
 
@@ -163,7 +199,7 @@ def test_the_hash_tells_roles_and_order_apart():
 
 
 def test_splits_do_not_change_from_version_to_version():
-    """Results carry these hashes: a change here makes them incomparable."""
+    """Stored results have these hashes; if a split changed, they could not be compared."""
     is_anomaly = np.arange(1200) % 12 == 0
     digits, is_train = np.arange(1200) % 10, np.arange(1200) < 1000
     found = {name: split_hash(split(is_anomaly, name, 0))[:16] for name in SETTINGS}
@@ -180,136 +216,6 @@ def test_splits_do_not_change_from_version_to_version():
         "deep_sad_table": "e87fb459847596a1",
         "deep_sad_images": "eb8c12c95174ea9c",
     }
-
-
-# Deep SAD on tables
-
-# Normal rows and anomalies of the six ODDS sets, and of their training parts.
-ODDS = {
-    "arrhythmia": (386, 66, 231, 39),
-    "cardio": (1655, 176, 993, 105),
-    "satellite": (4399, 2036, 2639, 1221),
-    "satimage-2": (5732, 71, 3439, 42),
-    "shuttle": (45586, 3511, 27351, 2106),
-    "thyroid": (3679, 93, 2207, 55),
-}
-
-
-@pytest.mark.parametrize("name", ODDS)
-def test_the_training_part_is_sixty_per_cent_of_each_kind(name):
-    normals, anomalies, *expected = ODDS[name]
-    is_anomaly = marks(normals, anomalies)
-    drawn = deep_sad_table(is_anomaly, seed=0)
-    part = is_anomaly[drawn.part]
-    assert [(~part).sum(), part.sum()] == expected
-    np.testing.assert_array_equal(
-        np.sort(np.r_[drawn.part, drawn.test]), np.arange(normals + anomalies)
-    )
-    assert set(drawn.train) <= set(drawn.part)
-    assert drawn.requested == (0.01, 0.1, 0.0)
-
-
-def test_deep_sad_labels_what_it_says_it_knows():
-    is_anomaly = marks(2000, 800)
-    drawn = deep_sad_table(is_anomaly, known=0.05, pollution=0.1, known_normal=0.1, seed=0)
-    assert is_anomaly[drawn.train[drawn.label == -1]].all()
-    assert not is_anomaly[drawn.train[drawn.label == 1]].any()
-    np.testing.assert_allclose(drawn.achieved, drawn.requested, atol=2e-3)
-    assert (np.diff(drawn.train) > 0).all()
-    assert (~is_anomaly[drawn.train]).sum() == 1200
-    again, other = (
-        deep_sad_table(is_anomaly, known=0.05, pollution=0.1, known_normal=0.1, seed=s)
-        for s in (0, 1)
-    )
-    assert split_hash(drawn) == split_hash(again) != split_hash(other)
-
-
-# Deep SAD on images
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"known": 0.2, "known_classes": [7]},
-        {"known": 0.05, "pollution": 0.1, "known_classes": [7]},
-        {"known": 0.05, "pollution": 0.3, "known_classes": (1, 7, 9)},
-        {"known": 0.05, "pollution": 0.1, "known_normal": 0.1, "known_classes": [7]},
-    ],
-)
-def test_known_anomalies_are_of_the_known_classes_and_pollution_of_all(classes, options):
-    label, is_train = classes
-    drawn = deep_sad_images(label, is_train, normal=0, **options, seed=0)
-    anomaly = label[drawn.train] != 0
-    known, polluting = drawn.label == -1, (drawn.label == 0) & anomaly
-    assert set(label[drawn.train[known]]) == set(options["known_classes"])
-    if "pollution" in options:
-        assert len(set(label[drawn.train[polluting]])) > 3
-    np.testing.assert_allclose(
-        drawn.achieved, [options.get(k, 0) for k in drawn.achieved._fields], atol=0.02
-    )
-    assert is_train[drawn.train].all()
-    assert (np.diff(drawn.train) > 0).all()
-    assert set(np.flatnonzero(is_train & (label == 0))) <= set(drawn.train)
-    np.testing.assert_array_equal(drawn.test, np.flatnonzero(~is_train))
-
-
-def test_the_papers_figures_for_mnist_digit_0():
-    """5,923 images of the normal digit: 346 known anomalies of one digit, 658 that pollute."""
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    label = np.repeat(np.arange(10), counts)
-    drawn = deep_sad_images(
-        label, np.ones(60_000), normal=0, known_classes=[1], known=0.05, pollution=0.1, seed=0
-    )
-    anomaly = label[drawn.train] != 0
-    assert (drawn.label == -1).sum() == 346
-    assert (label[drawn.train[drawn.label == -1]] == 1).all()
-    assert ((drawn.label == 0) & anomaly).sum() == 658
-    assert (~anomaly).sum() == 5923
-
-
-def test_the_number_of_known_classes_may_be_drawn(classes):
-    label, is_train = classes
-    chosen = set()
-    for seed in range(20):
-        drawn = deep_sad_images(
-            label, is_train, normal=4, known_classes=2, known=0.3, pollution=0.1, seed=seed
-        )
-        known = frozenset(label[drawn.train[drawn.label == -1]].tolist())
-        assert len(known) == 2
-        assert 4 not in known
-        chosen.add(known)
-    assert len(chosen) > 5
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"known_classes": [0]}, "known_classes=0 is not among the classes.*: 1, 2, 3"),
-        ({"known_classes": [3, 11]}, "known_classes=11 is not among"),
-        ({"known_classes": 10}, "known_classes=10: there are 9 other classes"),
-        ({"known_classes": 0, "known": 0.1}, "known=0.1 asks for known anomalies, but knowable"),
-        ({"normal": "cat"}, "normal='cat' is not among"),
-    ],
-)
-def test_classes_that_cannot_be_known_are_refused(classes, options, message):
-    with pytest.raises(ValueError, match=message):
-        deep_sad_images(*classes, **{"normal": 0, "seed": 0, **options})
-
-
-def test_no_known_class_leaves_only_pollution(classes):
-    drawn = deep_sad_images(*classes, normal=0, known_classes=0, pollution=0.1, seed=0)
-    assert (drawn.label == 0).all()
-    assert drawn.achieved.pollution == pytest.approx(0.1, abs=0.01)
-
-
-def test_knowable_bounds_what_is_known_and_nothing_else():
-    is_anomaly, knowable = marks(300, 200), marks(470, 30, seed=1)
-    drawn = semi_supervised(is_anomaly, known=0.2, pollution=0.1, knowable=knowable, seed=0)
-    known = drawn.index[drawn.label == -1]
-    np.testing.assert_array_equal(known, np.flatnonzero(is_anomaly & knowable))
-    assert drawn.achieved.pollution == pytest.approx(0.1, abs=0.01)
-    with pytest.raises(ValueError, match="knowable marks 3 rows, is_anomaly 500"):
-        semi_supervised(is_anomaly, known=0.2, knowable=[1, 0, 1], seed=0)
 
 
 # KDD-Rev

@@ -1,11 +1,11 @@
-"""Deep SAD's training sets, and the papers' splits."""
+"""Semi-supervised training sets, and Deep SAD's splits of tables and images."""
 
 import pickle
 
 import numpy as np
 import pytest
 
-from jaxad.data import half_normals, half_split, semi_supervised
+from jaxad.data import deep_sad_images, deep_sad_table, semi_supervised, split_hash
 
 
 def marks(normals, anomalies, seed=0):
@@ -24,7 +24,7 @@ def counts(drawn, is_anomaly):
 
 
 def expected_counts(normals, known, pollution, known_normal):
-    """The same four by a linear system, one equation for each ratio and one for the normals."""
+    """The same four numbers by a linear system: an equation per ratio, and one for all normals."""
     equations = np.array(
         [
             [1, 1, 0, 0],
@@ -80,7 +80,7 @@ ODDS = {
 
 @pytest.mark.parametrize("name", ODDS)
 def test_too_few_anomalies_bound_the_pollution_and_the_record_says_so(name):
-    """One per cent known and ten per cent pollution: the published loader fails on four of six."""
+    """At 1 % known and 10 % pollution the authors' loader raises an error on four of six sets."""
     normals, anomalies, known, polluting = ODDS[name]
     is_anomaly = marks(normals, anomalies)
     drawn = semi_supervised(is_anomaly, known=0.01, pollution=0.1, seed=0)
@@ -110,7 +110,7 @@ def test_no_row_is_drawn_twice_and_every_normal_row_is_there():
 def test_the_draw_follows_its_seed_and_no_global_state():
     is_anomaly = marks(700, 400)
     options = {"known": 0.1, "pollution": 0.1, "known_normal": 0.1}
-    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the state that must not move
+    state = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the global state, which must not change
     one, again, other = (semi_supervised(is_anomaly, **options, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(one.index, again.index)
     np.testing.assert_array_equal(one.label, again.label)
@@ -119,7 +119,7 @@ def test_the_draw_follows_its_seed_and_no_global_state():
 
 
 def test_every_anomaly_is_as_likely_to_be_drawn():
-    """Not the first ones in file order: each of 40 is known in about a quarter of the draws."""
+    """Not only the first in file order: each of 40 anomalies is known in a quarter of the draws."""
     is_anomaly = marks(90, 40)
     drawn = np.zeros(130)
     for seed in range(400):
@@ -149,43 +149,131 @@ def test_what_cannot_be_drawn_is_named(is_anomaly, options, message):
         semi_supervised(is_anomaly, seed=0, **options)
 
 
-# The papers' splits
+# Deep SAD on tables
+
+# Normal rows and anomalies of the six ODDS sets, and of their training parts.
+PARTS = {
+    "arrhythmia": (386, 66, 231, 39),
+    "cardio": (1655, 176, 993, 105),
+    "satellite": (4399, 2036, 2639, 1221),
+    "satimage-2": (5732, 71, 3439, 42),
+    "shuttle": (45586, 3511, 27351, 2106),
+    "thyroid": (3679, 93, 2207, 55),
+}
 
 
-def test_half_split_trains_on_the_normal_rows_of_a_random_half():
-    is_anomaly = marks(900, 101)
-    train, test = half_split(is_anomaly, seed=0)
-    assert len(test) == 501
-    assert not is_anomaly[train].any()
-    assert not set(train) & set(test)
-    # Only the training half's anomalies are in neither.
-    left_out = np.setdiff1d(np.arange(1001), np.r_[train, test])
-    assert len(train) + len(left_out) == 500
-    assert is_anomaly[left_out].all()
-    assert 0.05 < is_anomaly[test].mean() < 0.15
+@pytest.mark.parametrize("name", PARTS)
+def test_the_training_part_is_sixty_per_cent_of_each_kind(name):
+    normals, anomalies, *expected = PARTS[name]
+    is_anomaly = marks(normals, anomalies)
+    drawn = deep_sad_table(is_anomaly, seed=0)
+    part = is_anomaly[drawn.part]
+    assert [(~part).sum(), part.sum()] == expected
+    np.testing.assert_array_equal(
+        np.sort(np.r_[drawn.part, drawn.test]), np.arange(normals + anomalies)
+    )
+    assert set(drawn.train) <= set(drawn.part)
+    assert drawn.requested == (0.01, 0.1, 0.0)
 
 
-def test_half_normals_trains_on_half_of_the_normal_rows_and_tests_on_the_rest():
-    is_anomaly = marks(901, 100)
-    train, test = half_normals(is_anomaly, seed=0)
-    assert len(train) == 450
-    assert not is_anomaly[train].any()
-    np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(1001))
-    assert is_anomaly[test].sum() == 100
+def test_deep_sad_labels_what_it_says_it_knows():
+    is_anomaly = marks(2000, 800)
+    drawn = deep_sad_table(is_anomaly, known=0.05, pollution=0.1, known_normal=0.1, seed=0)
+    assert is_anomaly[drawn.train[drawn.label == -1]].all()
+    assert not is_anomaly[drawn.train[drawn.label == 1]].any()
+    np.testing.assert_allclose(drawn.achieved, drawn.requested, atol=2e-3)
+    assert (np.diff(drawn.train) > 0).all()
+    assert (~is_anomaly[drawn.train]).sum() == 1200
+    again, other = (
+        deep_sad_table(is_anomaly, known=0.05, pollution=0.1, known_normal=0.1, seed=s)
+        for s in (0, 1)
+    )
+    assert split_hash(drawn) == split_hash(again) != split_hash(other)
 
 
-@pytest.mark.parametrize("split", [half_split, half_normals])
-def test_splits_follow_their_seed(split):
-    is_anomaly = marks(300, 60)
-    one, again, other = (split(is_anomaly, seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.train, again.train)
-    np.testing.assert_array_equal(one.test, again.test)
-    assert set(one.train) != set(other.train)
+# Deep SAD on images
 
 
-@pytest.mark.parametrize("split", [half_split, half_normals])
-def test_a_split_without_a_normal_row_to_train_on_is_refused(split):
-    with pytest.raises(ValueError, match="marks 8 of 8 rows, which leaves no normal row"):
-        split(np.ones(8), 0)
-    with pytest.raises(ValueError, match=r"is_anomaly\[0\]=2 is neither 0 nor 1"):
-        split([2, 0, 0], 0)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"known": 0.2, "known_classes": [7]},
+        {"known": 0.05, "pollution": 0.1, "known_classes": [7]},
+        {"known": 0.05, "pollution": 0.3, "known_classes": (1, 7, 9)},
+        {"known": 0.05, "pollution": 0.1, "known_normal": 0.1, "known_classes": [7]},
+    ],
+)
+def test_known_anomalies_are_of_the_known_classes_and_pollution_of_all(classes, options):
+    label, is_train = classes
+    drawn = deep_sad_images(label, is_train, normal=0, **options, seed=0)
+    anomaly = label[drawn.train] != 0
+    known, polluting = drawn.label == -1, (drawn.label == 0) & anomaly
+    assert set(label[drawn.train[known]]) == set(options["known_classes"])
+    if "pollution" in options:
+        assert len(set(label[drawn.train[polluting]])) > 3
+    np.testing.assert_allclose(
+        drawn.achieved, [options.get(k, 0) for k in drawn.achieved._fields], atol=0.02
+    )
+    assert is_train[drawn.train].all()
+    assert (np.diff(drawn.train) > 0).all()
+    assert set(np.flatnonzero(is_train & (label == 0))) <= set(drawn.train)
+    np.testing.assert_array_equal(drawn.test, np.flatnonzero(~is_train))
+
+
+def test_the_papers_figures_for_mnist_digit_0():
+    """Of 5,923 normal images: 346 known anomalies of one digit, and 658 polluting ones."""
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    label = np.repeat(np.arange(10), counts)
+    drawn = deep_sad_images(
+        label, np.ones(60_000), normal=0, known_classes=[1], known=0.05, pollution=0.1, seed=0
+    )
+    anomaly = label[drawn.train] != 0
+    assert (drawn.label == -1).sum() == 346
+    assert (label[drawn.train[drawn.label == -1]] == 1).all()
+    assert ((drawn.label == 0) & anomaly).sum() == 658
+    assert (~anomaly).sum() == 5923
+
+
+def test_the_number_of_known_classes_may_be_drawn(classes):
+    label, is_train = classes
+    chosen = set()
+    for seed in range(20):
+        drawn = deep_sad_images(
+            label, is_train, normal=4, known_classes=2, known=0.3, pollution=0.1, seed=seed
+        )
+        known = frozenset(label[drawn.train[drawn.label == -1]].tolist())
+        assert len(known) == 2
+        assert 4 not in known
+        chosen.add(known)
+    assert len(chosen) > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"known_classes": [0]}, "known_classes=0 is not among the classes.*: 1, 2, 3"),
+        ({"known_classes": [3, 11]}, "known_classes=11 is not among"),
+        ({"known_classes": 10}, "known_classes=10: there are 9 other classes"),
+        ({"known_classes": 0, "known": 0.1}, "known=0.1 asks for known anomalies, but knowable"),
+        ({"normal": "cat"}, "normal='cat' is not among"),
+    ],
+)
+def test_classes_that_cannot_be_known_are_refused(classes, options, message):
+    with pytest.raises(ValueError, match=message):
+        deep_sad_images(*classes, **{"normal": 0, "seed": 0, **options})
+
+
+def test_no_known_class_leaves_only_pollution(classes):
+    drawn = deep_sad_images(*classes, normal=0, known_classes=0, pollution=0.1, seed=0)
+    assert (drawn.label == 0).all()
+    assert drawn.achieved.pollution == pytest.approx(0.1, abs=0.01)
+
+
+def test_knowable_bounds_what_is_known_and_nothing_else():
+    is_anomaly, knowable = marks(300, 200), marks(470, 30, seed=1)
+    drawn = semi_supervised(is_anomaly, known=0.2, pollution=0.1, knowable=knowable, seed=0)
+    known = drawn.index[drawn.label == -1]
+    np.testing.assert_array_equal(known, np.flatnonzero(is_anomaly & knowable))
+    assert drawn.achieved.pollution == pytest.approx(0.1, abs=0.01)
+    with pytest.raises(ValueError, match="knowable marks 3 rows, is_anomaly 500"):
+        semi_supervised(is_anomaly, known=0.2, knowable=[1, 0, 1], seed=0)

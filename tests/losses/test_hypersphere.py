@@ -168,7 +168,7 @@ class TestWeightedQuantile:
     def test_fractional_weights(self):
         values = jnp.array([1.0, 3.0, 7.0])
         assert float(self.quantile(values, jnp.array([0.2, 0.3, 0.1]), 0.9)) == pytest.approx(2.6)
-        # Half a unit of 1 and a unit and a half of 3: from position 0.5 on all is 3.
+        # The value 1 has weight 0.5, the value 3 weight 1.5: beyond position 0.5 everything is 3.
         assert float(self.quantile(values, jnp.array([0.5, 1.5, 0.0]), 0.5)) == 3
         assert float(self.quantile(values, jnp.array([0.0, 0.01, 0.0]), 0.5)) == 3
 

@@ -20,7 +20,7 @@ def strict():
 
 
 def problem(rows=200, components=3, latent=4, seed=0, offset=2.0):
-    """Correlated rows around several means, soft responsibilities, uneven weights."""
+    """Correlated rows around several means, with soft responsibilities and uneven weights."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(rows, latent)) @ rng.normal(size=(latent, latent)) + offset
     z[: rows // 2] += 3
@@ -57,7 +57,7 @@ def energies(z, gamma, weight, jitter=JITTER):
 
 @jax.jit
 def objective(z, gamma, weight):
-    """Everything the loss takes from a batch, reduced."""
+    """The sum of all terms that the loss computes from a batch."""
     fitted = fit(z, gamma, weight)
     energy = mixture.energy(z, fitted)
     return jnp.sum(energy * weight) + 0.005 * mixture.covariance_penalty(fitted)
@@ -106,7 +106,7 @@ class TestEnergy:
         energy = np.asarray(mixture.energy(jnp.asarray(distance[:, None] * direction), fitted))
         assert len(np.unique(energy)) == 50
         assert (np.diff(energy) > 0).all()
-        # -log(1e-12), where implementations with an epsilon inside the logarithm stop.
+        # -log(1e-12): the largest energy of implementations with an epsilon inside the logarithm.
         assert (energy > 27.64).all()
 
     def test_grows_as_half_the_squared_distance(self):
@@ -212,7 +212,7 @@ class TestDegenerate:
         of_logits = gamma * (of_gamma - jnp.sum(gamma * of_gamma, 1, keepdims=True))
         for slope in (of_z, of_gamma, of_logits):
             assert jnp.isfinite(slope).all()
-        # The training engine squares gradients to clip them.
+        # To clip gradients the training engine squares them.
         for slope in (of_z, of_logits):
             assert jnp.isfinite(jnp.sum(jnp.square(slope)))
 
@@ -265,7 +265,7 @@ class TestDegenerate:
         self.finite(rng.normal(size=(200, 4)) * scale @ rotation, problem()[1])
 
     def test_jitter_lost_in_rounding_is_raised(self):
-        # One extreme row over a tight cluster: in float32 the covariance is indefinite.
+        # One remote row and a tight cluster make the covariance indefinite in float32.
         rng = np.random.default_rng(0)
 
         @jax.jit

@@ -49,7 +49,7 @@ def naive_triplet(distances, margin):
 
 
 def naive_negative_log_softmax(logits):
-    """``[B, M]`` for the class at its own position, by the definition."""
+    """``[B, M]`` negative log-probabilities of the true classes, by the definition."""
 
     def one(row, m):
         return -math.log(math.exp(row[m]) / sum(map(math.exp, row)))
@@ -58,7 +58,7 @@ def naive_negative_log_softmax(logits):
 
 
 def plain_loss(z, centres, kernel, bias, margin, triplet_weight):
-    """The composition that the fused loss stands for."""
+    """The composition that equals the fused loss."""
     logits = z @ kernel
     if bias is not None:
         logits = logits + bias[None, None]
@@ -80,7 +80,7 @@ def batch_loss(z, weight, rest):
 
 
 def sizes(jaxpr):
-    """The number of elements of everything a program computes, programs inside it included."""
+    """The sizes of all arrays that a program computes, inner programs included."""
     for equation in jaxpr.eqns:
         yield from (variable.aval.size for variable in equation.outvars)
         for inner in jax.tree.leaves(
@@ -131,7 +131,7 @@ class TestSquaredDistances:
         centres = latents(classes=64, latent=16)[0] * 30
         own = squared_distances(jnp.asarray(centres)[None], jnp.asarray(centres))
         assert (own >= 0).all()
-        # Without the clamp some of these distances of 0 round to less.
+        # Without the clamp some of these zero distances are rounded to negative numbers.
         np.testing.assert_allclose(jnp.diagonal(own[0]), 0, atol=0.02)
 
     def test_gradients(self):
@@ -222,7 +222,7 @@ class TestScore:
         np.testing.assert_allclose(actual, 4 * np.log(4), rtol=1e-6)
 
     def test_certain_rows_do_not_tie(self):
-        # exp(-20) is lost beside 1 in float32.
+        # 1 + exp(-20) is 1 in float32.
         gap = jnp.arange(20.0, 60.0)
         distances = gap[:, None, None] * (1 - jnp.eye(3))[None]
         actual = np.asarray(score(distances, epsilon=1e-6))

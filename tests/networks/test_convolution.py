@@ -1,4 +1,4 @@
-"""Our convolutions are XLA's, in value and gradient, and stay in the fast form inside a loop."""
+"""Convolutions equal XLA's in value and gradient, and keep the fast layout inside a loop."""
 
 import re
 from functools import partial
@@ -36,7 +36,7 @@ def draw(rng, *shapes, dtype=np.float32):
 
 
 def with_gradients(function):
-    """Everything there is to compare: the output and its gradients against varied cotangents."""
+    """The output and its gradients for varied cotangents."""
 
     def compute(x, kernel):
         y, pull = jax.vjp(function, x, kernel)
@@ -151,7 +151,7 @@ def test_a_gradient_of_a_gradient(rng):
     ids=["plain", "strided", "transpose"],
 )
 def test_every_convolution_in_a_loop_has_the_fast_form(rng, function):
-    """XLA's CPU compiler takes other dimension orders to a scalar loop, tens of times slower."""
+    """XLA's CPU compiler makes a scalar loop of other layouts, tens of times slower."""
     x, k = draw(rng, (4, 8, 8, 2), (3, 3, 2, 2))
 
     def both(x, k):

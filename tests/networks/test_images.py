@@ -1,4 +1,4 @@
-"""The papers' image networks: sizes, architecture, batch norm, and what they refuse."""
+"""The papers' image networks: sizes, architecture, batch norm and errors."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ def strict():
 
 
 def shaped(module, *shape):
-    """Number of parameters and shape of the output, nothing computed."""
+    """The number of parameters and the shape of the output, without computing them."""
 
     def build(key):
         return module.init_with_output(key, jnp.zeros((3, *shape)))
@@ -81,7 +81,7 @@ def test_the_published_parameter_counts(encoder, decoder, image, encoder_size, b
 def test_the_tutorial_autoencoder():
     count, code = shaped(ConvEncoder(), *MNIST)
     assert code == (3, 16)
-    # Kernels with biases, two numbers per normalised channel, the code.
+    # Kernels with biases, scales and offsets of the normalisation, and the code.
     assert count == 9 * 32 + 9 * 32 * 64 + 3 * (32 + 64) + (3136 + 1) * 16
     decoder_count, output = shaped(ConvDecoder(MNIST), 16)
     assert output == (3, *MNIST)
@@ -224,7 +224,7 @@ def test_kernels_start_as_published():
     for kernel, bound in (
         (lenet["Conv_1"]["kernel"], 1 / (25 * 16) ** 0.5),
         (lenet["Dense_0"]["kernel"], 1 / (49 * 32) ** 0.5),
-        # PyTorch counts a transposed convolution's outputs.
+        # PyTorch's fan-in of a transposed convolution counts output channels.
         (decoder["Conv_1"]["kernel"], 1 / (25 * 16) ** 0.5),
         (conv["Conv_1"]["kernel"], (6 / (9 * 32 + 9 * 64)) ** 0.5),
     ):

@@ -1,4 +1,4 @@
-"""Dense networks, batch norm under weights, and the pure functions around modules."""
+"""Dense networks, weighted batch norm, and the pure functions that apply modules."""
 
 import flax.linen as nn
 import jax
@@ -94,7 +94,7 @@ def test_batch_norm_features_first_is_the_transpose(rows):
 
 @pytest.mark.parametrize("chunk", [64, 77, 300, 1000])
 def test_calibration_is_exact_over_chunks_and_padding(chunk, rows):
-    """One layer's statistics are those of all its inputs, whatever the chunks."""
+    """The statistics of one layer are those of all its inputs for any chunks."""
     padded = np.concatenate([rows + 3, np.full((84, 5), 1e4, np.float32)])
     weight = np.r_[np.ones(300), np.zeros(84)].astype(np.float32)
     padded_rows = training.as_rows(padded, weight=weight)
@@ -132,3 +132,18 @@ def test_the_initialiser_is_uniform_and_layers_differ(rows):
         neighbours = np.corrcoef(kernel[:-1], kernel[1:])[0, 1]
         assert abs(neighbours) < 0.05  # three standard errors
     assert np.abs(np.corrcoef([first, second, third]) - np.eye(3)).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": None}, "None is neither an instance of flax.linen.Module nor one of: 'mlp'"),
+        ({"network": networks.MLP}, "MLP.* is neither an instance of flax.linen.Module"),
+        ({"network": "mlp", "hidden": 16}, r"hidden=16 is not a sequence of widths: pass \(16,\)"),
+        ({"network": "mlp", "latent_dim": 0}, "latent_dim=0: every width must be a whole number"),
+        ({"network": "cifar10_lenet", "latent_dim": 3}, "has its own sizes"),
+    ],
+)
+def test_an_encoder_that_cannot_be_built_says_why(options, message):
+    with pytest.raises(ValueError, match=message):
+        networks.build.encoder(**options)

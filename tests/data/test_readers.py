@@ -1,4 +1,4 @@
-"""The published formats, read from small files that are written here."""
+"""Readers of the published formats, on small files that the tests write."""
 
 import gzip
 import io
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from jaxad.data import images, kdd, tables
+from jaxad.data import Card, Dataset
+from jaxad.data.readers import READERS
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def check_pictures(content, pictures):
 def test_keras_layout(tmp_path, pictures):
     path = tmp_path / "images.npz"
     np.savez(path, **dict(zip(("x_train", "y_train", "x_test", "y_test"), pictures, strict=True)))
-    check_pictures(images.READERS["keras"]([path]), pictures)
+    check_pictures(READERS["keras"]([path]), pictures)
 
 
 def test_idx_files(tmp_path, pictures):
@@ -38,10 +39,10 @@ def test_idx_files(tmp_path, pictures):
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
         paths.append(tmp_path / f"{i}.gz")
         paths[-1].write_bytes(gzip.compress(header + array.tobytes()))
-    check_pictures(images.READERS["idx"](paths), pictures)
+    check_pictures(READERS["idx"](paths), pictures)
     paths[0].write_bytes(gzip.compress(b"\0\0\x0d\1\0\0\0\0"))
-    with pytest.raises(ValueError, match=r"0\.gz is no IDX file"):
-        images.READERS["idx"](paths)
+    with pytest.raises(ValueError, match=r"0\.gz is not an IDX file"):
+        READERS["idx"](paths)
 
 
 def test_cifar_archive(tmp_path, rng):
@@ -57,7 +58,7 @@ def test_cifar_archive(tmp_path, rng):
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    content = images.READERS["cifar"]([path])
+    content = READERS["cifar"]([path])
     np.testing.assert_array_equal(content["x"], x)
     np.testing.assert_array_equal(content["label"], y)
     np.testing.assert_array_equal(content["is_train"], np.arange(12) < 10)
@@ -71,7 +72,7 @@ def test_tables(tmp_path, rng, kind):
         savemat(path, {"X": x, "y": y[:, None].astype(float)})
     else:
         np.savez(path, X=x, y=y.astype(int))
-    content = tables.READERS[kind]([path])
+    content = READERS[kind]([path])
     np.testing.assert_array_equal(content["x"], x)
     assert content["x"].dtype == np.float64
     np.testing.assert_array_equal(content["is_anomaly"], y)
@@ -86,7 +87,7 @@ def test_kdd_encodes_its_symbolic_columns(tmp_path):
     ]
     path = tmp_path / "kdd.gz"
     path.write_bytes(gzip.compress("".join(",".join(map(str, r)) + "\n" for r in rows).encode()))
-    content = kdd.READERS["kdd"]([path])
+    content = READERS["kdd"]([path])
     assert content["x"].shape == (3, 38 + 2 + 2 + 2)
     np.testing.assert_array_equal(content["x"][:, :38], [[r[0], *r[4:41]] for r in rows])
     np.testing.assert_array_equal(
@@ -104,6 +105,13 @@ def test_kdd_encodes_its_symbolic_columns(tmp_path):
 def test_the_scaled_kdd_keeps_its_last_column_for_the_label(tmp_path, rng):
     x, y = rng.random((6, 4)), np.array([0, 1, 0, 0, 1, 1.0])
     np.savez(tmp_path / "kdd.npz", kdd=np.c_[x, y])
-    content = kdd.READERS["kdd_npz"]([tmp_path / "kdd.npz"])
+    content = READERS["kdd_npz"]([tmp_path / "kdd.npz"])
     np.testing.assert_array_equal(content["x"], x)
     np.testing.assert_array_equal(content["is_anomaly"], y == 1)
+
+
+def test_a_set_prints_as_one_line_without_its_arrays(rng):
+    images = Dataset(np.zeros((20, 8, 8, 1), np.uint8), Card("digits", 20, (8, 8, 1), classes=10))
+    assert repr(images) == "Dataset('digits', x: (20, 8, 8, 1) uint8, 10 classes)"
+    table = Dataset(rng.normal(size=(9, 2)), Card("mine", 9, (2,)), np.arange(9) < 4)
+    assert repr(table) == "Dataset('mine', x: (9, 2) float64, 4 anomalies)"
