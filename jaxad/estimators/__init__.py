@@ -8,5 +8,5 @@ from jaxad.estimators.dagmm import DAGMM as DAGMM
 from jaxad.estimators.deep_sad import DeepSAD as DeepSAD
 from jaxad.estimators.deep_svdd import DeepSVDD as DeepSVDD
 from jaxad.estimators.goad import GOAD as GOAD
-from jaxad.estimators.registry import DETECTORS as DETECTORS
 from jaxad.estimators.storage import load as load
+from jaxad.registry import DETECTORS as DETECTORS

@@ -20,9 +20,10 @@ from jaxad import training
 from jaxad.checks import AT_LEAST_ZERO, Check, Choice, Flag, Interval, Special, Whole, check_choice
 from jaxad.estimators import ensemble, fitting, prepare, storage
 from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
-from jaxad.estimators.registry import register as _register
 from jaxad.estimators.scaling import SCALERS
 from jaxad.networks import IMAGES, TABULAR
+from jaxad.registry import DETECTORS
+from jaxad.registry import register as _register
 from jaxad.rows import Rows
 from jaxad.training.recipe import RANGES
 from jaxad.typing import Stats
@@ -109,7 +110,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         super().__init_subclass__(**options)
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
         if register:
-            _register(cls)
+            _register(DETECTORS, cls)
 
     def fit(self, X: Any, y: Any = None, *, checkpoints: Any = None) -> Self:
         """Train on ``X``.

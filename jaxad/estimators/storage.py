@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad import persistence
-from jaxad.estimators.registry import DETECTORS, detector_named, name_of
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.persistence import FileFormatError
+from jaxad.registry import DETECTORS, name_of, named
 
 # Numbers and names a fitted detector carries beside its arrays.
 _FACTS = (
@@ -35,7 +35,8 @@ def save(detector: Any, path: Any) -> None:
     modules = sorted(k for k, v in parameters.items() if v is _NOT_WRITTEN)
     names = getattr(detector, "feature_names_in_", None)
     metadata = {
-        "detector": name_of(type(detector)),
+        "detector": name_of(kind),
+        "objective": name_of(type(detector.objective_)),
         "parameters": {k: v for k, v in parameters.items() if v is not _NOT_WRITTEN},
         "given_at_load": modules,
         "row_shape": list(detector.scaler_.shift.shape),
@@ -67,7 +68,7 @@ def load(path: Any, **modules: Any) -> Any:
     """
     arrays, metadata = persistence.read(path)
     try:
-        kind = detector_named(metadata.get("detector"))
+        kind = named(DETECTORS, metadata.get("detector"))
     except LookupError as error:
         raise FileFormatError(f"{path}: {error.args[0]}") from None
     needed = [k for k in metadata["given_at_load"] if k != "random_state"]
@@ -93,6 +94,12 @@ def load(path: Any, **modules: Any) -> Any:
     identity = {"shift": np.zeros(1), "scale": np.ones(1)}
     detector.combination_ = arrays.get("combination", identity)
     detector.objective_ = detector._objective(tuple(metadata["row_shape"]), 1)
+    trained_for, now = metadata.get("objective"), name_of(type(detector.objective_))
+    if trained_for not in (None, now):  # earlier files do not say
+        raise FileFormatError(
+            f"{path}: was trained for {trained_for!r}, but this {kind.__name__} makes {now!r}: use "
+            "the version of the class that saved it"
+        )
     return detector
 
 

@@ -4,6 +4,7 @@ A function such as `deep_svdd` makes an objective from networks and a loss; a cl
 is one.
 """
 
+from jaxad.objectives.base import BaseObjective as BaseObjective
 from jaxad.objectives.compound import Compound as Compound
 from jaxad.objectives.dagmm import DAGMM as DAGMM
 from jaxad.objectives.reconstruction import Reconstruction as Reconstruction
@@ -18,3 +19,4 @@ from jaxad.objectives.view_classifier import MapReconstruction as MapReconstruct
 from jaxad.objectives.view_classifier import ViewClassifier as ViewClassifier
 from jaxad.objectives.view_classifier import goad as goad
 from jaxad.objectives.view_classifier import image_goad as image_goad
+from jaxad.registry import OBJECTIVES as OBJECTIVES

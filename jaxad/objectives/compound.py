@@ -4,14 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
+from jaxad.objectives.base import BaseObjective
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Objective, Params, Stats
 
 
-@struct.dataclass
-class Compound:
+class Compound(BaseObjective):
     """A weighted sum of objectives that share what they name alike.
 
     Objectives keep their parameters by role (``encoder``, ``decoder``, ...). Parts with a role in
@@ -79,7 +78,7 @@ class Compound:
 
     def _exact(self, method: str, params: Params, stats: Stats, rows: Rows) -> Stats:
         for part in self.parts:
-            if hasattr(part, method):
+            if hasattr(part, method):  # an objective that needs none need not have it
                 stats = getattr(part, method)(params, stats, rows)
         return stats
 

@@ -9,12 +9,12 @@ from flax import struct
 
 from jaxad import networks
 from jaxad.losses import mixture, reconstruction
+from jaxad.objectives.base import BaseObjective
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
-@struct.dataclass
-class DAGMM:
+class DAGMM(BaseObjective):
     """An autoencoder whose latents and errors follow a Gaussian mixture; score by its energy.
 
     A row's ``z`` is its latent vector, its relative Euclidean error and the cosine between it and

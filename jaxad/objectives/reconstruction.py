@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxad import networks
 from jaxad.losses import reconstruction as losses
+from jaxad.objectives.base import BaseObjective
 from jaxad.objectives.variants import call_loss, check_loss
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
@@ -62,8 +63,7 @@ def autoencoder(
     return Reconstruction(encoder, decoder, loss, numbers, noise, chunk)
 
 
-@struct.dataclass
-class Reconstruction:
+class Reconstruction(BaseObjective):
     """An encoder, a decoder and a loss of what comes out of them. `autoencoder` makes it."""
 
     encoder: nn.Module = struct.field(pytree_node=False)

@@ -14,6 +14,7 @@ from flax import struct
 
 from jaxad import networks
 from jaxad.losses import hypersphere, sad
+from jaxad.objectives.base import BaseObjective
 from jaxad.objectives.variants import call_loss, check_loss
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
@@ -21,8 +22,7 @@ from jaxad.typing import Array, Batch, Key, Params, Stats
 AVAILABLE = ("distance", "nu", "label", "z", "centre")
 
 
-@struct.dataclass
-class Hypersphere:
+class Hypersphere(BaseObjective):
     """A network, a fixed centre and a loss of the squared distances to it.
 
     `deep_svdd` and `deep_sad` make it. Two things are fitted without a gradient. The ``centre``

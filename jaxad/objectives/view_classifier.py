@@ -14,13 +14,13 @@ from flax import struct
 
 from jaxad import networks
 from jaxad.losses import reconstruction, transformation
+from jaxad.objectives.base import BaseObjective
 from jaxad.objectives.views import GeometricViews, LinearMaps, Views
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
-@struct.dataclass
-class ViewClassifier:
+class ViewClassifier(BaseObjective):
     """Tell M views of a row apart; a row whose views are confused is anomalous.
 
     `goad` and `image_goad` make it. A shared network takes every view to ``z_m``; the loss is the
@@ -161,8 +161,7 @@ def image_goad(
     return ViewClassifier(trunk, views, margin, triplet_weight, epsilon)
 
 
-@struct.dataclass
-class MapReconstruction:
+class MapReconstruction(BaseObjective):
     """Reconstruct every mapped row from its latent vector, by a decoder of its own.
 
     A part for `Compound` beside a `goad` with the same trunk: they share trunk and maps.

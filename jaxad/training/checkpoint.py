@@ -1,6 +1,7 @@
-"""Checkpoints: a run that was killed goes on from the last one and ends as if it had not been."""
+"""Checkpoints: a killed run goes on from the last one and ends as if it had not been killed."""
 
 import dataclasses
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -9,16 +10,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxad.training import sharded
-from jaxad.training.fingerprint import differences, fingerprint
-from jaxad.training.leaves import layout, named, renamed
-from jaxad.training.processes import agreed, on_host
+from jaxad.rows import Rows
+from jaxad.training.hosts import agreed, of_each, on_host
 from jaxad.training.recipe import Recipe
-from jaxad.training.snapshots import Snapshot, Snapshots, size_of
+from jaxad.training.snapshots import Snapshot, Snapshots, require_orbax, size_of
+from jaxad.training.trees import described, digest, layout, named, renamed
 from jaxad.typing import Key
 
 BACKENDS = ("auto", "file", "orbax")
 FORMAT = 2  # of a checkpoint; 1 had no number
+_MOST = 1000  # numbers of one leaf that a fingerprint holds; more become a digest
 _LOOK = 0.25  # seconds a compiled call may take, so that a checkpoint is not long overdue
 
 
@@ -26,17 +27,17 @@ _LOOK = 0.25  # seconds a compiled call may take, so that a checkpoint is not lo
 class Checkpoints:
     """Where and how often a run is saved.
 
-    The folder is one run's: the same call again goes on from the newest whole checkpoint, and
-    where the run had ended it ends at once with the same result. It may be given more epochs than
+    A folder belongs to one run. The same call again goes on from the newest undamaged checkpoint;
+    if the run had ended, the call returns the same result at once. It may ask for more epochs than
     before.
 
     Attributes:
-      folder: made if it is not there. With several processes all must see it.
+      folder: made if it does not exist. All processes of a run must see it.
       every: seconds between checkpoints; 0: after every epoch. The end of a run is always saved.
-      keep: how many are kept.
-      backend: ``"file"``: one file each. ``"orbax"``: besides it a folder into which every process
-        writes its own part of the state; needs ``pip install 'jaxad[orbax]'``. ``"auto"``: orbax
-        where several processes are one run.
+      keep: how many checkpoints are kept.
+      backend: ``"file"``: a checkpoint is one file. ``"orbax"``: it is a file and a folder into
+        which every process writes its own part of the state; needs ``pip install
+        'jaxad[orbax]'``. ``"auto"``: orbax if several processes are one run, else a file.
 
     Raises:
       ValueError: an attribute out of range.
@@ -70,22 +71,22 @@ class Checkpoints:
 
     @staticmethod
     def of(given: Any) -> "Checkpoints | None":
-        """From themselves, a folder, or None."""
+        """Checkpoints from a folder; checkpoints and None are returned as they are."""
         return given if isinstance(given, Checkpoints | None) else Checkpoints(given)
 
     def within(self, name: str) -> "Checkpoints":
-        """The same in a folder below, for one of several runs."""
+        """The same settings in a subfolder, for one of several runs."""
         return dataclasses.replace(self, folder=Path(self.folder) / name)
 
 
 class Saver:
-    """Saves one run, and finds what was saved of it.
+    """Saves one run, and finds its earlier checkpoints.
 
     Args:
       checkpoints: where and how often.
       run: the run's `fingerprint`.
-      epochs: how many it is to have in the end, a number or ``[P]``.
-      joined: whether several processes are this one run.
+      epochs: the number of epochs at the end, or ``[P]`` of them.
+      joined: whether several processes are this run.
 
     Raises:
       ValueError: the folder holds another run, or one of more epochs.
@@ -117,8 +118,8 @@ class Saver:
         """The saved state and history, or ``state`` and no history.
 
         Args:
-          state: the run's state before the first step. It tells the shapes, and the devices on
-            which the saved state comes to lie.
+          state: the run's state before the first step. The saved state must have its shapes and
+            is put on its devices.
 
         Raises:
           ValueError: the saved state has other shapes.
@@ -170,11 +171,11 @@ class Saver:
                 "cannot go on from: finish the run with that version, or begin again in another "
                 "folder"
             )
-        told = differences(found.metadata["run"], self._run)
-        if told:
+        differing = differences(found.metadata["run"], self._run)
+        if differing:
             raise ValueError(
-                f"{folder} holds checkpoints of another run: {'; '.join(told[:5])}. Give another "
-                "folder, or delete this one to begin again"
+                f"{folder} holds checkpoints of another run: {'; '.join(differing[:5])}. Give "
+                "another folder, or delete this one to begin again"
             )
         done = np.ravel(found.arrays["epoch"])[: len(epochs)]
         if (done > epochs).any():
@@ -202,6 +203,87 @@ def open_saver(
     return Saver(settings, run, recipe.epochs, joined=joined)
 
 
+def fingerprint(
+    objective: Any, recipe: Any, key: Key, *, joined: bool = False, **data: Any
+) -> dict[str, Any]:
+    """What makes a run the one it is: names and values, as JSON holds them.
+
+    Two runs with equal structure, numbers, key and rows have equal fingerprints. ``recipe.epochs``
+    is left out, since a longer run can go on from a shorter one. A function counts by its name, so
+    two lambdas look the same.
+
+    Args:
+      objective: what for.
+      recipe: how.
+      key: the run's typed key, or keys ``[P]``.
+      joined: whether several processes are one run, each with data of its own.
+      **data: rows, and trees of arrays (initial parameters); their SHA-256 counts.
+
+    Example:
+      >>> import jax
+      >>> from jaxad import training
+      >>> found = fingerprint(None, training.Recipe(patience=3), jax.random.key(0))
+      >>> found["recipe.patience"], found["key"]
+      (3, [0, 0])
+    """
+    run = _describe("objective", objective) | _describe("recipe", recipe)
+    run.pop("recipe.epochs", None)
+    run["key"] = np.asarray(jax.random.key_data(key)).tolist()
+    run["key's kind"] = str(jax.random.key_impl(key))
+    trees = {k: v.identity if isinstance(v, Rows) else v for k, v in data.items()}
+    digests = {name: digest(tree) for name, tree in trees.items()}
+    return run | (_of_all(digests) if joined else digests)
+
+
+def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The differences between two fingerprints, in words."""
+    found = []
+    for name in saved | now:
+        one, other = (str(run.get(name, "absent")) for run in (saved, now))
+        if one != other:
+            short = max(len(one), len(other)) < 60
+            found.append(f"{name} was {one}, is {other}" if short else f"not the same {name}")
+    return found
+
+
+def _describe(name: str, value: Any) -> dict[str, Any]:
+    """Every choice and number in ``value``, by its path."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        below = {f".{f.name}": getattr(value, f.name) for f in dataclasses.fields(value)}
+    elif isinstance(value, dict):
+        below = {f"[{k!r}]": v for k, v in value.items()}
+    elif isinstance(value, list | tuple):
+        below = {f"[{i}]": v for i, v in enumerate(value)}
+    elif isinstance(value, bool | int | str | None):
+        return {name: value}
+    elif isinstance(value, float | np.ndarray | np.generic | jax.Array):
+        return {name: _numbers(np.asarray(value))}
+    else:
+        return {name: described(value)}
+    found = {name: type(value).__qualname__}
+    for path, part in below.items():
+        found |= _describe(name + path, part)
+    return found
+
+
+def _numbers(values: np.ndarray) -> Any:
+    if values.size > _MOST or values.dtype.kind not in "fiub":
+        return digest(values)
+    if values.dtype == np.float32:  # in its own few digits instead of those of a float64
+        return [float(str(v)) for v in values.ravel()] if values.ndim else float(str(values))
+    return values.tolist()
+
+
+def _of_all(digests: dict[str, str]) -> dict[str, str]:
+    """Digests of the data of all processes together, by name."""
+    own = [np.frombuffer(bytes.fromhex(one), np.uint8) for one in digests.values()]
+    all_parts = np.ascontiguousarray(np.moveaxis(of_each(np.stack(own)), 0, 1))
+    return {
+        name: hashlib.sha256(parts).hexdigest()
+        for name, parts in zip(digests, all_parts, strict=True)
+    }
+
+
 def _by_orbax(backend: str, joined: bool) -> bool:
     if backend == "file" and joined:
         raise ValueError(
@@ -215,5 +297,5 @@ def _by_orbax(backend: str, joined: bool) -> bool:
         )
     by_orbax = joined if backend == "auto" else backend == "orbax"
     if by_orbax:
-        sharded.require()
+        require_orbax()
     return by_orbax

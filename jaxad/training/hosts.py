@@ -1,9 +1,12 @@
-"""Several hosts: their processes joined into one set of devices, each with its own rows.
+"""Several hosts: processes joined into one set of devices, and what they tell each other.
 
 Every process runs the same program. `join_hosts` comes first; a mesh over all devices then makes
 `fit` one run on the rows of all processes, and `fit_population` one population.
 """
 
+import contextlib
+import json
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from jaxad.rows import ArrayRows, bucket
-from jaxad.training.digest import is_key
 from jaxad.training.mesh import DATA, padded_size
-from jaxad.training.processes import told_by_each
+from jaxad.training.trees import described, digest, is_key
 from jaxad.typing import Array, PyTree
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
@@ -120,7 +123,7 @@ def spans(mesh: Mesh | None) -> bool:
 
 
 def put(tree: PyTree, sharding: Sharding) -> PyTree:
-    """`jax.device_put`, also onto devices of several processes, which all have the same values."""
+    """`jax.device_put` that can also place the same values on devices of several processes."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
@@ -153,16 +156,16 @@ def join_rows(name: str, rows: ArrayRows, mesh: Mesh) -> ArrayRows:
     leaves = {"x": rows.x, "label": rows.label, "weight": rows.weight}
     leaves = {name: _as_stored(values) for name, values in leaves.items()}
     kinds = {key: f"{[*v.shape[1:]]} {v.dtype}" for key, v in leaves.items()}
-    told = told_by_each({"count": len(rows.x), "kinds": kinds})
-    for process, other in enumerate(told):
-        for key, kind in told[0]["kinds"].items():
+    all_of_them = gathered({"count": len(rows.x), "kinds": kinds})
+    for process, other in enumerate(all_of_them):
+        for key, kind in all_of_them[0]["kinds"].items():
             if other["kinds"][key] != kind:
                 raise ValueError(
                     f"{name}: {key} of process {process} is {other['kinds'][key]} for each row, "
                     f"that of process 0 {kind}: every process must pass rows of the same columns "
                     "and types"
                 )
-    counts = np.array([other["count"] for other in told])
+    counts = np.array([other["count"] for other in all_of_them])
     places = np.bincount(owner)
     size = max(-(-bucket(n) // parts) for n, parts in zip(counts.tolist(), places, strict=True))
     # A process fills the places of its devices one after the other.
@@ -244,3 +247,78 @@ def _close_up(
     return jax.shard_map(
         at_place, mesh=mesh, in_specs=(places, places, places), out_specs=places, check_vma=False
     )(leaves, begin, held)
+
+
+def agreed(value: int) -> int:
+    """The value of the first process, on every process: clocks and disks differ."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def of_each(values: Any) -> np.ndarray:
+    """The values of every process, ``[processes, ...]``."""
+    if jax.process_count() == 1:
+        return np.asarray(values)[None]
+    return np.asarray(multihost_utils.process_allgather(np.asarray(values)))
+
+
+def on_host(tree: PyTree) -> PyTree:
+    """A tree as numpy arrays, even if its arrays lie on devices of several processes."""
+
+    def copy(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            if not leaf.is_fully_replicated:
+                leaf = multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(copy, tree)
+
+
+def gathered(value: Any) -> list[Any]:
+    """The value of every process; anything that JSON can hold."""
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    lengths = of_each(np.int32(len(text)))
+    texts = of_each(np.pad(text, (0, lengths.max() - len(text))))
+    return [json.loads(bytes(t[:n])) for t, n in zip(texts, lengths, strict=True)]
+
+
+def check_alike(**given: PyTree) -> None:
+    """Raise a ValueError that names the first argument that differs between processes.
+
+    Without this check processes would wait for each other for ever, or train on a mixture of what
+    they were given.
+    """
+    if jax.process_count() == 1:
+        return
+    first, *others = gathered({name: _identity(tree) for name, tree in given.items()})
+    for process, other in enumerate(others, 1):
+        for name in given:
+            if other[name] != first[name]:
+                raise ValueError(
+                    f"process {process} has another {name} than process 0: every process of the "
+                    f"run must pass the same {name}"
+                )
+
+
+@contextlib.contextmanager
+def failing_together(joined: bool) -> Iterator[None]:
+    """If one process raises a ValueError inside this block, every process raises it.
+
+    Args:
+      joined: whether the processes are one run; otherwise the block does nothing.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if joined:
+            gathered(str(error))
+        raise
+    if joined:
+        for process, error in enumerate(gathered(None)):
+            if error is not None:
+                raise ValueError(f"process {process}: {error}")
+
+
+def _identity(tree: PyTree) -> list[str]:
+    return [described(jax.tree.structure(tree)), digest(tree)]

@@ -22,10 +22,16 @@ from jaxad.training.checkpoint import Saver, open_saver
 from jaxad.training.compilation import Stopwatch
 from jaxad.training.engine import State
 from jaxad.training.history import History
-from jaxad.training.hosts import join_rows, spans
+from jaxad.training.hosts import (
+    agreed,
+    check_alike,
+    failing_together,
+    join_rows,
+    on_host,
+    spans,
+)
 from jaxad.training.members import Member, Subset, split_members
 from jaxad.training.mesh import check_data_axis, make_mesh, padded_size, rows_sharding
-from jaxad.training.processes import agreed, check_alike, failing_together, on_host
 from jaxad.training.programs import Alone, Together
 from jaxad.training.recipe import Recipe, as_leaves, optimizer
 from jaxad.typing import Key, Objective, Params, Stats

@@ -14,9 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxad.rows import Rows, map_rows, unweighted
+from jaxad.training.hosts import on_host
 from jaxad.training.members import Member, axes_of, leading_axes, only_length, spread
 from jaxad.training.mesh import make_mesh
-from jaxad.training.processes import on_host
 from jaxad.training.programs import Alone, Program, Together
 from jaxad.training.recipe import as_leaves
 from jaxad.typing import Array, Params, Stats

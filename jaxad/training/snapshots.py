@@ -1,11 +1,12 @@
-"""A folder of snapshots: named arrays and JSON, of which the newest whole ones are kept.
+"""A folder of snapshots: named arrays and JSON. The newest undamaged ones are kept.
 
 A snapshot is the file ``epochs-N.safetensors``, written last, atomically and with a checksum. With
-orbax the arrays that lie on devices are in the folder ``epochs-N.orbax`` beside it, and the file
-holds that folder's checksums.
+orbax the arrays on devices are in the folder ``epochs-N.orbax`` beside it, of which every process
+writes its own part; the file holds the checksums of that folder.
 """
 
 import errno
+import hashlib
 import shutil
 import warnings
 from collections.abc import Iterable
@@ -15,14 +16,13 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxad import persistence
-from jaxad.training import sharded
-from jaxad.training.leaves import storable
-from jaxad.training.processes import agreed, of_each
+from jaxad.training.hosts import agreed, of_each
+from jaxad.training.trees import storable
 from jaxad.typing import Array
 
 
 class Snapshot(NamedTuple):
-    """A whole snapshot: its file, its arrays on the host, its metadata."""
+    """An undamaged snapshot: its file, its arrays on the host, its metadata."""
 
     path: Path
     arrays: dict[str, Any]
@@ -30,13 +30,13 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """The snapshots in a folder, which is made if it is not there.
+    """The snapshots in a folder, which is made if it does not exist.
 
     Args:
-      folder: where; all processes must see it.
-      keep: how many to keep.
+      folder: must be visible to all processes.
+      keep: how many snapshots to keep.
       orbax: whether each process writes its own part of the device arrays.
-      joined: whether several processes are one run; else there is this one.
+      joined: whether several processes are one run.
     """
 
     def __init__(self, folder: Path, keep: int, *, orbax: bool, joined: bool):
@@ -46,10 +46,10 @@ class Snapshots:
         folder.mkdir(parents=True, exist_ok=True)
 
     def newest(self) -> Snapshot | None:
-        """The newest whole one; a warning names each that is not.
+        """The newest undamaged snapshot; a warning names each damaged one.
 
         Raises:
-          RuntimeError: the processes see different ones.
+          RuntimeError: the processes find different snapshots.
         """
         found = None
         for path in self._files():
@@ -74,7 +74,7 @@ class Snapshots:
     def read(self, snapshot: Snapshot, like: dict[str, Array]) -> dict[str, Any]:
         """The device arrays of a snapshot, on the host or on the devices of ``like``."""
         if "files" in snapshot.metadata:
-            return sharded.read(_beside(snapshot.path), like)
+            return _read_sharded(_beside(snapshot.path), like)
         return snapshot.arrays["state"]
 
     def write(
@@ -84,22 +84,22 @@ class Snapshots:
         arrays: dict[str, Any],
         metadata: dict[str, Any],
     ) -> None:
-        """Write one, then remove those that are too many or damaged.
+        """Write a snapshot, then remove damaged ones and those beyond the number to keep.
 
         Args:
-          number: N of its name.
+          number: N in its name.
           state: device arrays by name.
-          arrays: host arrays, nested; the same in all processes.
-          metadata: what JSON can hold.
+          arrays: nested host arrays; the same in all processes.
+          metadata: anything that JSON can hold.
 
         Raises:
-          OSError: there is not enough space; the snapshots before are as they were.
+          OSError: there is not enough space; earlier snapshots are unchanged.
         """
         size = size_of((state, arrays))
         self.check_space(size)
         path = self.folder / f"epochs-{number:08d}.safetensors"
         if self._orbax:
-            metadata = metadata | {"files": sharded.write(_beside(path), state)}
+            metadata = metadata | {"files": _write_sharded(_beside(path), state)}
         else:
             arrays = arrays | {"state": {name: storable(leaf) for name, leaf in state.items()}}
         if not self._leads:
@@ -116,7 +116,7 @@ class Snapshots:
         self._damaged.clear()
 
     def clear(self, files: Iterable[Path] = ()) -> None:
-        """Remove snapshots, and what a killed process left of one that it was writing."""
+        """Remove snapshots, and unfinished ones that a killed process left."""
         if not self._leads:
             return
         for path in (*files, *self.folder.glob(".epochs-*.tmp")):
@@ -126,7 +126,7 @@ class Snapshots:
                 shutil.rmtree(path)
 
     def check_space(self, size: int) -> None:
-        """Raise an OSError if ``size`` bytes are more than are free."""
+        """Raise an OSError if fewer than ``size`` bytes are free."""
         lacks = shutil.disk_usage(self.folder).free < size
         if agreed(lacks) if self._joined else lacks:
             raise self._no_space(size)
@@ -144,16 +144,62 @@ class Snapshots:
 
 
 def size_of(tree: Any) -> int:
-    """Bytes that a tree of arrays takes on disk, roughly and not less."""
+    """An upper estimate of the bytes that a tree of arrays takes on disk."""
     return (1 << 16) + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def _read(path: Path) -> Snapshot:
     arrays, metadata = persistence.read(path)
-    if "files" in metadata and not sharded.whole(_beside(path), metadata["files"]):
+    if "files" in metadata and not _is_whole(_beside(path), metadata["files"]):
         raise persistence.FileFormatError(f"{_beside(path)}: damaged")
     return Snapshot(path, arrays, metadata)
 
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".orbax")
+
+
+def require_orbax() -> Any:
+    """The library orbax, or an ImportError that says how to get it."""
+    try:
+        import orbax.checkpoint
+    except ImportError as error:
+        raise ImportError(
+            "checkpoints of several processes need orbax: pip install 'jaxad[orbax]'"
+        ) from error
+    return orbax.checkpoint
+
+
+def _write_sharded(folder: Path, arrays: dict[str, Array]) -> dict[str, str]:
+    """Write named arrays that may lie on devices of several processes; return files' SHA-256.
+
+    All processes call it, and each writes the parts that it has. An existing folder is replaced.
+    """
+    orbax = require_orbax()
+    with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as writer:
+        writer.save(folder, args=orbax.args.StandardSave(arrays), force=True)
+    return _digests(folder)
+
+
+def _is_whole(folder: Path, digests: dict[str, str]) -> bool:
+    """Whether the folder still holds what `_write_sharded` wrote."""
+    return folder.is_dir() and _digests(folder) == digests
+
+
+def _read_sharded(folder: Path, like: dict[str, Array]) -> dict[str, Array]:
+    """Read named arrays onto the devices of ``like``. All processes call it."""
+    orbax = require_orbax()
+    wanted = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+        for name, leaf in like.items()
+    }
+    with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as reader:
+        return reader.restore(folder, args=orbax.args.StandardRestore(wanted))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

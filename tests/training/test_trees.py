@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxad.training.digest import described, digest
+from jaxad.training.trees import described, digest
 
 TREE = {"a": np.arange(6, dtype=np.float32), "key": jax.random.key(0)}
 

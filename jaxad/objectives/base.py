@@ -1,0 +1,55 @@
+"""The base class of objectives."""
+
+from typing import Any
+
+from flax import struct
+
+from jaxad.registry import OBJECTIVES
+from jaxad.registry import register as _register
+from jaxad.rows import Rows
+from jaxad.typing import Params, Stats
+
+
+class BaseObjective(struct.PyTreeNode):
+    """A dataclass and a tree: its numbers are leaves, fields with ``pytree_node=False`` are not.
+
+    A subclass defines ``chunk``, ``init``, ``loss`` and ``score``, see `jaxad.typing.Objective`,
+    and `prepare` or `finish` if statistics are fitted without a gradient. It registers itself by
+    its name.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, numpy as np
+      >>> from flax import struct
+      >>> from jaxad import objectives, training
+      >>> class Mean(objectives.BaseObjective):
+      ...     power: float = 2.0
+      ...     chunk: int = struct.field(pytree_node=False, default=1024)
+      ...
+      ...     def init(self, key, x):
+      ...         return {"mean": jnp.zeros(x.shape[1:])}, {}
+      ...
+      ...     def loss(self, params, stats, batch, key):
+      ...         return self.score(params, stats, batch.x), stats
+      ...
+      ...     def score(self, params, stats, x):
+      ...         return jnp.sum(jnp.abs(x - params["mean"]) ** self.power, -1)
+      >>> x = np.ones((100, 3))
+      >>> result = training.fit(Mean(), training.Recipe(epochs=2), jax.random.key(0), x)
+      >>> result.params["mean"].shape
+      (3,)
+    """
+
+    def __init_subclass__(cls, **options: Any):
+        """Make the subclass a dataclass, and register it."""
+        super().__init_subclass__(**options)
+        _register(OBJECTIVES, cls)
+
+    def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """The statistics that training needs before its first step."""
+        del params, rows
+        return stats
+
+    def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """The statistics that scoring needs, fitted exactly with the final parameters."""
+        del params, rows
+        return stats
