@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxad.data.protocols import as_marks, check_class, stratified
+from jaxad.data.protocols import Split, as_marks, check_class, stratified
 
 
 class Ratios(NamedTuple):
@@ -158,9 +158,9 @@ def deep_sad_table(
     anomaly = as_marks(is_anomaly)
     generator = np.random.default_rng(seed)
     # In integers, because 0.6 * n may be rounded to just below a whole number.
-    part, test = stratified(anomaly, generator, lambda rows: rows * 6 // 10)
-    ratios = Ratios(known, pollution, known_normal)
-    return _draw(part, test, anomaly, ratios, None, generator)
+    parts = stratified(anomaly, generator, lambda rows: rows * 6 // 10)
+    ratios = Ratios(known, pollution, known_normal)._asdict()
+    return _labelled(parts, anomaly, **ratios, seed=generator)
 
 
 def deep_sad_images(
@@ -221,31 +221,19 @@ def deep_sad_images(
         for one in known_classes:
             check_class(others, "known_classes", one)
         chosen = np.array(list(known_classes), others.dtype)
-    return _draw(
-        np.flatnonzero(in_train),
-        np.flatnonzero(~in_train),
-        label != normal,
-        Ratios(known, pollution, known_normal),
-        np.isin(label, chosen),
-        generator,
-    )
+    parts = Split(np.flatnonzero(in_train), np.flatnonzero(~in_train))
+    ratios = Ratios(known, pollution, known_normal)._asdict()
+    knowable = np.isin(label, chosen)
+    return _labelled(parts, label != normal, knowable=knowable, **ratios, seed=generator)
 
 
-def _draw(
-    part: np.ndarray,
-    test: np.ndarray,
-    anomaly: np.ndarray,
-    ratios: Ratios,
-    knowable: np.ndarray | None,
-    generator: np.random.Generator,
+def _labelled(
+    parts: Split, anomaly: np.ndarray, *, knowable: np.ndarray | None = None, **options: Any
 ) -> LabelledSplit:
-    """Draw the training rows from the training part."""
-    drawn = semi_supervised(
-        anomaly[part],
-        **ratios._asdict(),
-        knowable=None if knowable is None else knowable[part],
-        seed=generator,
-    )
+    """Draw a training set from ``parts.train`` by `semi_supervised` with ``options``."""
+    part, test = parts
+    may_be_known = None if knowable is None else knowable[part]
+    drawn = semi_supervised(anomaly[part], knowable=may_be_known, **options)
     return LabelledSplit(
         part[drawn.index], drawn.label, test, part, drawn.requested, drawn.achieved
     )
