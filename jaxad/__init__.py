@@ -17,15 +17,7 @@ if TYPE_CHECKING:
     from jaxad import search as search
     from jaxad import thresholds as thresholds
     from jaxad import training as training
-    from jaxad.checks import labels_from_anomalies as labels_from_anomalies
-    from jaxad.estimators import DAGMM as DAGMM
-    from jaxad.estimators import GOAD as GOAD
-    from jaxad.estimators import AutoEncoder as AutoEncoder
-    from jaxad.estimators import CollapseWarning as CollapseWarning
-    from jaxad.estimators import DeepSAD as DeepSAD
-    from jaxad.estimators import DeepSVDD as DeepSVDD
-    from jaxad.estimators import Detector as Detector
-    from jaxad.estimators import load as load
+    from jaxad.estimators import *  # noqa: F403
     from jaxad.persistence import FileFormatError as FileFormatError
     from jaxad.search import cross_val as cross_val
     from jaxad.search import fit_many as fit_many
@@ -34,22 +26,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name comes from. It is imported when it is first used, so that
-# ``import jaxad`` costs next to nothing.
+# Where a public name comes from, if not from `jaxad.estimators`. It is imported when it is first
+# used, so that ``import jaxad`` costs next to nothing.
 _HOMES = {
-    "AutoEncoder": "estimators",
-    "CollapseWarning": "estimators",
-    "DAGMM": "estimators",
-    "DeepSAD": "estimators",
-    "DeepSVDD": "estimators",
-    "Detector": "estimators",
     "FileFormatError": "persistence",
-    "GOAD": "estimators",
     "NonFiniteError": "training",
     "cross_val": "search",
     "fit_many": "search",
-    "labels_from_anomalies": "checks",
-    "load": "estimators",
     "sweep": "search",
 }
 _MODULES = (
@@ -67,18 +50,22 @@ _MODULES = (
     "thresholds",
     "training",
 )
-__all__ = [*_HOMES, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module 'jaxad' has no attribute {name!r}")
     if name in _MODULES:
         return importlib.import_module(f"jaxad.{name}")
-    if name not in _HOMES:
+    home = importlib.import_module(f"jaxad.{_HOMES.get(name, 'estimators')}")
+    if not hasattr(home, name):
         raise AttributeError(f"module 'jaxad' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"jaxad.{_HOMES[name]}"), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(home, name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from jaxad import estimators
+
+    public = (name for name in dir(estimators) if not name.startswith("_"))
+    return sorted({*globals(), *_HOMES, *_MODULES, *public})

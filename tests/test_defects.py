@@ -26,6 +26,7 @@ import sys
 import time
 from functools import partial
 
+import cases
 import jax
 import numpy as np
 import pytest
@@ -33,27 +34,17 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 
-import jaxad
 from jaxad import training
 from jaxad.losses import mixture
 
 # One hidden layer, as a list: `hidden_neurons=[16]` crashed a detector in use.
-SHARED = {
-    "hidden": [8],
-    "epochs": 3,
-    "milestones": (2,),
-    "batch_size": 64,
-    "n_members": 1,
-    "random_state": 0,
-}
 DETECTORS = {
-    "DeepSVDD": jaxad.DeepSVDD(latent_dim=4, **SHARED),
-    "DeepSAD": jaxad.DeepSAD(latent_dim=4, **SHARED),
-    "DAGMM": jaxad.DAGMM(latent_dim=2, n_components=2, learning_rate=1e-3, **SHARED),
-    "GOAD": jaxad.GOAD(latent_dim=4, n_transforms=4, transform_dim=6, **SHARED),
-    "AutoEncoder": jaxad.AutoEncoder(latent_dim=2, **SHARED),
+    name: clone(detector).set_params(hidden=[8], milestones=(2,), batch_size=64)
+    for name, detector in cases.DETECTORS.items()
 }
+DETECTORS["DAGMM"].set_params(learning_rate=1e-3)
 ROWS = 199
+pytestmark = pytest.mark.defect
 
 
 def fresh(name, **options):

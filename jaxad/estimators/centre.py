@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import numpy as np
 
 from jaxad import objectives, training
@@ -49,7 +48,7 @@ class CentreDetector(Detector, register=False):
                 "a Flax module does not name: use a network by name, or pretrain_epochs=0"
             )
 
-    def _encoder(self) -> nn.Module:
+    def _encoder(self) -> Any:
         return build.encoder(
             self.network,
             hidden=self.hidden,

@@ -1,19 +1,14 @@
 """scikit-learn's own suite for every estimator, without a waiver."""
 
+import cases
 import numpy as np
 import pytest
+from cases import fresh
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxad
 
-SHARED = {"hidden": (8,), "epochs": 2, "n_members": 1, "random_state": 0}
-DETECTORS = [
-    jaxad.DeepSVDD(latent_dim=4, **SHARED),
-    jaxad.DeepSAD(latent_dim=4, **SHARED | {"n_members": 2}),
-    jaxad.DAGMM(n_components=2, **SHARED),
-    jaxad.GOAD(latent_dim=4, n_transforms=4, transform_dim=6, **SHARED | {"n_members": 2}),
-    jaxad.AutoEncoder(latent_dim=4, **SHARED),
-]
+DETECTORS = [fresh(name, epochs=2, n_members=1 + i % 2) for i, name in enumerate(cases.DETECTORS)]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from detectors import fresh
+from cases import fresh
 from sklearn.base import clone
 
 import jaxad

@@ -9,57 +9,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import PLANTED, TRAINING_NEED_NOT_PAY
 from planted import planted
 from sklearn.metrics import roc_auc_score
 
 import jaxad
-from jaxad import losses, networks, objectives, training
+from jaxad import training
 from jaxad.typing import Batch
 
 KEY = jax.random.key(0)
-ENCODER, DECODER = networks.MLP((32, 16, 8), batch_norm=True), networks.MLP((16, 32, 12))
-
-OBJECTIVES = {
-    "deep_svdd": objectives.deep_svdd(ENCODER),
-    "deep_svdd_soft": objectives.deep_svdd(
-        ENCODER, loss=losses.hypersphere.soft_boundary, radius=True, nu=0.2, warm_up=2.0
-    ),
-    "deep_sad": objectives.deep_sad(ENCODER),
-    "autoencoder": objectives.autoencoder(ENCODER, DECODER),
-    "denoising_autoencoder": objectives.autoencoder(ENCODER, DECODER, noise=0.5),
-    "dagmm": objectives.DAGMM(
-        networks.MLP((16, 4), activation="tanh", use_bias=True),
-        networks.MLP((16, 12), activation="tanh", use_bias=True),
-        networks.MLP((8, 3), activation="tanh", use_bias=True, dropout=0.5),
-    ),
-    "goad": objectives.goad(networks.MLP((16, 8)), n_transforms=8, transform_dim=8),
-    "goad_reconstruction": objectives.Compound(
-        (
-            objectives.goad(networks.MLP((16, 8)), n_transforms=8, transform_dim=8),
-            objectives.MapReconstruction(
-                networks.MLP((16, 8)), networks.MLP((8,)), n_transforms=8, transform_dim=8
-            ),
-        ),
-        (1.0, 0.5),
-    ),
-    "compound": objectives.Compound(
-        (objectives.deep_svdd(ENCODER), objectives.autoencoder(ENCODER, DECODER)), (1.0, 0.5)
-    ),
-}
 RECIPE = training.Recipe(epochs=60, batch_size=64, learning_rate=1e-3, clip_norm=5.0)
-# Methods whose training is known to add little: it must at least not hurt here.
-TRAINING_NEED_NOT_PAY = {"dagmm", "goad", "goad_reconstruction"}
 TRAIN, TEST, IS_ANOMALY = planted()
 
 
-@pytest.fixture(scope="module", params=list(OBJECTIVES))
+@pytest.fixture(scope="module", params=list(PLANTED))
 def name(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def objective(name):
-    return OBJECTIVES[name]
+    return PLANTED[name]
 
 
 @pytest.fixture(scope="module")

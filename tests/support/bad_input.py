@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from detectors import fresh
+from cases import fresh
 
 import jaxad
 from jaxad import data, training

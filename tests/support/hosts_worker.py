@@ -11,7 +11,7 @@ from jaxad import training
 address, process, source, out = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 training.join_hosts(address, processes=2, process=process, timeout=60)
 
-from small_objectives import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled  # noqa: E402  (uses JAX)
+from cases import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled  # noqa: E402  (uses JAX)
 
 SAD = OBJECTIVES["deep_sad"]
 FIRST = 110  # rows of process 0; the other has the rest

@@ -15,7 +15,7 @@ from jaxad.training import Checkpoints
 address, process, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 training.join_hosts(address, processes=2, process=process, timeout=60)
 
-from small_objectives import KEYS, OBJECTIVES, RECIPE  # noqa: E402  (uses JAX)
+from cases import KEYS, OBJECTIVES, RECIPE  # noqa: E402  (uses JAX)
 
 rows = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
 own_devices = training.make_mesh(devices=jax.local_devices())

@@ -3,7 +3,7 @@
 import sys
 
 import numpy as np
-from small_objectives import KEY, OBJECTIVES, RECIPE
+from cases import KEY, OBJECTIVES, RECIPE
 
 from jaxad import persistence, training
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_objectives import KEY, KEYS, OBJECTIVES
+from cases import KEY, KEYS, OBJECTIVES
 
 import jaxad
 from benchmarks.processes import free_address, run_together

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_objectives import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled
+from cases import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled
 
 from benchmarks.processes import free_address, run_together
 from jaxad import training

@@ -6,7 +6,7 @@ import sys
 
 import jax
 import pytest
-from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
+from cases import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
 
 from jaxad import training
 from jaxad.training import engine

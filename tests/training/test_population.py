@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_objectives import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
+from cases import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
 
 from jaxad import training
 

@@ -5,7 +5,7 @@ import threading
 import jax
 import numpy as np
 import pytest
-from small_objectives import KEY, OBJECTIVES, RECIPE, assert_alike, labelled
+from cases import KEY, OBJECTIVES, RECIPE, assert_alike, labelled
 
 from jaxad import data, networks, objectives, training
 from jaxad.losses import hypersphere

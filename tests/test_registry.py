@@ -1,0 +1,91 @@
+"""The tables of detectors and objectives, and the public names."""
+
+import subprocess
+import sys
+
+import cases
+import numpy as np
+import pytest
+from cases import fresh
+
+import jaxad
+from jaxad import objectives
+from jaxad.estimators import DETECTORS
+
+
+def built_in(table):
+    return {name for name in table if "." not in name}
+
+
+def kinds(objective):
+    """The class of an objective, and those of its parts."""
+    yield type(objective).__name__
+    for part in getattr(objective, "parts", ()):
+        yield from kinds(part)
+
+
+def test_every_detector_and_objective_has_a_case():
+    assert set(cases.DETECTORS) == built_in(DETECTORS)
+    covered = {kind for case in cases.PLANTED.values() for kind in kinds(case)}
+    assert covered == built_in(objectives.OBJECTIVES)
+
+
+def test_every_detector_is_public_and_in_the_readme():
+    readme = (cases.ROOT / "README.md").read_text(encoding="utf-8")
+    for name, detector in DETECTORS.items():
+        if "." not in name:
+            assert getattr(jaxad, name) is detector
+            assert f"| `{name}` |" in readme
+
+
+def test_public_names_are_there_and_others_are_not():
+    for name in ("thresholds", "metrics", "plotting", "data", "training", "objectives", "networks"):
+        assert getattr(jaxad, name).__name__ == f"jaxad.{name}"
+    assert {"DeepSVDD", "load", "sweep", "training"} <= set(dir(jaxad))
+    with pytest.raises(AttributeError, match="no attribute 'DeepSVD'"):
+        _ = jaxad.DeepSVD
+
+
+def test_the_package_is_imported_without_what_it_does_not_need_yet():
+    code = (
+        "import sys, jaxad; "
+        "heavy = {'jax', 'sklearn', 'pandas', 'matplotlib', 'flax', 'optax', 'pooch'}; "
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Halved(jaxad.DeepSVDD):
+    """A detector of the user's own: scores of a narrow network."""
+
+    width: int = 4
+
+    def _encoder(self):
+        return jaxad.networks.MLP((self.width, 2))
+
+
+def test_a_detector_of_the_users_is_saved_and_loaded(rows, tmp_path):
+    detector = Halved(width=3, epochs=2, n_members=2, random_state=0).fit(rows)
+    detector.save(tmp_path / "d")
+    loaded = jaxad.load(tmp_path / "d")
+    assert type(loaded) is Halved
+    assert loaded.width == 3
+    np.testing.assert_array_equal(loaded.anomaly_score(rows), detector.anomaly_score(rows))
+
+
+def test_a_file_of_an_unknown_detector_says_what_to_import(rows, tmp_path, monkeypatch):
+    detector = Halved(epochs=0, n_members=1, random_state=0).fit(rows)
+    detector.save(tmp_path / "d")
+    monkeypatch.delitem(DETECTORS, f"{__name__}.Halved")
+    with pytest.raises(jaxad.FileFormatError, match=rf"'{__name__}.Halved'.*import {__name__} "):
+        jaxad.load(tmp_path / "d")
+    with pytest.raises(ValueError, match="Halved is not registered"):
+        detector.save(tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_the_argument_of_a_subclass_is_checked_where_it_is_declared():
+    with pytest.raises(ValueError, match="nu=2 is outside"):
+        Halved(nu=2).fit(np.ones((9, 2)))
+    assert "width" in Halved().get_params()
+    assert fresh("DeepSVDD").get_params().keys() < Halved().get_params().keys()
