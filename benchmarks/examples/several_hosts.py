@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks.examples import common
 from benchmarks.options import OptionError
 from jaxad import metrics, networks, objectives, training
-from jaxad.training.processes import check_alike
+from jaxad.training import check_alike
 
 FEATURES, DRAWN = 30, 20_000
 
