@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler
 from tqdm import tqdm
 
-from jaxad import training
+from jaxad import metrics, training
 from jaxad.data.protocols import as_marks
 from jaxad.estimators import Detector, fitting, prepare
 from jaxad.rows import Rows
@@ -230,13 +229,10 @@ def _last(values: np.ndarray) -> float:
 
 
 def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
-    marks = as_marks(is_anomaly)
-    if marks.all() or not marks.any():
-        return {"auroc": np.nan, "average_precision": np.nan}
-    score = detector.anomaly_score(X)
+    score, marks = detector.anomaly_score(X), as_marks(is_anomaly)
     return {
-        "auroc": float(roc_auc_score(marks, score)),
-        "average_precision": float(average_precision_score(marks, score)),
+        "auroc": float(metrics.roc_auc(score, marks)),
+        "average_precision": float(metrics.average_precision(score, marks)),
     }
 
 

@@ -28,7 +28,7 @@ PARTS = {
         *("typing", "rows", "checks", "registry", "persistence"),
         *("losses", "networks", "objectives", "training"),
     },
-    "search": {"typing", "rows", "data", "training", "estimators"},
+    "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
 }
 PARTS["jaxad"] = set(PARTS)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -128,8 +129,8 @@ class Alone:
             return function(self._member.objective, params, stats, *given)
 
     def place(self, tree: PyTree) -> PyTree:
-        """A copy on the device, which a program may use up."""
-        return jax.tree.map(jnp.array, tree)
+        """A copy that programs may use up, on the host: it goes where the rows are."""
+        return jax.tree.map(np.array, tree)
 
     def outcome(self, tree: PyTree) -> PyTree:
         """What a program returned, without padding."""
