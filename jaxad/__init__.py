@@ -53,19 +53,22 @@ _MODULES = (
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(f"module 'jaxad' has no attribute {name!r}")
+    if name == "__all__":  # asked for by a star import
+        return [public for public in __dir__() if not public.startswith("_")]
     if name in _MODULES:
         return importlib.import_module(f"jaxad.{name}")
-    home = importlib.import_module(f"jaxad.{_HOMES.get(name, 'estimators')}")
-    if not hasattr(home, name):
+    home = _HOMES.get(name, "estimators")
+    value = None
+    if not name.startswith("_"):
+        value = getattr(importlib.import_module(f"jaxad.{home}"), name, None)
+    if value is None:
         raise AttributeError(f"module 'jaxad' has no attribute {name!r}")
-    value = globals()[name] = getattr(home, name)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     from jaxad import estimators
 
-    public = (name for name in dir(estimators) if not name.startswith("_"))
-    return sorted({*globals(), *_HOMES, *_MODULES, *public})
+    public = (name for name in dir(estimators) if name[0].isupper() or name == "load")
+    return sorted({"__version__", "labels_from_anomalies", *_HOMES, *_MODULES, *public})

@@ -46,6 +46,17 @@ def test_public_names_are_there_and_others_are_not():
         _ = jaxad.DeepSVD
 
 
+def test_a_star_import_gives_the_public_names():
+    found = {}
+    exec("from jaxad import *", found)
+    assert {"DeepSVDD", "GOAD", "load", "sweep", "training", "NonFiniteError"} <= found.keys()
+
+
+def test_objectives_are_found_by_their_earlier_names():
+    with pytest.warns(DeprecationWarning, match="objectives.DeepSVDD .* objectives.deep_svdd now"):
+        assert objectives.DeepSVDD is objectives.deep_svdd
+
+
 def test_the_package_is_imported_without_what_it_does_not_need_yet():
     code = (
         "import sys, jaxad; "

@@ -4,6 +4,9 @@ A function such as `deep_svdd` makes an objective from networks and a loss; a cl
 is one.
 """
 
+import warnings
+from typing import Any
+
 from jaxad.objectives.base import BaseObjective as BaseObjective
 from jaxad.objectives.compound import Compound as Compound
 from jaxad.objectives.dagmm import DAGMM as DAGMM
@@ -20,3 +23,23 @@ from jaxad.objectives.view_classifier import ViewClassifier as ViewClassifier
 from jaxad.objectives.view_classifier import goad as goad
 from jaxad.objectives.view_classifier import image_goad as image_goad
 from jaxad.registry import OBJECTIVES as OBJECTIVES
+
+_RENAMED = {
+    "AutoEncoder": autoencoder,
+    "DeepSAD": deep_sad,
+    "DeepSVDD": deep_svdd,
+    "GOAD": goad,
+    "ImageGOAD": image_goad,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RENAMED:
+        raise AttributeError(f"module 'jaxad.objectives' has no attribute {name!r}")
+    now = _RENAMED[name]
+    warnings.warn(
+        f"objectives.{name} is a function and is called objectives.{now.__name__} now",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return now
