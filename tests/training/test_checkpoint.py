@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from processes import free_address, run_together
 from small_objectives import KEY, KEYS, OBJECTIVES
 
 import jaxad
-from benchmarks.processes import free_address, run_together
 from jaxad import persistence, training
 from jaxad.training import Checkpoints
 

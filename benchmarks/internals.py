@@ -1,0 +1,55 @@
+"""What is measured here of `jaxad` below its public names; no other module reaches there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxad import training
+from jaxad.data import Card, files
+from jaxad.estimators import ensemble
+from jaxad.training import batching, engine
+from jaxad.training.recipe import as_leaves
+
+RULES = ensemble.RULES
+# How an ensemble reads its members' scores, and the scores that it makes of them.
+fit_combination, combine = ensemble.fit_combination, ensemble.combine
+# The folder that named sets are read from.
+data_folder = files.folder
+
+
+def is_there(card: Card) -> bool:
+    """Whether the files of a named set are at hand without a download."""
+    try:
+        files.locate(card, download=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def pmap_divides(members: int, epochs: int) -> bool:
+    """Whether `pmap_population` can share out so many members."""
+    return members % jax.local_device_count() == 0 and epochs <= engine.HISTORY
+
+
+def pmap_population(
+    objective: Any, recipe: training.Recipe, keys: Any, x: np.ndarray
+) -> Callable[[], Any]:
+    """The engine under the older ``jax.pmap``, as far as a user would write it."""
+    devices = jax.local_device_count()
+    objective, how = as_leaves((objective, recipe))
+    rows = batching.pad_rows(batching.as_rows(x), batching.bucket(len(x)))
+    count = np.int32(len(x))
+
+    def train(key):
+        params, stats = engine.initialise(objective, key, rows.x[:1])
+        stats = engine.refresh(objective, params, stats, rows, np.bool_(True))
+        state = engine.start(how, key, params, stats)
+        state, _ = engine.train(objective, how, state, rows, count, None, how.epochs)
+        return state.params, engine.refresh(
+            objective, state.params, state.stats, rows, np.bool_(False)
+        )
+
+    mapped = jax.pmap(lambda keys: jax.lax.map(train, keys))
+    return lambda: jax.block_until_ready(mapped(keys.reshape(devices, -1)))

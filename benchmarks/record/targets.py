@@ -1,0 +1,84 @@
+"""Targets: figures to reach, held against what was measured, as rows of a result."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks.record import tables
+from benchmarks.record.rows import Row
+from benchmarks.record.timing import Timing, label, ratio
+
+TARGET = "target"  # the data set's name in rows that hold a target
+
+
+class Goal(NamedTuple):
+    """A ratio to reach, or None: it is only told; and what is known to bound it, in a sentence."""
+
+    ratio: float | None = None
+    bound: str = ""
+
+    def __str__(self) -> str:
+        return "-" if self.ratio is None else f">= {self.ratio:g}"
+
+
+NO_GOAL = Goal()
+
+
+def target(what: str, goal: str, measured: str, met: bool | None, bound: str = "") -> Row:
+    """A figure to reach, what was measured, and in a sentence what bounds it where that is known.
+
+    ``met=None``: there is no goal, or nothing could be measured.
+    """
+    details = {"goal": goal, "measured": measured, "met": met}
+    return Row(TARGET, what, details=details | ({"bound": bound} if bound else {}))
+
+
+def at_least(what: str, slow: Timing, fast: Timing, goal: Goal = NO_GOAL) -> Row:
+    """The target that one variant takes so many times as long as another."""
+    over = ratio(slow, fast)
+    met = None if goal.ratio is None else over.median >= goal.ratio
+    return target(what, str(goal), str(over), met, goal.bound)
+
+
+def not_measured(what: str, goal: Goal, reason: str) -> Row:
+    """A target that nothing can be said about."""
+    return target(what, str(goal), f"missing: {reason}", None)
+
+
+def against_best(
+    what: str, goals: Mapping[str, Goal], later: Mapping[str, Timing], counts: Sequence[int]
+) -> list[Row]:
+    """Each kind of loop at its best against ours on all cores, then both on one core.
+
+    Args:
+      what: names the part.
+      goals: kind (a piece of a loop's name) -> how many times our time it takes at least.
+      later: the repeated timings; ours are named ``jaxad``.
+      counts: core counts that were measured.
+    """
+    found = []
+    for among, ours in dict.fromkeys(((tuple(counts), counts[-1]), ((1,), 1))):
+        endings = tuple(label("", count) for count in among)
+        for kind, goal in goals.items():
+            names = [name for name in later if kind in name and name.endswith(endings)]
+            if names:
+                best = min(names, key=lambda name: later[name].median)
+                reference = label("jaxad", ours)
+                title = f"{what}: {best} / {reference}"
+                found.append(at_least(title, later[best], later[reference], goal))
+    return found
+
+
+def text(rows: Sequence[Row]) -> str:
+    """The targets among rows as a table, and what bounds those that were missed; or nothing."""
+    found = [row for row in rows if row.dataset == TARGET]
+    if not found:
+        return ""
+    verdict = {True: "yes", False: "no", None: "-"}
+    body = [
+        [row.detector, row.details["goal"], row.details["measured"], verdict[row.details["met"]]]
+        for row in found
+    ]
+    lines = [tables.text(["target", "goal", "measured", "met"], body, left=1, grouped=False)]
+    missed = [row for row in found if row.details["met"] is False and "bound" in row.details]
+    lines += [f"\n{row.detector}: {row.details['bound']}" for row in missed]
+    return "\n".join(lines)
