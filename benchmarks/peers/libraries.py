@@ -4,8 +4,8 @@
 nothing of `jaxad`. `make` makes one detector and reads its rows, `fit` and `score` run it.
 """
 
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Sequence
+from importlib import import_module, metadata
 from typing import Any
 
 import numpy as np
@@ -13,82 +13,39 @@ import numpy as np
 PACKAGES = ("pyod", "deepod", "torch", "numpy", "scikit-learn")
 
 
-def _pyod_deep_svdd(inputs, widths, batch_size, epochs, learning_rate):
-    from pyod.models.deep_svdd import DeepSVDD
-
-    return DeepSVDD(
-        inputs,
-        hidden_neurons=list(widths),
-        batch_size=batch_size,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        dropout_rate=0.0,
-        preprocessing=False,
-        verbose=0,
-        random_state=0,
-    )
+_QUIET = {"device": "cpu", "verbose": 0}
 
 
-def _pyod_autoencoder(inputs, widths, batch_size, epochs, learning_rate):
-    from pyod.models.auto_encoder import AutoEncoder
-
-    return AutoEncoder(
-        hidden_neuron_list=list(widths),
-        batch_size=batch_size,
-        epoch_num=epochs,
-        lr=learning_rate,
-        batch_norm=False,
-        dropout_rate=0.0,
-        preprocessing=False,
-        device="cpu",
-        verbose=0,
-    )
+def _pyod_deep_svdd(inputs: int, widths: Sequence[int], **how: Any) -> dict[str, Any]:
+    plain = {"dropout_rate": 0.0, "preprocessing": False, "verbose": 0, "random_state": 0}
+    return {"n_features": inputs, "hidden_neurons": list(widths), **how, **plain}
 
 
-def _deepod_hypersphere(name: str) -> Callable:
-    def make(inputs, widths, batch_size, epochs, learning_rate):
-        from deepod.models import tabular
-
-        return getattr(tabular, name)(
-            hidden_dims=list(widths[:-1]),
-            rep_dim=widths[-1],
-            act="LeakyReLU",
-            batch_size=batch_size,
-            epochs=epochs,
-            lr=learning_rate,
-            device="cpu",
-            verbose=0,
-            random_state=0,
-        )
-
-    return make
+def _pyod_autoencoder(inputs, widths, epochs, learning_rate, batch_size) -> dict[str, Any]:
+    plain = {"batch_norm": False, "dropout_rate": 0.0, "preprocessing": False, **_QUIET}
+    how = {"batch_size": batch_size, "epoch_num": epochs, "lr": learning_rate}
+    return {"hidden_neuron_list": list(widths), **how, **plain}
 
 
-def _deepod_goad(inputs, widths, batch_size, epochs, learning_rate, transforms, mapped):
-    from deepod.models.tabular import GOAD
-
-    return GOAD(
-        n_trans=transforms,
-        trans_dim=mapped,
-        hidden_dim=widths[0],
-        n_layers=len(widths) - 1,
-        batch_size=batch_size,
-        epochs=epochs,
-        lr=learning_rate,
-        device="cpu",
-        verbose=0,
-        random_state=0,
-    )
+def _deepod_hypersphere(inputs, widths, learning_rate, **how: Any) -> dict[str, Any]:
+    sizes = {"hidden_dims": list(widths[:-1]), "rep_dim": widths[-1], "act": "LeakyReLU"}
+    return {**sizes, "lr": learning_rate, **how, **_QUIET, "random_state": 0}
 
 
-DETECTORS: dict[str, Callable] = {
-    "PyOD DeepSVDD": _pyod_deep_svdd,
-    "PyOD AutoEncoder": _pyod_autoencoder,
-    "DeepOD DeepSVDD": _deepod_hypersphere("DeepSVDD"),
-    "DeepOD DeepSAD": _deepod_hypersphere("DeepSAD"),
-    "DeepOD GOAD": _deepod_goad,
+def _deepod_goad(inputs, widths, learning_rate, transforms, mapped, **how) -> dict[str, Any]:
+    sizes = {"n_trans": transforms, "trans_dim": mapped}
+    sizes |= {"hidden_dim": widths[0], "n_layers": len(widths) - 1}
+    return {**sizes, "lr": learning_rate, **how, **_QUIET, "random_state": 0}
+
+
+# Name -> module, class and what makes the class's arguments.
+DETECTORS: dict[str, tuple[str, str, Callable[..., dict[str, Any]]]] = {
+    "PyOD DeepSVDD": ("pyod.models.deep_svdd", "DeepSVDD", _pyod_deep_svdd),
+    "PyOD AutoEncoder": ("pyod.models.auto_encoder", "AutoEncoder", _pyod_autoencoder),
+    "DeepOD DeepSVDD": ("deepod.models.tabular", "DeepSVDD", _deepod_hypersphere),
+    "DeepOD DeepSAD": ("deepod.models.tabular", "DeepSAD", _deepod_hypersphere),
+    "DeepOD GOAD": ("deepod.models.tabular", "GOAD", _deepod_goad),
 }
-
 
 _made: dict[str, Any] = {}  # the detector and its rows
 
@@ -97,7 +54,9 @@ def make(detector: str, rows: str, new: str, label: str | None = None, **setting
     """Import and make a detector; its rows are ``.npy`` files, ``label`` 1 marks anomalies."""
     x = np.load(rows)
     y = None if label is None else np.load(label)
-    model = DETECTORS[detector](x.shape[1], **settings)
+    module, name, arguments = DETECTORS[detector]
+    kind = getattr(import_module(module), name)
+    model = kind(**arguments(x.shape[1], **settings))
     _made.update(x=x, y=y, new=np.load(new), model=model)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from benchmarks.quality import reference_numbers
 from benchmarks.quality.detectors import WITH_LABELS
 from benchmarks.quality.statistics import (
-    Ranking,
     average_ranks,
     difference_cells,
     friedman,
@@ -98,8 +97,8 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def rankings(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, Ranking]:
-    """Average ranks by AUROC on sets that share no rows, by title; for the picture."""
+def rankings(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple]:
+    """Detectors and their AUROC on sets that share no rows, by title; for the picture."""
     found = {}
     for setting in settings["settings"]:
         figures = Figures(rows, setting, settings)
@@ -110,7 +109,7 @@ def rankings(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, Rank
             p = friedman(grid)
             title = f"{setting}: average rank by AUROC, {len(sets)} sets without overlaps"
             title += "" if math.isnan(p) else f" (Friedman p {show_p(p)})"
-            found[title] = Ranking(detectors, average_ranks(grid), len(sets))
+            found[title] = detectors, grid
     return found
 
 

@@ -1,11 +1,10 @@
 """Sets that ship with scikit-learn, split for one-class detection."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from sklearn import datasets as sklearn_datasets
+from sklearn import datasets
 
 NORMAL_DIGIT = 8
 KNOWN = 10  # anomalies that detectors with labels may learn from
@@ -39,31 +38,7 @@ class Split(NamedTuple):
     is_anomaly: np.ndarray
 
 
-def _breast_cancer() -> Dataset:
-    x, benign = sklearn_datasets.load_breast_cancer(return_X_y=True)
-    text = "30 features of cell nuclei; benign is normal, malignant anomalous"
-    return Dataset("breast_cancer", x.astype(np.float32), benign == 0, False, text)
-
-
-def _digits() -> Dataset:
-    x, digit = sklearn_datasets.load_digits(return_X_y=True)
-    text = f"8x8 digits as 64 features; {NORMAL_DIGIT} is normal, the others anomalous"
-    return Dataset("digits", x.astype(np.float32), digit != NORMAL_DIGIT, False, text)
-
-
-def _digits_images() -> Dataset:
-    table = _digits()
-    text = f"the same digits as 8x8x1 images; {NORMAL_DIGIT} is normal"
-    images = table.x.reshape(-1, 8, 8, 1)
-    return Dataset("digits_images", images, table.is_anomaly, True, text)
-
-
-_LOADERS: dict[str, Callable[[], Dataset]] = {
-    "breast_cancer": _breast_cancer,
-    "digits": _digits,
-    "digits_images": _digits_images,
-}
-NAMES = tuple(_LOADERS)
+NAMES = ("breast_cancer", "digits", "digits_images")
 
 
 def load(name: str) -> Dataset:
@@ -72,9 +47,19 @@ def load(name: str) -> Dataset:
     Raises:
       ValueError: no such set; the message names those there are.
     """
-    if name not in _LOADERS:
+    if name not in NAMES:
         raise ValueError(f"unknown dataset {name!r}; valid: {', '.join(NAMES)}")
-    return _LOADERS[name]()
+    if name == "breast_cancer":
+        x, benign = datasets.load_breast_cancer(return_X_y=True)
+        text = "30 features of cell nuclei; benign is normal, malignant anomalous"
+        return Dataset(name, x.astype(np.float32), benign == 0, False, text)
+    x, digit = datasets.load_digits(return_X_y=True)
+    x, images = x.astype(np.float32), name == "digits_images"
+    text = f"8x8 digits as 64 features; {NORMAL_DIGIT} is normal, the others anomalous"
+    if images:
+        x = x.reshape(-1, 8, 8, 1)
+        text = f"the same digits as 8x8x1 images; {NORMAL_DIGIT} is normal"
+    return Dataset(name, x, digit != NORMAL_DIGIT, images, text)
 
 
 def split(dataset: Dataset, seed: int) -> Split:

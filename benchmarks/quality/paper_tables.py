@@ -3,20 +3,14 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.quality import paper_verdicts as verdicts
+from benchmarks.quality import paper_verdicts
 from benchmarks.quality.paper_fitting import MOST_NEIGHBOURS
-from benchmarks.quality.paper_rows import (
-    CERTAINTIES,
-    METRICS,
-    REFERENCES,
-    PaperRow,
-    Published,
-    Table,
-)
+from benchmarks.quality.paper_rows import CERTAINTIES, METRICS, REFERENCES, Group, Published, Table
+from benchmarks.quality.paper_verdicts import Verdict
 from benchmarks.record import tables
 from benchmarks.record.rows import Row, mean_std
 
@@ -27,77 +21,88 @@ _TIED = 50.0  # per cent of distinct scores
 _SHOW = tables.spread(1)
 
 
-class Measured:
-    """The rows of one table, by the row's name and the member."""
+class Line(NamedTuple):
+    """A row of a table, or the mean of a group of its rows.
 
-    def __init__(self, rows: Sequence[Row], name: str):
-        self._rows = {
-            (row.dataset, row.detector): row for row in rows if row.details["setting"] == name
-        }
+    Attributes:
+      name: what it is called.
+      published: the figure to expect, or None.
+      values: member -> figures in %, one per seed; none where nothing was measured.
+      verdict: ours against the published figure.
+      reason: why, and what else explains it.
+      measured: member -> the row of the result; empty for a group.
+    """
 
-    def values(self, row: PaperRow, member: str, metric: str) -> list[float]:
-        """In %, one per seed; none where nothing was measured."""
-        found = self._rows.get((row.name, member))
-        return [] if found is None else [100 * v for v in found.metrics.get(metric, ())]
+    name: str
+    published: Published | None
+    values: Mapping[str, Sequence[float]]
+    verdict: Verdict
+    reason: Sequence[str]
+    measured: Mapping[str, Row]
 
-    def details(self, row: PaperRow) -> Mapping[str, Any]:
-        """Of our detector."""
-        return self._rows[row.name, OURS].details
 
-    def missing(self, row: PaperRow, member: str = OURS) -> str | None:
-        """Why a member could not be measured, or None."""
-        found = self._rows.get((row.name, member))
-        return found and found.missing
+def members_of(one: Table) -> list[str]:
+    """Those that some row has a figure of; ours and its untrained copy always."""
+    named = {OURS, UNTRAINED}.union(*(row.references for row in one.rows))
+    return [member for member in MEMBERS if member in named]
 
-    def steps(self, row: PaperRow) -> tuple[float, float]:
-        """Steps done, and those of the paper's epochs; means over seeds."""
-        found = self._rows[row.name, OURS]
-        done, _ = mean_std(found.metrics.get("steps", ()))
-        return done, found.details.get("papers_steps", math.nan)
+
+def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
+    """The rows of a table, then the means of its groups that have several rows."""
+    results = {(r.dataset, r.detector): r for r in rows if r.details["setting"] == one.name}
+    lines, groups = [], {}
+    for row in one.rows:
+        own = {m: results[row.name, m] for m in MEMBERS if (row.name, m) in results}
+        values = {m: _percent(own, m, row.metric) for m in MEMBERS}
+        missing = own[OURS].missing if OURS in own else None
+        verdict = paper_verdicts.judge(values[OURS], row.published, row.rerun, missing=missing)
+        reason = [verdict.reason, *([] if missing else _remarks(own, values, row.published))]
+        reason += [f"published: {row.published.source}"] if row.published else []
+        reason += [row.note] if row.note else []
+        lines.append(Line(row.name, row.published, values, verdict, reason, own))
+        groups.setdefault(row.group, []).append(values)
+    for name, several in groups.items():
+        if name and len(several) > 1:
+            group = one.groups.get(name, Group())
+            values = {m: _mean([values[m] for values in several]) for m in MEMBERS}
+            missing = None if values[OURS] else "not every row could be measured"
+            if len(several) < one.group_sizes[name]:
+                missing = f"{len(several)} of its {one.group_sizes[name]} rows"
+            figures = group.published, group.rerun
+            verdict = paper_verdicts.judge(values[OURS], *figures, missing=missing)
+            reason = [verdict.reason, *([group.note] if group.note else [])]
+            title = f"mean of {len(several)}, {name}"
+            lines.append(Line(title, group.published, values, verdict, reason, {}))
+    return lines
 
 
 def text(chosen: Sequence[Table], rows: Sequence[Row]) -> str:
     """All that is printed."""
     parts = [_header()]
     for one in chosen:
-        measured = Measured(rows, one.name)
-        head = [f"== {one.title}", f"   {one.command}"]
-        if one.note:
-            head.append(_wrapped(one.note.strip()))
-        parts.append("\n".join(head))
+        lines, members = lines_of(one, rows), members_of(one)
+        note = [_wrapped(one.note.strip())] if one.note else []
+        parts.append("\n".join([f"== {one.title}", f"   {one.command}", *note]))
         metric = one.rows[0].metric
-        parts.append(_main(one, measured))
-        for other in METRICS:
-            if other != metric and metric == "f1":
-                parts.append(_beside(one, measured, other))
-        parts.append(_reasons(one, measured))
+        body = [
+            [line.name, _published(line.published), *(_SHOW(line.values[m]) for m in members)]
+            + [_errors(line.verdict), line.verdict.word, _steps(line)]
+            for line in lines
+        ]
+        header = [f"{METRICS[metric]} %", "published", *members, "s.e.", "verdict"]
+        parts.append(tables.text([*header, "steps / paper's"], body, left=1, grouped=False))
+        # What was not published stands beside it.
+        for other in (name for name in METRICS if metric == "f1" and name != metric):
+            body = [
+                [line.name, *(_SHOW(_percent(line.measured, m, other)) for m in members)]
+                for line in lines
+                if line.measured
+            ]
+            header = [f"{METRICS[other]} %", *members]
+            parts.append(tables.text(header, body, left=1, grouped=False))
+        reasons = (f"{x.name}: {x.verdict.word}: {'; '.join(x.reason)}" for x in lines)
+        parts.append("\n".join(map(_wrapped, reasons)))
     return "\n\n".join(parts)
-
-
-def verdicts_of(chosen: Sequence[Table], rows: Sequence[Row]) -> dict[str, list[str]]:
-    """The words of the verdicts on every table's rows and groups, by the table's title."""
-    found: dict[str, list[str]] = {}
-    for one in chosen:
-        measured = Measured(rows, one.name)
-        found[one.title] = [_verdict(measured, row).word for row in one.rows if row.published]
-        for name, members in _groups(one).items():
-            values = _mean(members, measured, OURS)
-            found[one.title].append(_group_verdict(one, name, values).word)
-    return found
-
-
-def points(chosen: Sequence[Table], rows: Sequence[Row]) -> dict[str, list[tuple[float, ...]]]:
-    """Published figure, ours, and our standard error, of every row that has both, by table."""
-    found: dict[str, list[tuple[float, ...]]] = {}
-    for one in chosen:
-        measured = Measured(rows, one.name)
-        for row in one.rows:
-            values = [v for v in measured.values(row, OURS, row.metric) if not math.isnan(v)]
-            if row.published and values:
-                mean, std = mean_std(values)
-                error = std / math.sqrt(len(values)) if len(values) > 1 else 0.0
-                found.setdefault(one.title, []).append((row.published.mean, mean, error))
-    return found
 
 
 def _header() -> str:
@@ -124,126 +129,47 @@ def _wrapped(paragraph: str) -> str:
     return textwrap.fill(" ".join(paragraph.split()), 100, subsequent_indent="  ")
 
 
-def _main(one: Table, measured: Measured) -> str:
-    """Published, all members, distance, verdict and steps: a line for each row and group."""
-    members = _members(one, measured)
-    body = []
-    for row in one.rows:
-        verdict = _verdict(measured, row)
-        cells = [_SHOW(measured.values(row, m, row.metric)) for m in members]
-        body.append(
-            [row.name, _published(row.published), *cells, _errors(verdict), verdict.word]
-            + [_steps(*measured.steps(row))]
-        )
-    for name, rows in _groups(one).items():
-        values = {m: _mean(rows, measured, m) for m in members}
-        verdict = _group_verdict(one, name, values[OURS])
-        group = one.groups.get(name)
-        cells = [_SHOW(values[m]) for m in members]
-        label = f"mean of {len(rows)}" + (f", {name}" if name else "")
-        body.append(
-            [label, _published(group and group.published), *cells, _errors(verdict), verdict.word]
-            + ["-"]
-        )
-    title = METRICS[one.rows[0].metric]
-    header = [f"{title} %", "published", *members, "s.e.", "verdict", "steps / paper's"]
-    return tables.text(header, body, left=1, grouped=False)
+def _percent(own: Mapping[str, Row], member: str, metric: str) -> list[float]:
+    return [100 * v for v in own[member].metrics.get(metric, ())] if member in own else []
 
 
-def _beside(one: Table, measured: Measured, metric: str) -> str:
-    """A metric that was not published, beside the one that was."""
-    members = _members(one, measured)
-    body = [
-        [row.name, *(_SHOW(measured.values(row, m, metric)) for m in members)] for row in one.rows
-    ]
-    return tables.text([f"{METRICS[metric]} %", *members], body, left=1, grouped=False)
-
-
-def _members(one: Table, measured: Measured) -> list[str]:
-    """Those that some row has a figure of; ours and its untrained copy always."""
-    return [
-        m for m in MEMBERS if m in (OURS, UNTRAINED) or any(m in row.references for row in one.rows)
-    ]
-
-
-def _groups(one: Table) -> dict[str, list[PaperRow]]:
-    """Rows by their group, those groups that have several."""
-    found: dict[str, list[PaperRow]] = {}
-    for row in one.rows:
-        found.setdefault(row.group, []).append(row)
-    return {name: rows for name, rows in found.items() if name and len(rows) > 1}
-
-
-def _mean(rows: Sequence[PaperRow], measured: Measured, member: str) -> list[float]:
+def _mean(values: Sequence[Sequence[float]]) -> list[float]:
     """Seed by seed the mean over rows; nothing where a row has no figure."""
-    values = [measured.values(row, member, row.metric) for row in rows]
     if not all(values):
         return []
     count = min(map(len, values))
     return [float(v) for v in np.mean([v[:count] for v in values], axis=0)]
 
 
-def _verdict(measured: Measured, row: PaperRow) -> verdicts.Verdict:
-    values = measured.values(row, OURS, row.metric)
-    return verdicts.judge(values, row.published, row.rerun, missing=measured.missing(row))
+def _step_counts(own: Mapping[str, Row]) -> tuple[float, float]:
+    """Steps done, and those of the paper's epochs; means over seeds."""
+    done, _ = mean_std(own[OURS].metrics.get("steps", ()))
+    return done, own[OURS].details.get("papers_steps", math.nan)
 
 
-def _group_verdict(one: Table, name: str, values: Sequence[float]) -> verdicts.Verdict:
-    group = one.groups.get(name)
-    figures = (group.published, group.rerun) if group else (None, None)
-    missing = None if values else "not every row could be measured"
-    rows, size = sum(row.group == name for row in one.rows), one.group_sizes[name]
-    if rows < size:
-        missing = f"{rows} of its {size} rows"
-    return verdicts.judge(values, *figures, missing=missing)
-
-
-def _reasons(one: Table, measured: Measured) -> str:
-    """Why each verdict, and what else explains it."""
-    lines = []
-    for row in one.rows:
-        verdict = _verdict(measured, row)
-        reason = [verdict.reason, *_remarks(measured, row)]
-        if row.published:
-            reason.append(f"published: {row.published.source}")
-        reason += [row.note] if row.note else []
-        lines.append(f"{row.name}: {verdict.word}: {'; '.join(reason)}")
-    for name, rows in _groups(one).items():
-        verdict = _group_verdict(one, name, _mean(rows, measured, OURS))
-        group = one.groups.get(name)
-        note = f"; {group.note}" if group and group.note else ""
-        lines.append(f"mean of {len(rows)}, {name}: {verdict.word}: {verdict.reason}{note}")
-    return "\n".join(map(_wrapped, lines))
-
-
-def _remarks(measured: Measured, row: PaperRow) -> list[str]:
+def _remarks(
+    own: Mapping[str, Row], values: Mapping[str, Sequence[float]], published: Published | None
+) -> list[str]:
     """What the numbers themselves say about a figure."""
-    if measured.missing(row):
-        return []
     found = []
-    done, papers = measured.steps(row)
+    done, papers = _step_counts(own)
     if done < papers:
         found.append(f"{done / papers:.0%} of the paper's steps")
-    ours = measured.values(row, OURS, row.metric)
-    diverged = sum(math.isnan(v) for v in ours)
+    diverged = sum(math.isnan(v) for v in values[OURS])
     if diverged:
-        found.append(f"{diverged} of {len(ours)} seeds met no finite step and are left out")
-    distinct, _ = mean_std(measured.values(row, OURS, "distinct"))
+        found.append(f"{diverged} of {len(values[OURS])} seeds met no finite step and are left out")
+    distinct, _ = mean_std(_percent(own, OURS, "distinct"))
     if distinct < _TIED:
         found.append(f"only {distinct:.0f}% of the test rows' scores differ")
-    untrained = measured.values(row, UNTRAINED, row.metric)
-    gain = [a - b for a, b in zip(ours, untrained, strict=False)]
+    gain = [a - b for a, b in zip(values[OURS], values[UNTRAINED], strict=False)]
     mean, std = mean_std(gain)
     known = sum(not math.isnan(v) for v in gain)
     if known > 1 and mean < _BEHIND * std / math.sqrt(known):
         found.append(f"training adds {mean:+.1f} ± {std / math.sqrt(known):.1f} to the untrained")
-    if row.published and known and verdicts.passes(mean_std(untrained)[0], row.published):
+    if published and known and paper_verdicts.passes(mean_std(values[UNTRAINED])[0], published):
         found.append("its untrained copy is within the tolerance")
-    for member in (UNTRAINED, *row.references):
-        if measured.missing(row, member):
-            found.append(f"{member} is missing: {measured.missing(row, member)}")
-    reached = measured.details(row).get("achieved")
-    return found + ([reached] if reached else [])
+    found += [f"{name} is missing: {row.missing}" for name, row in own.items() if row.missing]
+    return found + [own[OURS].details[key] for key in ("achieved",) if key in own[OURS].details]
 
 
 def _published(figure: Published | None) -> str:
@@ -256,11 +182,12 @@ def _published(figure: Published | None) -> str:
     return f"{figure.mean:.1f}{mark} ± {figure.std}{second}"
 
 
-def _errors(verdict: verdicts.Verdict) -> str:
+def _errors(verdict: Verdict) -> str:
     return "-" if math.isnan(verdict.errors) else f"{verdict.errors:+.1f}"
 
 
-def _steps(done: float, papers: float) -> str:
+def _steps(line: Line) -> str:
+    done, papers = _step_counts(line.measured) if line.measured else (math.nan, math.nan)
     if math.isnan(done):
         return "-"
     return f"{done:,.0f} / " + ("-" if math.isnan(papers) else f"{papers:,.0f}")

@@ -22,7 +22,7 @@ from benchmarks.quality.paper_protocols import Experiment
 from benchmarks.quality.paper_rows import PaperRow, Table
 from benchmarks.quality.paper_verdicts import VERDICTS
 from benchmarks.record import environment
-from benchmarks.record.rows import Row, hash_of_all, in_short, part_name
+from benchmarks.record.rows import Row, hash_of_all, in_short, mean_std, part_name
 from benchmarks.record.store import Part
 from benchmarks.record.tables import pivot
 from benchmarks.settings import OptionError, check_known
@@ -75,25 +75,30 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """How often each table's published figures were reproduced."""
-    words = paper_tables.verdicts_of(_measured(rows), rows)
-    cells = {
-        (title, verdict): str(found.count(verdict))
-        for title, found in words.items()
-        for verdict in VERDICTS
-    }
+    cells = {}
+    for table in _measured(rows):
+        words = [x.verdict.word for x in paper_tables.lines_of(table, rows) if x.published]
+        cells |= {(table.title, verdict): str(words.count(verdict)) for verdict in VERDICTS}
     return pivot("published rows and means", cells)
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
-    """Ours against the published figures."""
+    """Ours against the published figures of rows."""
     figure = Figure((6.4, 5), dpi=100, layout="constrained")
     ax = figure.subplots()
     ax.axline((50, 50), slope=1, color="#999999", linewidth=1)
-    for i, (title, found) in enumerate(paper_tables.points(_measured(rows), rows).items()):
-        x, y, error = zip(*found, strict=True)
-        ax.errorbar(
-            x, y, error, fmt="osD^vPX*"[i % 8], markersize=4, capsize=2, label=title.split(" (")[0]
-        )
+    for i, table in enumerate(_measured(rows)):
+        known = [
+            (line.published.mean, mean_std(line.values[paper_tables.OURS]), line)
+            for line in paper_tables.lines_of(table, rows)
+            if line.published and line.measured and any(line.values[paper_tables.OURS])
+        ]
+        if known:
+            x, (y, std) = [k[0] for k in known], zip(*(k[1] for k in known), strict=True)
+            counts = [len(k[2].values[paper_tables.OURS]) for k in known]
+            error = np.nan_to_num(np.array(std) / np.sqrt(counts))
+            style = {"fmt": "osD^vPX*"[i % 8], "markersize": 4, "capsize": 2}
+            ax.errorbar(x, y, error, **style, label=table.title.split(" (")[0])
     ax.set(xlabel="published, %", ylabel="ours, %, mean ± standard error")
     ax.grid(color="#eeeeee")
     figure.legend(loc="outside upper center", ncols=2, fontsize=7, frameon=False)

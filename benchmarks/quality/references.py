@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 from sklearn.ensemble import IsolationForest as _IsolationForest
-from sklearn.ensemble import RandomForestClassifier as _RandomForest
 from sklearn.neighbors import NearestNeighbors as _NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
@@ -30,16 +29,16 @@ class _Reference:
 
     def fit(self, x: np.ndarray) -> Self:
         """Fit to rows ``[N, ...]`` and set ``threshold_`` from their own scores."""
-        flat = _flat(x)
+        rows = flat(x)
         self._scaler = StandardScaler(with_mean=self.standardise, with_std=self.standardise)
-        self._scaler.fit(flat)
-        training_score = self._fit(self._scaler.transform(flat))
+        self._scaler.fit(rows)
+        training_score = self._fit(self._scaler.transform(rows))
         self.threshold_ = float(np.quantile(training_score, 1 - self.contamination))
         return self
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """``[N]``, higher = more anomalous."""
-        return self._score(self._scaler.transform(_flat(x)))
+        return self._score(self._scaler.transform(flat(x)))
 
 
 class IsolationForest(_Reference):
@@ -75,27 +74,6 @@ class FifthNeighbour(NearestNeighbours):
         return distance[:, -1]
 
 
-class RandomForest:
-    """Random forest (Breiman 2001) on known anomalies against all other training rows.
-
-    What labels are worth without a detector, where test anomalies are of the known kind.
-
-    Args:
-      random_state: seed.
-    """
-
-    def __init__(self, *, random_state: int = 0):
-        self.random_state = random_state
-
-    def fit(self, x: np.ndarray, label: np.ndarray) -> Self:
-        """Fit to rows ``[N, ...]`` with labels ``[N]``, -1 for a known anomaly."""
-        self._forest = _RandomForest(random_state=self.random_state).fit(_flat(x), label < 0)
-        return self
-
-    def anomaly_score(self, x: np.ndarray) -> np.ndarray:
-        """``[N]`` probabilities, higher = more anomalous."""
-        return self._forest.predict_proba(_flat(x))[:, -1]
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
+def flat(x: np.ndarray) -> np.ndarray:
+    """Rows ``[N, ...]`` as ``[N, D]``."""
     return np.asarray(x, np.float64).reshape(len(x), -1)

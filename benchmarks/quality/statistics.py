@@ -104,20 +104,6 @@ def show_p(value: float) -> str:
     return "-" if math.isnan(value) else "<.0001" if value < 1e-4 else f"{value:.4f}"
 
 
-class Ranking(NamedTuple):
-    """Detectors by average rank, 1 the best.
-
-    Attributes:
-      names: the detectors.
-      ranks: ``[K]`` their average ranks.
-      sets: how many sets were ranked on.
-    """
-
-    names: Sequence[str]
-    ranks: np.ndarray
-    sets: int
-
-
 def average_ranks(figures: np.ndarray) -> np.ndarray:
     """Average ranks ``[K]`` of figures ``[sets, K]``; the highest has rank 1, ties share theirs.
 
@@ -170,25 +156,28 @@ def indistinct(ranks: np.ndarray, difference: float) -> list[tuple[int, int]]:
     return runs
 
 
-def draw_ranks(rankings: Mapping[str, Ranking]) -> "Figure":
-    """Critical difference diagrams under titles: a bar joins detectors that do not differ."""
+def draw_ranks(rankings: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> "Figure":
+    """Critical difference diagrams: title -> detectors and their figures ``[sets, detectors]``.
+
+    A bar joins detectors that do not differ.
+    """
     from matplotlib.figure import Figure
 
-    lines = max(math.ceil(len(ranking.names) / 2) for ranking in rankings.values())
-    height = 1.6 + 0.3 * lines
-    figure = Figure((8, height * len(rankings)), dpi=120, layout="constrained")
-    for axes, (title, ranking) in zip(
-        np.ravel(figure.subplots(len(rankings), squeeze=False)), rankings.items(), strict=True
-    ):
-        _diagram(axes, title, ranking)
+    lines = max(math.ceil(len(names) / 2) for names, _ in rankings.values())
+    figure = Figure((8, (1.6 + 0.3 * lines) * len(rankings)), dpi=120, layout="constrained")
+    panels = np.ravel(figure.subplots(len(rankings), squeeze=False))
+    for axes, (title, (names, figures)) in zip(panels, rankings.items(), strict=True):
+        _diagram(axes, names, figures)
+        axes.set_title(title, fontsize=10)
     return figure
 
 
-def _diagram(axes: "Axes", title: str, ranking: Ranking) -> None:
+def _diagram(axes: "Axes", names: Sequence[str], figures: np.ndarray) -> None:
     """Ranks on a scale at the top, best left; names below it on either side, bars between."""
-    order = np.argsort(ranking.ranks, kind="stable")
-    ranks, count = ranking.ranks[order], len(order)
-    difference = critical_difference(count, ranking.sets)
+    ranks, count = average_ranks(figures), len(names)
+    order = np.argsort(ranks, kind="stable")
+    ranks, names = ranks[order], [names[i] for i in order]
+    difference = critical_difference(count, len(figures))
     runs = indistinct(ranks, difference)
     axes.hlines(0, 1, count, color="black", linewidth=1)
     for tick in range(1, count + 1):
@@ -201,12 +190,12 @@ def _diagram(axes: "Axes", title: str, ranking: Ranking) -> None:
         level = -0.35 - 0.3 * line
         ends = ranks[first] - 0.04, ranks[last] + 0.04
         axes.hlines(level, *ends, color="#D55E00", linewidth=4)
-    for place, (rank, index) in enumerate(zip(ranks, order, strict=True)):
+    for place, (rank, name) in enumerate(zip(ranks, names, strict=True)):
         left = place < math.ceil(count / 2)
         edge, side = (0.85, "right") if left else (count + 0.15, "left")
         level = -1 - 0.3 * len(runs) - 0.75 * (place if left else count - 1 - place)
         axes.plot([rank, rank, edge], [0, level, level], color="#222222", linewidth=0.9)
-        label = f" {ranking.names[index]} ({rank:.2f}) "
+        label = f" {name} ({rank:.2f}) "
         axes.text(edge, level, label, ha=side, va="center", fontsize=9)
-    axes.set(title=title, xlim=(1 - 0.35 * count, 1.35 * count), ymargin=0.12)
+    axes.set(xlim=(1 - 0.35 * count, 1.35 * count), ymargin=0.12)
     axes.axis("off")
