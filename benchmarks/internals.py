@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxad import training
+from benchmarks.speed.methods import Case
 from jaxad.data import Card, files
 from jaxad.estimators import ensemble
 from jaxad.training import batching, engine
@@ -33,14 +33,12 @@ def pmap_divides(members: int, epochs: int) -> bool:
     return members % jax.local_device_count() == 0 and epochs <= engine.HISTORY
 
 
-def pmap_population(
-    objective: Any, recipe: training.Recipe, keys: Any, x: np.ndarray
-) -> Callable[[], Any]:
+def pmap_population(case: Case, members: int) -> Callable[[], Any]:
     """The engine under the older ``jax.pmap``, as far as a user would write it."""
-    devices = jax.local_device_count()
-    objective, how = as_leaves((objective, recipe))
+    objective, how = as_leaves((case.objective, case.recipe))
+    x, count = case.data(), np.int32(case.rows)
     rows = batching.pad_rows(batching.as_rows(x), batching.bucket(len(x)))
-    count = np.int32(len(x))
+    keys = jax.random.split(jax.random.key(0), members).reshape(jax.local_device_count(), -1)
 
     def train(key):
         params, stats = engine.initialise(objective, key, rows.x[:1])
@@ -52,4 +50,4 @@ def pmap_population(
         )
 
     mapped = jax.pmap(lambda keys: jax.lax.map(train, keys))
-    return lambda: jax.block_until_ready(mapped(keys.reshape(devices, -1)))
+    return lambda: jax.block_until_ready(mapped(keys))

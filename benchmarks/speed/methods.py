@@ -76,6 +76,13 @@ class Case:
             training.fit, self.objective, self.recipe, jax.random.key(0), self.training_rows()
         )
 
+    def population(self, members: int) -> Callable[[], Any]:
+        """A whole run of so many of ours at once."""
+        keys = jax.random.split(jax.random.key(0), members)
+        return partial(
+            training.fit_population, self.objective, self.recipe, keys, self.training_rows()
+        )
+
 
 def loops(case: Case, *, compiled: bool) -> dict[str, Callable[[int], None]]:
     """The method's PyTorch loops by name; each is told how many threads to use.
@@ -135,7 +142,7 @@ def _goad(widths, features, *, transforms: int, mapped: int, **sizes) -> Case:
     return Case("goad", objective, widths, features, options=peer, **sizes)
 
 
-_svdd = partial(_hypersphere, "deep_svdd")
+deep_svdd = partial(_hypersphere, "deep_svdd")
 _sad = partial(_hypersphere, "deep_sad")
 
 
@@ -143,7 +150,7 @@ def papers(method: str) -> dict[str, Case]:
     """The method at its paper's settings; where a paper has only images, at the project's own."""
     usual = {"features": 30, "rows": 20_480, "batch_size": 128, "epochs": 6}
     return {
-        "deep_svdd": {"Deep SVDD 30-128-64-32": _svdd((128, 64, 32), **usual)},
+        "deep_svdd": {"Deep SVDD 30-128-64-32": deep_svdd((128, 64, 32), **usual)},
         "deep_sad": {"Deep SAD 30-128-64-32": _sad((128, 64, 32), **usual)},
         "autoencoder": {"autoencoder 30-128-64-32": _autoencoder((128, 64, 32), **usual)},
         "dagmm": {
@@ -190,7 +197,7 @@ def sized(method: str, size: str, steps: int) -> Case:
     if method == "dagmm":  # whose mixture is of a few dimensions
         widths = (*widths, 4)
     makers: dict[str, Callable[..., Case]] = {
-        "deep_svdd": _svdd,
+        "deep_svdd": deep_svdd,
         "deep_sad": _sad,
         "autoencoder": _autoencoder,
         "dagmm": _dagmm,

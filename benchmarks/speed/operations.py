@@ -50,12 +50,16 @@ def step_flops(case: Case, rows: int | None = None) -> int:
       297
     """
     rows = case.batch_size if rows is None else rows
-    if case.method in ("deep_svdd", "deep_sad"):
-        return training_flops((case.features, *case.widths), rows)
-    if case.method == "goad":
-        return _goad(case, rows)
-    total = training_flops(_there_and_back(case), rows)
-    return total if case.method == "autoencoder" else total + _mixture(case, rows)
+    total = sum(training_flops(w, n, input_gradient=g) for w, n, g in _networks(case, rows))
+    if case.method == "dagmm":  # the mixture's moments and the energies, with their gradients
+        size, components = case.widths[-1] + 2, case.objective.estimator.widths[-1]
+        total += 3 * 2 * (2 * rows * components * size**2)
+    if case.method == "goad":  # maps, which are fixed, and distances to class centres
+        transforms, mapped = case.options["transforms"], case.options["mapped"]
+        total += forward_flops((case.features, transforms * mapped), rows)
+        head = case.widths[-1], transforms
+        total += training_flops(head, rows * transforms, input_gradient=True)
+    return total
 
 
 def step_bytes(case: Case, rows: int | None = None) -> int:
@@ -65,53 +69,35 @@ def step_bytes(case: Case, rows: int | None = None) -> int:
     their cotangents written and read; weights are read going there and back; gradients written and
     read; Adam reads weights and both moments and writes them.
     """
-    rows, sizes = case.batch_size if rows is None else rows, _layer_sizes(case)
-    inputs = rows * case.features
-    outputs = sum(outputs for _, outputs in sizes)
+    rows = case.batch_size if rows is None else rows
+    layers = [
+        (n, *layer)
+        for widths, n, _ in _networks(case, rows)
+        for layer in zip(widths[:-1], widths[1:], strict=True)
+    ]
+    outputs = sum(n * outputs for n, _, outputs in layers)
+    if case.method == "goad":  # distances and logits, M of each for every mapped row
+        transforms, mapped = case.options["transforms"], case.options["mapped"]
+        outputs += rows * transforms * (mapped + transforms)
+    weights = sum(a * b for _, a, b in layers)
+    return FLOAT * (rows * case.features + 5 * outputs + 10 * weights)
+
+
+def _networks(case: Case, rows: int) -> list[tuple[Sequence[int], int, bool]]:
+    """Dense networks of a step: widths, rows, and whether their inputs need a gradient."""
+    if case.method in ("deep_svdd", "deep_sad"):
+        return [((case.features, *case.widths), rows, False)]
     if case.method == "goad":
         transforms, mapped = case.options["transforms"], case.options["mapped"]
-        rows *= transforms
-        # Distances and logits, M of each for every mapped row.
-        outputs += mapped + transforms
-    weights = sum(m * n for m, n in sizes)
-    return FLOAT * (inputs + 5 * rows * outputs + 10 * weights)
-
-
-def _there_and_back(case: Case) -> tuple[int, ...]:
-    return (case.features, *case.widths, *case.widths[-2::-1], case.features)
-
-
-def _layer_sizes(case: Case) -> list[tuple[int, int]]:
-    if case.method == "goad":
-        transforms, mapped = case.options["transforms"], case.options["mapped"]
-        widths = (mapped, *case.widths, transforms)
-    elif case.method in ("deep_svdd", "deep_sad"):
-        widths = (case.features, *case.widths)
-    else:
-        widths = _there_and_back(case)
-    sizes = list(zip(widths[:-1], widths[1:], strict=True))
+        views = rows * transforms
+        trunk, head = (mapped, *case.widths), (case.widths[-1], transforms)
+        return [(trunk, views, False), (head, views, True)]
+    there_and_back = (case.features, *case.widths, *case.widths[-2::-1], case.features)
+    found: list[tuple[Sequence[int], int, bool]] = [(there_and_back, rows, False)]
     if case.method == "dagmm":
-        hidden, components = case.objective.estimator.widths
-        sizes += [(case.widths[-1] + 2, hidden), (hidden, components)]
-    return sizes
-
-
-def _mixture(case: Case, rows: int) -> int:
-    """The estimation network, the mixture's moments and the energies, with their gradients."""
-    d = case.widths[-1] + 2
-    widths = case.objective.estimator.widths
-    network = training_flops((d, *widths), rows, input_gradient=True)
-    return network + 3 * 2 * (2 * rows * widths[-1] * d * d)
-
-
-def _goad(case: Case, rows: int) -> int:
-    """Maps (fixed: no gradient), trunk, head, and distances to class centres."""
-    transforms, mapped = case.options["transforms"], case.options["mapped"]
-    views, latent = rows * transforms, case.widths[-1]
-    maps = forward_flops((case.features, transforms * mapped), rows)
-    trunk = training_flops((mapped, *case.widths), views)
-    head = training_flops((latent, transforms), views, input_gradient=True)
-    return maps + trunk + 2 * head
+        estimation = (case.widths[-1] + 2, *case.objective.estimator.widths)
+        found.append((estimation, rows, True))
+    return found
 
 
 def countable_rows(case: Case) -> int:

@@ -15,9 +15,9 @@ from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
 from benchmarks.record.targets import NO_GOAL, Goal, at_least, not_measured, target
 from benchmarks.record.timing import Timing, Timings, timed, timed_rows
-from benchmarks.speed import machine
+from benchmarks.speed import machine, methods
 from benchmarks.speed.methods import OBJECTIVES
-from benchmarks.speed.operations import training_flops
+from benchmarks.speed.operations import step_flops
 from jaxad import networks, training
 
 DESCRIPTION = "populations: cost of a member, against single runs, pmap and PyTorch loops"
@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "most_members": 64,
 }
 CHOICES: dict[str, Sequence[str]] = {"parts": PARTS}
-FEATURES, BATCH_SIZE, LEARNING_RATE = 30, 128, 1e-4
+FEATURES, BATCH_SIZE = 30, 128
 WIDTHS = {"wide": (128, 64, 32), "narrow": (16, 16, 16)}
 # Part -> what is compared with a population -> how many times a member's time it takes.
 _PEAK_BOUND = "The population's lead is all cores near the peak of matrix products."
@@ -101,44 +101,37 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     return tables.markdown(*tables.cells(against, tables.COMPARISON[1:3]))
 
 
-def _data(rows: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(rows, FEATURES)).astype(np.float32)
-
-
-def _recipe(epochs: int) -> training.Recipe:
-    return training.Recipe(epochs=epochs, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE)
-
-
 def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
     """Deep SVDD: seconds of one member, each with its own exact shuffles."""
-    x, size, epochs = _data(settings["rows"]), settings["members"], settings["epochs"]
-    widths, goals = WIDTHS[part], GOALS[part]
-    objective, recipe = OBJECTIVES["deep_svdd"](networks.MLP(widths)), _recipe(epochs)
-    keys = jax.random.split(jax.random.key(0), size)
+    size, epochs, goals = settings["members"], settings["epochs"], GOALS[part]
+    how = {"rows": settings["rows"], "batch_size": BATCH_SIZE, "epochs": epochs}
+    case = methods.deep_svdd(WIDTHS[part], FEATURES, **how)
     population = f"jaxad, {size} members"
     variants: dict[str, Callable] = {
-        population: lambda: training.fit_population(objective, recipe, keys, x),
-        "jaxad, single": lambda: training.fit(objective, recipe, keys[0], x),
+        population: case.population(size),
+        "jaxad, single": case.trainer(),
     }
     if "jaxad, pmap" in goals and internals.pmap_divides(size, epochs):
-        variants["jaxad, pmap"] = internals.pmap_population(objective, recipe, keys, x)
+        variants["jaxad, pmap"] = internals.pmap_population(case, size)
     most = machine.matrix_products()
     if part == "wide":
         variants[PEAK] = most.run
     missing = None
     try:
-        variants |= _pytorch(x, epochs, widths)
+        for name, loop in methods.loops(case, compiled=False).items():
+            for count in sorted({1, len(environment.usable_cores())}):
+                ending = f"{count} thread{'s' * (count > 1)}"
+                variants[f"{name.removesuffix(', eager')}, {ending}"] = partial(loop, count)
     except ImportError as error:
         missing = str(error)
     first, later = timed(part, variants, settings["repeats"], give_up=math.inf)
     first, later = (_each(t, {population: size, "jaxad, pmap": size}) for t in (first, later))
-    steps = epochs * -(-len(x) // BATCH_SIZE)
     found = []
     if PEAK in later:
-        step = training_flops((FEATURES, *widths), rows=len(x))
-        work = machine.Work(variants[population], epochs * step)
+        flops = epochs * step_flops(case, case.rows)
+        work = machine.Work(variants[population], flops)
         found.append(_share_of_peak(part, work, later[population], most, later.pop(PEAK)))
-    rows = timed_rows(part, first, later, reference=population, units=steps)
+    rows = timed_rows(part, first, later, reference=population, units=case.steps)
     for name, goal in goals.items():
         what = f"{part}: {name} / a member of {size}"
         candidates = [key for key in later if key.startswith(name)]
@@ -173,28 +166,6 @@ def _each(timings: Timings, members: Mapping[str, int]) -> Timings:
     return {name: timing.over(members.get(name, 1)) for name, timing in timings.items()}
 
 
-def _pytorch(x: np.ndarray, epochs: int, widths: tuple[int, ...]) -> dict[str, Callable]:
-    from benchmarks.peers import pytorch
-
-    data = pytorch.torch.from_numpy(x)
-    options = {"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE}
-
-    def loop(train: Callable, threads: int) -> None:
-        pytorch.torch.set_num_threads(threads)
-        train(data, widths=widths, **options)[1].tolist()
-
-    peers = {
-        "autograd": pytorch.hypersphere.train,
-        "by hand": pytorch.hypersphere_by_hand.train,
-    }
-    counts = sorted({1, len(environment.usable_cores())})
-    return {
-        f"pytorch {name}, {count} thread{'s' * (count > 1)}": partial(loop, train, count)
-        for name, train in peers.items()
-        for count in counts
-    }
-
-
 def _methods() -> dict[str, Any]:
     tanh: dict[str, Any] = {"activation": "tanh", "use_bias": True}
     encoder = networks.MLP((64, 32))
@@ -213,7 +184,10 @@ def _methods() -> dict[str, Any]:
 
 def cost_of_members(name: str, settings: Mapping[str, Any]) -> list[Row]:
     """Seconds of one member of an objective for P = 1, 4, 16, ..."""
-    x, objective = _data(settings["rows"] // 5), _methods()[name]
+    shape = settings["rows"] // 5, FEATURES
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    objective, epochs = _methods()[name], settings["epochs"]
+    recipe = training.Recipe(epochs=epochs, batch_size=BATCH_SIZE, learning_rate=1e-4)
     sizes = {
         f"{name}, P = {p}": p for p in (4**i for i in range(12)) if p <= settings["most_members"]
     }
@@ -221,7 +195,7 @@ def cost_of_members(name: str, settings: Mapping[str, Any]) -> list[Row]:
         label: partial(
             training.fit_population,
             objective,
-            _recipe(settings["epochs"]),
+            recipe,
             jax.random.split(jax.random.key(0), p),
             x,
             mesh=training.make_mesh(1) if p == 1 else None,  # alone: no copies on the others
@@ -230,5 +204,5 @@ def cost_of_members(name: str, settings: Mapping[str, Any]) -> list[Row]:
     }
     first, later = timed(name, variants, settings["repeats"], give_up=math.inf)
     first, later = _each(first, sizes), _each(later, sizes)
-    steps = settings["epochs"] * -(-len(x) // BATCH_SIZE)
+    steps = epochs * -(-len(x) // BATCH_SIZE)
     return timed_rows("a member", first, later, reference=f"{name}, P = 1", units=steps)

@@ -15,7 +15,6 @@ from benchmarks.record.store import Part
 from benchmarks.record.targets import NO_GOAL, Goal, target
 from benchmarks.record.timing import Timing, timed
 from benchmarks.speed import machine, methods, operations
-from jaxad import training
 
 DESCRIPTION = "operations and bytes of a step, the machine's measured peaks, and the share achieved"
 PARTS = ("single", "population")
@@ -122,7 +121,7 @@ def measure(part: str, name: str, case: methods.Case, settings: Mapping[str, Any
     devices = jax.local_devices()[: 1 if alone else None]
     flops, size = operations.step_flops(case), operations.step_bytes(case)
     steps = members * case.steps
-    run = case.trainer() if alone else _population(case, members)
+    run = case.trainer() if alone else case.population(members)
     work = machine.Work(run, flops * steps)
     products = machine.matrix_products(devices, size=settings["size"])
     copy, moved = machine.copies(devices, megabytes=settings["megabytes"])
@@ -153,11 +152,3 @@ def measure(part: str, name: str, case: methods.Case, settings: Mapping[str, Any
         Row(name, what, metrics, {"members": members, "steps": case.steps}),
         target(f"{name}: {what}, share of peak", str(goal), str(share), met, goal.bound),
     ]
-
-
-def _population(case: methods.Case, members: int):
-    keys = jax.random.split(jax.random.key(0), members)
-    rows = case.training_rows()
-    return lambda: np.asarray(
-        training.fit_population(case.objective, case.recipe, keys, rows).history["loss"]
-    )
