@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _confine(threads: int | None) -> None:
-    """Keep this process, and the thread pools it has yet to start, on some of its cores."""
+    """Pin this process to ``threads`` cores, before it starts any thread pool."""
     if threads is None:
         return
     cores = environment.usable_cores()

@@ -82,7 +82,7 @@ class Library(Worker):
     def make(
         self, detector: str, x: np.ndarray, new: np.ndarray, label: Any = None, **settings: Any
     ) -> float:
-        """Make a detector; returns the seconds of the import and all.
+        """Make a detector; returns the seconds, which include the import.
 
         Args:
           detector: its name there.

@@ -111,7 +111,7 @@ def cases(is_anomaly: np.ndarray, setting: str, settings: Mapping[str, Any]) -> 
 
 
 def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The sets that are at hand, unless others were asked for."""
+    """Replace the default sets by those that need no download."""
     return {**settings, "datasets": available(settings["datasets"])}
 
 
@@ -129,7 +129,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Average ranks, with the detectors that do not differ joined by bars."""
+    """Average ranks; a bar joins detectors that do not differ significantly."""
     rankings = adbench_tables.rankings(rows, settings)
     if not rankings:
         return {}
@@ -137,7 +137,7 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 
 
 def available(names: Sequence[str]) -> tuple[str, ...]:
-    """The names asked for; where none were, those of the sets that need no download."""
+    """The given names; if they are the default, the sets that need no download."""
     if tuple(names) != SETS:
         return tuple(names)
     found = tuple(name for name in SETS if is_there(CARDS[name]))
@@ -150,7 +150,7 @@ def available(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _copies(detector: str, settings: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Label and epochs, of the trained detector and of its untrained copy; None for a reference."""
+    """Label and epochs of a detector and its untrained copy; a reference has None."""
     if detector in REFERENCES:
         return [(detector, None)]
     labels = {settings["epochs"]: detector} | {0: untrained(detector)}
@@ -167,7 +167,7 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray]:
 def _prepared(
     name: str, setting: str, chosen: tuple[tuple[str, Any], ...]
 ) -> tuple[np.ndarray, np.ndarray, list[Case], dict[str, Any]] | Exception:
-    """Rows, marks, a case per seed and details of a set, or why there are none."""
+    """Rows, marks, one case per seed and details of a set, or the error that prevents them."""
     environment.drop_programs()
     try:
         x, is_anomaly = load(name)
@@ -193,7 +193,7 @@ def _prepared(
 def _measure(
     name: str, setting: str, detector: str, epochs: Any, settings: Mapping[str, Any]
 ) -> list[Row]:
-    """One row of all seeds, which share compiled programs; a seed that fails leaves NaN."""
+    """Measure all seeds of a detector; a seed that fails leaves NaN."""
     label = untrained(detector) if epochs == 0 else detector
     details: dict[str, Any] = {"setting": setting}
     chosen = tuple((k, settings[k]) for k in ("seeds", "max_rows", "known_anomalies"))
@@ -223,7 +223,7 @@ def _measure(
 def fit_and_score(
     detector: str, epochs: Any, seed: int, x: np.ndarray, case: Case
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Scores of the test rows, and seconds. Of the labels only ``case.known`` is at hand here."""
+    """Scores of the test rows, and seconds. The only labels it sees are ``case.known``."""
     if detector in REFERENCES:
         model = REFERENCES[detector](random_state=seed)
     else:
@@ -249,7 +249,7 @@ def fit_and_score(
 def _quality(
     detector: str, score: np.ndarray, is_anomaly: np.ndarray, case: Case
 ) -> dict[str, float]:
-    """Quality on the test rows, and on those that no detector has learnt from."""
+    """Quality on the test rows, and on those that are no known anomalies."""
     if not np.isfinite(score).all():
         raise ValueError(f"{(~np.isfinite(score)).sum()} of {len(score)} scores are not finite")
     marks = is_anomaly[case.split.test]

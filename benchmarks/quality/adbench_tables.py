@@ -41,7 +41,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 class Figures:
-    """The rows of one setting, as figures of sets and detectors."""
+    """The rows of one setting, by set and detector."""
 
     def __init__(self, rows: Sequence[Row], setting: str, settings: Mapping[str, Any]):
         self._rows = {
@@ -57,7 +57,7 @@ class Figures:
         return np.array([[self._mean((s, d), metric) for d in detectors] for s in sets])
 
     def complete(self, detectors: Sequence[str], sets: Sequence[str]) -> list[str]:
-        """The sets that every one of these detectors has a figure of."""
+        """The sets on which all these detectors have a figure."""
         known = ~np.isnan(self.grid(detectors, "auroc", sets)).any(axis=1)
         return [name for name, there in zip(sets, known, strict=True) if there]
 
@@ -67,7 +67,7 @@ class Figures:
         return [float(np.nanmedian(r.metrics[metric])) for r in rows if r.missing is None]
 
     def seconds(self, detector: str) -> float:
-        """All that was spent on a detector."""
+        """The total time of a detector."""
         rows = (self._rows[name, detector] for name in self.sets)
         return sum(row.details.get("seconds", 0.0) for row in rows)
 
@@ -77,7 +77,7 @@ class Figures:
 
 
 def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """All that is printed: what was measured, the tables of each setting, and what went wrong."""
+    """The printed tables of each setting, and what failed."""
     parts = [_header(settings)]
     for setting in settings["settings"]:
         figures = Figures(rows, setting, settings)
@@ -98,7 +98,7 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 
 def rankings(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple]:
-    """Detectors and their AUROC on sets that share no rows, by title; for the picture."""
+    """Title -> detectors and their AUROC on sets that share no rows, for the picture."""
     found = {}
     for setting in settings["settings"]:
         figures = Figures(rows, setting, settings)
@@ -182,7 +182,7 @@ def _starred(detector: str) -> str:
 
 
 def _subsets(figures: Figures, detectors: Sequence[str]) -> dict[str, list[str]]:
-    """All sets and, where they differ, those without overlaps; only sets with every figure."""
+    """Sets that have every detector's figure: all, and those without overlaps if they differ."""
     everything = figures.complete(detectors, figures.sets)
     without = figures.complete(detectors, distinct(figures.sets))
     return {"all": everything} | ({"no overlaps": without} if without != everything else {})
@@ -272,7 +272,7 @@ def _times(figures: Figures) -> str:
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:
-    """What failed, and what was warned of."""
+    """Failures and warnings."""
     failed, warned = [], {}
     for row in rows:
         where = f"{row.dataset} ({row.details['setting']})"

@@ -39,7 +39,7 @@ CHOICES = {"datasets": adbench.SETS, "detectors": tuple(DETECTORS)}
 
 
 def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The sets that are at hand, unless others were asked for."""
+    """Replace the default sets by those that need no download."""
     return {**settings, "datasets": adbench.available(settings["datasets"])}
 
 
@@ -100,7 +100,7 @@ def _scores(
 
 
 def quality(train: np.ndarray, test: np.ndarray, is_anomaly: np.ndarray) -> dict[str, list[float]]:
-    """For every measure, rule and size its values for ensembles that share no member.
+    """Quality of ensembles that share no member, for every measure, rule and size.
 
     Args:
       train: ``[M, N]`` scores of the training rows by single models, which the rules are fitted on.

@@ -21,7 +21,7 @@ _POPULATION_BYTES = 2**30
 
 
 class Scored(NamedTuple):
-    """What came of a case.
+    """The scores of a case.
 
     Attributes:
       score: ``[m]`` of its test rows, or None where training met no finite step.
@@ -58,7 +58,7 @@ def _shortened(arguments: dict[str, Any], effort: int) -> dict[str, Any]:
 
 
 def papers_steps(row: PaperRow, case: Case) -> float:
-    """The steps that the paper's epochs make of a case's training rows; NaN where they adapt."""
+    """Steps that the paper's epochs take on a case; NaN if epochs are chosen automatically."""
     model = build(row, 100, 0)
     if model.epochs == "auto":
         return math.nan
@@ -87,7 +87,7 @@ def fit_and_score(
 
 
 def _parts(x: np.ndarray, cases: Sequence[Case]) -> Iterator[slice]:
-    """Cases whose training rows are in memory at once: all, but for many of large sets."""
+    """Slices of cases whose training rows fit into memory together."""
     if _same(cases):
         yield slice(0, len(cases))
         return

@@ -15,7 +15,7 @@ from benchmarks.record import tables
 from benchmarks.record.rows import Row, mean_std
 
 OURS, UNTRAINED = "ours", "untrained"
-MEMBERS = (OURS, UNTRAINED, *REFERENCES)
+DETECTORS = (OURS, UNTRAINED, *REFERENCES)
 _BEHIND = 2.0  # standard errors that training must be worth not to be remarked on
 _TIED = 50.0  # per cent of distinct scores
 _SHOW = tables.spread(1)
@@ -27,10 +27,10 @@ class Line(NamedTuple):
     Attributes:
       name: what it is called.
       published: the figure to expect, or None.
-      values: member -> figures in %, one per seed; none where nothing was measured.
+      values: detector -> figures in %, one per seed; empty where nothing was measured.
       verdict: ours against the published figure.
       reason: why, and what else explains it.
-      measured: member -> the row of the result; empty for a group.
+      measured: detector -> the row of the result; empty for a group.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Line(NamedTuple):
     measured: Mapping[str, Row]
 
 
-def members_of(one: Table) -> list[str]:
-    """Those that some row has a figure of; ours and its untrained copy always."""
+def detectors_of(one: Table) -> list[str]:
+    """The detectors in the table's columns: ours, its untrained copy, and references of any row."""
     named = {OURS, UNTRAINED}.union(*(row.references for row in one.rows))
-    return [member for member in MEMBERS if member in named]
+    return [detector for detector in DETECTORS if detector in named]
 
 
 def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
@@ -52,8 +52,8 @@ def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
     results = {(r.dataset, r.detector): r for r in rows if r.details["setting"] == one.name}
     lines, groups = [], {}
     for row in one.rows:
-        own = {m: results[row.name, m] for m in MEMBERS if (row.name, m) in results}
-        values = {m: _percent(own, m, row.metric) for m in MEMBERS}
+        own = {m: results[row.name, m] for m in DETECTORS if (row.name, m) in results}
+        values = {m: _percent(own, m, row.metric) for m in DETECTORS}
         missing = own[OURS].missing if OURS in own else None
         verdict = paper_verdicts.judge(values[OURS], row.published, row.rerun, missing=missing)
         reason = [verdict.reason, *([] if missing else _remarks(own, values, row.published))]
@@ -64,7 +64,7 @@ def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
     for name, several in groups.items():
         if name and len(several) > 1:
             group = one.groups.get(name, Group())
-            values = {m: _mean([values[m] for values in several]) for m in MEMBERS}
+            values = {m: _mean([values[m] for values in several]) for m in DETECTORS}
             missing = None if values[OURS] else "not every row could be measured"
             if len(several) < one.group_sizes[name]:
                 missing = f"{len(several)} of its {one.group_sizes[name]} rows"
@@ -77,28 +77,28 @@ def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
 
 
 def text(chosen: Sequence[Table], rows: Sequence[Row]) -> str:
-    """All that is printed."""
+    """The printed tables, with a reason for every verdict."""
     parts = [_header()]
     for one in chosen:
-        lines, members = lines_of(one, rows), members_of(one)
+        lines, detectors = lines_of(one, rows), detectors_of(one)
         note = [_wrapped(one.note.strip())] if one.note else []
         parts.append("\n".join([f"== {one.title}", f"   {one.command}", *note]))
         metric = one.rows[0].metric
         body = [
-            [line.name, _published(line.published), *(_SHOW(line.values[m]) for m in members)]
+            [line.name, _published(line.published), *(_SHOW(line.values[m]) for m in detectors)]
             + [_errors(line.verdict), line.verdict.word, _steps(line)]
             for line in lines
         ]
-        header = [f"{METRICS[metric]} %", "published", *members, "s.e.", "verdict"]
+        header = [f"{METRICS[metric]} %", "published", *detectors, "s.e.", "verdict"]
         parts.append(tables.text([*header, "steps / paper's"], body, left=1, grouped=False))
         # What was not published stands beside it.
         for other in (name for name in METRICS if metric == "f1" and name != metric):
             body = [
-                [line.name, *(_SHOW(_percent(line.measured, m, other)) for m in members)]
+                [line.name, *(_SHOW(_percent(line.measured, m, other)) for m in detectors)]
                 for line in lines
                 if line.measured
             ]
-            header = [f"{METRICS[other]} %", *members]
+            header = [f"{METRICS[other]} %", *detectors]
             parts.append(tables.text(header, body, left=1, grouped=False))
         reasons = (f"{x.name}: {x.verdict.word}: {'; '.join(x.reason)}" for x in lines)
         parts.append("\n".join(map(_wrapped, reasons)))
@@ -129,12 +129,12 @@ def _wrapped(paragraph: str) -> str:
     return textwrap.fill(" ".join(paragraph.split()), 100, subsequent_indent="  ")
 
 
-def _percent(own: Mapping[str, Row], member: str, metric: str) -> list[float]:
-    return [100 * v for v in own[member].metrics.get(metric, ())] if member in own else []
+def _percent(own: Mapping[str, Row], detector: str, metric: str) -> list[float]:
+    return [100 * v for v in own[detector].metrics.get(metric, ())] if detector in own else []
 
 
 def _mean(values: Sequence[Sequence[float]]) -> list[float]:
-    """Seed by seed the mean over rows; nothing where a row has no figure."""
+    """The mean over rows for each seed; empty if a row has no figure."""
     if not all(values):
         return []
     count = min(map(len, values))
@@ -142,7 +142,7 @@ def _mean(values: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _step_counts(own: Mapping[str, Row]) -> tuple[float, float]:
-    """Steps done, and those of the paper's epochs; means over seeds."""
+    """Mean number of steps that were done, and that the paper's epochs take."""
     done, _ = mean_std(own[OURS].metrics.get("steps", ()))
     return done, own[OURS].details.get("papers_steps", math.nan)
 
@@ -150,7 +150,7 @@ def _step_counts(own: Mapping[str, Row]) -> tuple[float, float]:
 def _remarks(
     own: Mapping[str, Row], values: Mapping[str, Sequence[float]], published: Published | None
 ) -> list[str]:
-    """What the numbers themselves say about a figure."""
+    """Remarks that follow from the measured numbers."""
     found = []
     done, papers = _step_counts(own)
     if done < papers:

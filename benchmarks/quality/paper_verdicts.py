@@ -15,7 +15,7 @@ VERDICTS = ("reproduced", "above", "below", "not testable")
 
 
 class Verdict(NamedTuple):
-    """What a comparison comes to.
+    """The outcome of a comparison.
 
     Attributes:
       word: one of `VERDICTS`.
@@ -90,7 +90,7 @@ def _tolerance(published: Published) -> float:
 
 
 def _deviation(published: Published) -> float:
-    """Over runs of one experiment; how far classes lie apart says nothing of a mean's error."""
+    """The published deviation over runs, or 0. One over classes says nothing about the mean."""
     return published.std or 0.0 if published.std_over == "runs" else 0.0
 
 

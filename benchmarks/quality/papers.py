@@ -46,7 +46,7 @@ METRICS = (*QUALITY, "distinct", "steps")
 
 
 def circumstances(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The most seeds of a row, and the contents of the tables beside the settings."""
+    """Arguments of the store: the largest number of seeds, and hashes of the tables."""
     tables = chosen(settings)
     hashes = {table.name: table.sha256 for table in tables}
     return {
@@ -59,17 +59,17 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """A part for each row of a table and each detector on it, ours and references."""
     environment.cores_as_devices()
     return {
-        part_name(row.name, member, table.name): functools.partial(
-            _measure, table.name, row, member, settings["max_rows"]
+        part_name(row.name, detector, table.name): functools.partial(
+            _measure, table.name, row, detector, settings["max_rows"]
         )
         for table in chosen(settings)
         for row in table.rows
-        for member in (paper_tables.OURS, paper_tables.UNTRAINED, *row.references)
+        for detector in (paper_tables.OURS, paper_tables.UNTRAINED, *row.references)
     }
 
 
 def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """The tables that rows were measured of."""
+    """The printed tables."""
     return paper_tables.text(_measured(rows), rows)
 
 
@@ -83,7 +83,7 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
-    """Ours against the published figures of rows."""
+    """A scatter plot of our figures against the published ones."""
     figure = Figure((6.4, 5), dpi=100, layout="constrained")
     ax = figure.subplots()
     ax.axline((50, 50), slope=1, color="#999999", linewidth=1)
@@ -106,7 +106,7 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 
 
 def _measured(rows: Sequence[Row]) -> list[Table]:
-    """The tables of rows, as the folder ``configs`` has them now."""
+    """The tables that rows belong to, as the folder ``configs`` has them now."""
     details = {(row.details["setting"], row.dataset): row.details for row in rows}
     found = []
     for table in map(paper_rows.read, paper_rows.TABLES):
@@ -149,7 +149,7 @@ def chosen(settings: Mapping[str, Any]) -> list[Table]:
 
 @functools.lru_cache(maxsize=1)
 def load(name: str) -> data.Dataset:
-    """A named set; the last one stays in memory."""
+    """Load a named set; the last one stays in memory."""
     environment.drop_programs()
     return data.load(name)
 
@@ -167,7 +167,7 @@ def experiments(row: PaperRow, dataset: data.Dataset, max_rows: int) -> list[Exp
 def _prepared(
     row: PaperRow, max_rows: int
 ) -> tuple[np.ndarray, list[Experiment], dict[str, Any]] | Exception:
-    """Rows of its set, experiments and details, or why there are none; the last is kept."""
+    """The set's rows, experiments and details of a row, or the error; the last stays in memory."""
     try:
         dataset = load(row.dataset)
         made = experiments(row, dataset, max_rows)
@@ -176,38 +176,38 @@ def _prepared(
         return error
 
 
-def _measure(table: str, row: PaperRow, member: str, max_rows: int) -> list[Row]:
-    """One member of a published row on all seeds."""
+def _measure(table: str, row: PaperRow, detector: str, max_rows: int) -> list[Row]:
+    """Measure one detector on a published row, all seeds."""
     details = {"setting": table, "seeds": row.seeds, "effort": row.effort}
     prepared = _prepared(row, max_rows)
     if isinstance(prepared, Exception):
         plain = isinstance(prepared, OSError | ValueError)
-        return [Row(row.name, member, {}, details, str(prepared) if plain else repr(prepared))]
+        return [Row(row.name, detector, {}, details, str(prepared) if plain else repr(prepared))]
     x, made, facts = prepared
-    if member == paper_tables.OURS:  # all members of a row have the same
+    if detector == paper_tables.OURS:  # all detectors of a row have the same
         details |= facts
     start, cases = time.perf_counter(), [experiment.case for experiment in made]
-    ours = member in (paper_tables.OURS, paper_tables.UNTRAINED)
+    ours = detector in (paper_tables.OURS, paper_tables.UNTRAINED)
     try:
         if ours:
-            effort = row.effort if member == paper_tables.OURS else 0
+            effort = row.effort if detector == paper_tables.OURS else 0
             scored = paper_fitting.fit_and_score(row, effort, x, cases)
         else:
-            scored = paper_fitting.reference(member, x, cases)
+            scored = paper_fitting.reference(detector, x, cases)
         measured = [
             quality(experiment, one, seed)
             for seed, (experiment, one) in enumerate(zip(made, scored, strict=True))
         ]
     except Exception as error:  # the other rows are still worth measuring
-        return [Row(row.name, member, {}, details, f"{type(error).__name__}: {error}")]
+        return [Row(row.name, detector, {}, details, f"{type(error).__name__}: {error}")]
     names = METRICS if ours else QUALITY
     metrics = {key: [m[key] for m in measured] for key in names}
     details["seconds"] = round(time.perf_counter() - start, 4)
-    return [Row(row.name, member, metrics, details)]
+    return [Row(row.name, detector, metrics, details)]
 
 
 def _facts(row: PaperRow, made: Sequence[Experiment]) -> dict[str, Any]:
-    """What a result has to name to be repeated."""
+    """Details that identify the experiments of a row."""
     steps = paper_fitting.papers_steps(row, made[0].case)
     facts = {
         "dataset": row.dataset,

@@ -160,7 +160,7 @@ def measure(detector: str, model: Any, split: Split) -> dict[str, float]:
 
 
 def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """What the table's reader has to know, and the table."""
+    """Notes and the table."""
     share = settings["contamination"]
     sets = "\n".join(
         f"  {name}: {bundled_sets.load(name).description}" for name in settings["datasets"]
@@ -194,7 +194,7 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """What the fits of this process allow: without its detector or set a picture is not drawn."""
+    """Pictures of the fits of this process; those whose detector or set is absent are left out."""
     fits = _FITS
     figures = {}
     learned = {key: fit for key, fit in fits.items() if hasattr(fit.model, "history_")}
@@ -225,7 +225,7 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 
 
 def _reconstructions(fit: Fitted, count: int = 8) -> "Figure":
-    """A line of normal test images above a line of anomalous ones, the first of each."""
+    """The first normal test images above the first anomalous ones."""
     _, split, model = fit
     chosen = [np.flatnonzero(split.is_anomaly == a)[:count] for a in (False, True)]
     x = split.test[np.concatenate(chosen)]

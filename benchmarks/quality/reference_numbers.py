@@ -87,7 +87,7 @@ class Figures(Protocol):
 
 
 def beside(figures: Figures) -> str:
-    """AUROC of every set and detector that the published table has too, ours and theirs."""
+    """Our AUROC beside the published one, for sets and detectors that both have."""
     known = one_class()
     detectors = [d for d in METHODS.values() if d in figures.trained]
     sets = [name for name in figures.sets if (name, "knn_5th") in known]

@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The suite, and the device unless it is a processor."""
+        """The suite's name, followed by the kind of device if it is not a CPU."""
         platform = self.record.newest.platform
         return self.record.suite if platform == "cpu" else f"{self.record.suite}, {platform}"
 
@@ -59,7 +59,7 @@ def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
 
 
 def settings_of(record: Record, suite: ModuleType) -> dict[str, Any]:
-    """The settings of the newest run, and of lists of names all that some run was of."""
+    """The settings of the newest run; lists of names are united over all runs."""
     settings = dict(suite.DEFAULTS) | dict(record.newest.config)
     for key, known in suite.CHOICES.items():
         named = {name for run in record.runs for name in run.config.get(key, ())}
@@ -134,7 +134,7 @@ def _missing(
 
 
 def _runs(found: Sequence[Found]) -> str:
-    """A line for every run: what it measured, when, on which code and which machine."""
+    """A table of all runs: suite, time, commit, machine and versions."""
     body = []
     for one in found:
         for run in one.record.runs:

@@ -92,7 +92,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Record:
-    """What a file holds: runs of one suite, the oldest first."""
+    """The contents of a file: runs of one suite, the oldest first."""
 
     runs: Sequence[Run]
 
@@ -120,7 +120,7 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 
 
 def in_short(values: Sequence[Any]) -> Any:
-    """The one value where all are the same, else the list of them.
+    """A single value if all are equal, else the list.
 
     Example:
       >>> in_short([7, 7, 7]), in_short([7, 8])
@@ -130,7 +130,7 @@ def in_short(values: Sequence[Any]) -> Any:
 
 
 def hash_of_all(hashes: Iterable[str]) -> str:
-    """A short hash of several, to tell the splits of two results apart."""
+    """A short hash of several hashes, to tell the splits of two results apart."""
     return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
@@ -216,7 +216,7 @@ def _check_version(found: Any, known: int) -> None:
 
 
 def _read_version_1(data: dict[str, Any]) -> list[Run]:
-    """One JSON object with all rows; metrics held their mean and deviation too."""
+    """Read schema version 1: one JSON object, metrics with their mean and deviation."""
     _check_version(data.pop("schema_version", None), 1)
     rows = []
     for row in data.pop("rows"):

@@ -150,7 +150,7 @@ def _check_same(folder: Any, old: Run, new: Run) -> None:
 
 
 def newest(records: Sequence[Record]) -> Record:
-    """Records of one suite merged: of rows that measure the same, the newest.
+    """Merge records of one suite: of rows that measure the same thing the newest stays.
 
     A row is not replaced by one of fewer seeds, epochs or rows of a set, nor by a missing one.
     """
@@ -169,7 +169,7 @@ def newest(records: Sequence[Record]) -> Record:
 
 
 def _covers(new: tuple[Run, Row], old: tuple[Run, Row]) -> bool:
-    """Whether a newer row is of as much work as an old one."""
+    """Whether a newer row may replace an old one."""
     if old[1].metrics and not new[1].metrics:
         return False
 

@@ -41,11 +41,11 @@ def run(suite: ModuleType, options: Options) -> None:
     store.finish(text(suite, rows, settings))
     for name, (_, figure) in pictures(suite, rows, settings).items():
         figure.savefig(options.out / f"{name}.png")
-    print(f"\nThis command ran for {(time.perf_counter() - begun) / 60:.1f} minutes.")
+    print(f"This command ran for {(time.perf_counter() - begun) / 60:.1f} minutes.")
 
 
 def text(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """All that a suite prints."""
+    """The printed table of a suite."""
     if hasattr(suite, "text"):
         return suite.text(rows, settings)
     body = [row for row in rows if row.dataset != targets.TARGET]

@@ -66,7 +66,7 @@ def middle(digits: int = 2, scale: float = 1.0) -> Show:
 
 
 def first(digits: int = 2) -> Show:
-    """The first value: what only a first run pays."""
+    """The first value alone."""
     number = middle(digits)
     return lambda values: number(values[:1])
 
@@ -84,7 +84,7 @@ def microseconds(row: Row) -> list[float] | None:
 
 
 def compile_seconds(row: Row) -> list[float] | None:
-    """What the first run took longer than a later one, of a row of `timed_rows`."""
+    """Time of the first run less the median of later ones, of a row of `timed_rows`."""
     if "first_seconds" not in row.metrics:
         return None
     return [max(0.0, row.metrics["first_seconds"][0] - statistics.median(row.metrics["seconds"]))]

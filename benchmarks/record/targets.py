@@ -11,7 +11,7 @@ TARGET = "target"  # the data set's name in rows that hold a target
 
 
 class Goal(NamedTuple):
-    """A ratio to reach, or None: it is only told; and what is known to bound it, in a sentence."""
+    """A ratio to reach (None: it is only reported), and a sentence on what bounds it."""
 
     ratio: float | None = None
     bound: str = ""
@@ -24,30 +24,30 @@ NO_GOAL = Goal()
 
 
 def target(what: str, goal: str, measured: str, met: bool | None, bound: str = "") -> Row:
-    """A figure to reach, what was measured, and in a sentence what bounds it where that is known.
+    """A row that holds a goal, what was measured, and a sentence on what bounds it.
 
-    ``met=None``: there is no goal, or nothing could be measured.
+    ``met=None`` means that there is no goal or no measurement.
     """
     details = {"goal": goal, "measured": measured, "met": met}
     return Row(TARGET, what, details=details | ({"bound": bound} if bound else {}))
 
 
 def at_least(what: str, slow: Timing, fast: Timing, goal: Goal = NO_GOAL) -> Row:
-    """The target that one variant takes so many times as long as another."""
+    """The target that ``slow`` takes at least ``goal`` times as long as ``fast``."""
     over = ratio(slow, fast)
     met = None if goal.ratio is None else over.median >= goal.ratio
     return target(what, str(goal), str(over), met, goal.bound)
 
 
 def not_measured(what: str, goal: Goal, reason: str) -> Row:
-    """A target that nothing can be said about."""
+    """A target without a measurement."""
     return target(what, str(goal), f"missing: {reason}", None)
 
 
 def against_best(
     what: str, goals: Mapping[str, Goal], later: Mapping[str, Timing], counts: Sequence[int]
 ) -> list[Row]:
-    """Each kind of loop at its best against ours on all cores, then both on one core.
+    """Compare the best loop of each kind with ours, on all cores and then on one.
 
     Args:
       what: names the part.
@@ -69,7 +69,7 @@ def against_best(
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The targets among rows as a table, and what bounds those that were missed; or nothing."""
+    """A table of the targets among rows, with the bounds of those that were missed."""
     found = [row for row in rows if row.dataset == TARGET]
     if not found:
         return ""

@@ -23,16 +23,16 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """The middle repetition."""
+        """The median."""
         return statistics.median(self.seconds)
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """Where the middle half of the repetitions lies; the extremes if there are under four."""
+        """First and third quartile; minimum and maximum of fewer than four repetitions."""
         return _quartiles(self.seconds)
 
     def over(self, count: float) -> "Timing":
-        """The seconds of one of ``count`` units of work."""
+        """Seconds per unit of work, of which a repetition has ``count``."""
         return Timing(tuple(seconds / count for seconds in self.seconds))
 
 
@@ -127,12 +127,12 @@ def on_each_core_count(
 
 
 def label(name: str, count: int) -> str:
-    """The name of a loop on so many cores."""
+    """The name of a loop on a number of cores."""
     return f"{name}, {count} core{'s' * (count > 1)}"
 
 
 def ratio(slow: Timing, fast: Timing) -> Ratio:
-    """``slow`` over ``fast``, round by round, as far as both were repeated.
+    """``slow`` over ``fast`` in every round that both have.
 
     Example:
       >>> print(ratio(Timing((2.0, 4.0, 9.0)), Timing((1.0, 2.0, 3.0))))

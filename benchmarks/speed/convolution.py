@@ -152,7 +152,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
 
 
 def on_cores(name: str, settings: Mapping[str, Any]) -> list[Row]:
-    """`measure` a network on made images, on ``cores`` of the machine's cores."""
+    """`measure` a network on random images, pinned to ``cores`` cores."""
     cores = environment.usable_cores()
     environment.pin(cores[-settings["cores"] :])
     images = np.random.default_rng(0).uniform(size=(settings["images"], 28, 28, 1))

@@ -68,7 +68,7 @@ NOTE = (
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
-    """First results, those against PyOD, and scores, of every detector."""
+    """First results, comparisons with PyOD, and scoring, for every detector."""
     kinds = {"first_result": first_result, "pyod": against_pyod, "scoring": scoring}
     return {
         f"{part}: {name}": partial(kinds[part], name, settings)
@@ -129,7 +129,7 @@ def first_result(name: str, settings: Mapping[str, Any]) -> list[Row]:
 
 
 def against_pyod(name: str, settings: Mapping[str, Any]) -> list[Row]:
-    """PyOD's defaults in fresh processes, and ours set alike."""
+    """PyOD at its defaults and ours with the same settings, in fresh processes."""
     theirs, ours = PYOD[name]
     dataset = f"{name}, as PyOD's"
     rows = _fits(dataset, name, settings, ours)
@@ -178,7 +178,7 @@ def scoring(name: str, settings: Mapping[str, Any]) -> list[Row]:
 def _fits(
     dataset: str, name: str, settings: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[Row]:
-    """Cold runs, and runs that find the programs of one before them."""
+    """First fits without and with compiled programs in a cache."""
     how = {"detector": name, "rows": settings["rows"], "features": FEATURES, **options}
     count = settings["repeats"]
 

@@ -85,7 +85,7 @@ def _ours(kind: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 
 
 def against_library(detector: LibraryDetector, published_rows: int) -> list[Row]:
-    """Fits, and then scores of other rows."""
+    """Time fits, and then scores of new rows."""
     name = detector.name
     count = max(64, int(published_rows * detector.share))
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from benchmarks.record.timing import Ratio, Timing, ratio
 
 
 class Work(NamedTuple):
-    """Something to time, and how many floating-point operations it takes."""
+    """A function to time, and its number of floating-point operations."""
 
     run: Callable[[], object]
     flops: int
@@ -25,7 +25,7 @@ class Work(NamedTuple):
 def matrix_products(
     devices: Sequence[Any] | None = None, *, size: int = 1024, repeats: int = 4
 ) -> Work:
-    """Square float32 products, ``repeats`` in a row on every device, all devices at once.
+    """Square float32 matrix products on all devices at once, ``repeats`` in a row.
 
     Args:
       devices: None: all of this process.
@@ -56,14 +56,14 @@ def matrix_products(
 
 
 def share(work: Work, timing: Timing, peak: Work, peak_timing: Timing) -> Ratio:
-    """The rate of ``work`` over that of ``peak``, round by round."""
+    """The rate of ``work`` over the rate of ``peak``, in every round."""
     return ratio(peak_timing.over(peak.flops), timing.over(work.flops))
 
 
 def copies(
     devices: Sequence[Any] | None = None, *, megabytes: int = 256
 ) -> tuple[Callable[[], object], int]:
-    """Change an array in place on every device, all at once: what to time, and the bytes it moves.
+    """A function that changes an array in place on every device, and the bytes it moves.
 
     Bytes read and bytes written count. No cache holds the arrays.
 

@@ -47,11 +47,11 @@ class Case:
 
     @property
     def steps(self) -> int:
-        """Of a timed run."""
+        """Steps of a timed run."""
         return self.epochs * -(-self.rows // self.batch_size)
 
     def data(self, rows: int | None = None) -> np.ndarray:
-        """Made rows, standard normal, ``[rows, features]``."""
+        """Standard normal rows ``[rows, features]``."""
         shape = (self.rows if rows is None else rows, self.features)
         return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
@@ -62,22 +62,22 @@ class Case:
         return label
 
     def training_rows(self) -> Any:
-        """All rows, with labels where the method has a use for them."""
+        """All rows, with labels if the method uses them."""
         return training.as_rows(self.data(), self.label() if self.method == "deep_sad" else None)
 
     @property
     def recipe(self) -> training.Recipe:
-        """Of a timed run."""
+        """The recipe of a timed run."""
         return training.Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=1e-4)
 
     def trainer(self) -> Callable[[], training.Result]:
-        """A whole run of ours, from host rows to trained weights."""
+        """A function that trains one model, from host rows to trained weights."""
         return partial(
             training.fit, self.objective, self.recipe, jax.random.key(0), self.training_rows()
         )
 
     def population(self, members: int) -> Callable[[], Any]:
-        """A whole run of so many of ours at once."""
+        """A function that trains a population of ``members``."""
         keys = jax.random.split(jax.random.key(0), members)
         return partial(
             training.fit_population, self.objective, self.recipe, keys, self.training_rows()
@@ -85,7 +85,7 @@ class Case:
 
 
 def loops(case: Case, *, compiled: bool) -> dict[str, Callable[[int], None]]:
-    """The method's PyTorch loops by name; each is told how many threads to use.
+    """The method's PyTorch loops by name; a loop is called with its number of threads.
 
     Raises:
       ImportError: without torch; the message says how to get it.
@@ -147,7 +147,7 @@ _sad = partial(_hypersphere, "deep_sad")
 
 
 def papers(method: str) -> dict[str, Case]:
-    """The method at its paper's settings; where a paper has only images, at the project's own."""
+    """The method at its paper's settings, or at our own if the paper has only images."""
     usual = {"features": 30, "rows": 20_480, "batch_size": 128, "epochs": 6}
     return {
         "deep_svdd": {"Deep SVDD 30-128-64-32": deep_svdd((128, 64, 32), **usual)},
@@ -207,7 +207,7 @@ def sized(method: str, size: str, steps: int) -> Case:
 
 
 def scorer(case: Case) -> Callable[[Sequence[Any]], np.ndarray]:
-    """Ours: the scores of host rows by a model trained for a moment."""
+    """Our scoring function, of a model trained for one epoch."""
     few = training.as_rows(case.data()[:2000])
     done = training.fit(case.objective, training.Recipe(epochs=1), jax.random.key(0), few)
     return partial(training.score, case.objective, done.params, done.stats)

@@ -28,7 +28,7 @@ def forward_flops(widths: Sequence[int], rows: int) -> int:
 
 
 def training_flops(widths: Sequence[int], rows: int, *, input_gradient: bool = False) -> int:
-    """Forward, the gradients of the weights, and those of every layer's inputs.
+    """Operations of a forward pass and of the gradients of weights and layer inputs.
 
     The first layer's inputs are data, which need none, unless ``input_gradient`` asks for it: where
     another network comes before this one.
@@ -101,7 +101,7 @@ def _networks(case: Case, rows: int) -> list[tuple[Sequence[int], int, bool]]:
 
 
 def countable_rows(case: Case) -> int:
-    """Rows of a step that the compiler can count: GOAD goes over a batch a few rows at a time.
+    """Rows of a step that the compiler counts: GOAD processes a batch a few rows at a time.
 
     A compiler counts a loop's body once, so the batch is one such piece.
     """

@@ -56,7 +56,7 @@ COLUMNS, NOTE = tables.COMPARISON, tables.COMPARISON_NOTE
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
-    """Populations against single runs, and the cost of members, with a device a core."""
+    """Populations against single runs, and the cost of members. Every core becomes a device."""
     environment.cores_as_devices()
     found: dict[str, Part] = {}
     for part in settings["parts"]:
@@ -102,7 +102,7 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 
 def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
-    """Deep SVDD: seconds of one member, each with its own exact shuffles."""
+    """Seconds of one member of a Deep SVDD population, against single runs and PyTorch."""
     size, epochs, goals = settings["members"], settings["epochs"], GOALS[part]
     how = {"rows": settings["rows"], "batch_size": BATCH_SIZE, "epochs": epochs}
     case = methods.deep_svdd(WIDTHS[part], FEATURES, **how)
@@ -148,7 +148,7 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
 def _share_of_peak(
     part: str, work: machine.Work, timing: Timing, most: machine.Work, most_timing: Timing
 ) -> Row:
-    """The operations of training steps alone, over the time of the whole call."""
+    """The share of the peak: operations of training steps over the time of the whole call."""
     share = machine.share(work, timing, most, most_timing)
     reached, peak = (
         Timing(tuple(rates)).median / 1e9 for rates in (work.rates(timing), most.rates(most_timing))
@@ -162,7 +162,7 @@ def _share_of_peak(
 
 
 def _each(timings: Timings, members: Mapping[str, int]) -> Timings:
-    """Seconds of a member."""
+    """Seconds per member."""
     return {name: timing.over(members.get(name, 1)) for name, timing in timings.items()}
 
 

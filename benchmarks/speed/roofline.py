@@ -56,7 +56,7 @@ NOTE = (
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
-    """The machine's peaks, then every case alone and as a population, with a device a core."""
+    """The machine's peaks, then every case alone and as a population. Cores become devices."""
     environment.cores_as_devices()
     found: dict[str, Part] = {"machine": partial(peaks, settings)}
     for part in settings["parts"]:
@@ -115,7 +115,7 @@ def peaks(settings: Mapping[str, Any]) -> list[Row]:
 
 
 def measure(part: str, name: str, case: methods.Case, settings: Mapping[str, Any]) -> list[Row]:
-    """A case alone on one device, or a population of it on all, beside the peaks of the same."""
+    """A case alone on one device, or a population on all, beside the peaks of those devices."""
     alone = part == "single"
     members = 1 if alone else settings["members"]
     devices = jax.local_devices()[: 1 if alone else None]

@@ -38,7 +38,7 @@ FEATURES, WIDTHS = 30, (128, 64, 32)
 
 
 class Topology(NamedTuple):
-    """So many processes with so many devices each."""
+    """A number of processes, and of devices in each."""
 
     processes: int
     devices: int
@@ -85,7 +85,7 @@ def measure_topologies(settings: Mapping[str, Any]) -> list[Row]:
 
 
 def _measure(topology: Topology, settings: Mapping[str, Any]) -> tuple[dict, dict[str, str]]:
-    """What `train` measures in the first process, and the texts of its programs."""
+    """Run `train` in processes of a topology: seconds, and the texts of its programs."""
     address = free_address()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         names = "|".join(PROGRAMS.values())
@@ -141,7 +141,7 @@ def train(settings: Mapping[str, Any], join: Mapping[str, Any] | None) -> dict[s
 
 
 def _text(folder: Path, name: str) -> str:
-    """The text of a program as it was compiled; of those of one name, the longest."""
+    """The text of a compiled program; the longest if several have the name."""
     texts = [path.read_text() for path in folder.glob(f"*{name}*after_optimizations.txt")]
     return max(texts, key=len)
 

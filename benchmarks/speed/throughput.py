@@ -87,7 +87,7 @@ NOTE = (
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
-    """Times of others over ours: at the papers' settings, and at common sizes."""
+    """How many times as long others take, at the papers' settings and at common sizes."""
     best = _best(rows)
     main = {
         "training, a paper's setting": _cases(best, lambda d: d in GOALS or d.startswith("images")),
@@ -106,7 +106,7 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 
 
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """Rows a second of every kind at its best, but for common sizes."""
+    """Rows per second of each kind's best variant, without common sizes."""
     best = {d: v for d, v in _best(rows).items() if d.split(", ")[0] not in methods.METHODS}
     return tables.pivot(
         "rows a second",
@@ -120,7 +120,7 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 
 def _best(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Case -> kind -> rows a second at its best."""
+    """Case -> kind -> rows per second of its best variant."""
     best: dict[str, dict[str, float]] = {}
     for row in rows:
         kind = plots.kind_of(row.detector)
@@ -168,7 +168,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
 def _pytorch(
     case: Case, compiled: bool, failures: dict[str, str]
 ) -> dict[str, Callable[[int], None]]:
-    """The PyTorch loops of a case; without torch none, and ``failures`` says so."""
+    """The PyTorch loops of a case; none without torch, with the reason in ``failures``."""
     try:
         return methods.loops(case, compiled=compiled)
     except ImportError as error:
@@ -244,7 +244,7 @@ def scoring(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
 
 
 def _rate(what: str, count: int, timing: Timing, goal: Goal) -> Row:
-    """The target of so many million rows a second."""
+    """A target in million rows per second."""
     millions = Timing(tuple(count / seconds / 1e6 for seconds in timing.seconds))
     low, high = millions.quartiles
     measured = f"{millions.median:.3g} M/s [{low:.3g}, {high:.3g}]"

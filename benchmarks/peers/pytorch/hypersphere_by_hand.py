@@ -62,7 +62,7 @@ def train(
     seed: int = 0,
     weights: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor]:
-    """What `hypersphere.train` does without labels, to rounding: same weights, rows and losses."""
+    """The same as `hypersphere.train` without labels, up to rounding."""
     start = initial(x.shape[1], widths, seed=seed) if weights is None else weights
     shapes = [(w.shape[1], w.shape[0]) for w in start]
     params = torch.cat([w.T.reshape(-1) for w in start])

@@ -66,10 +66,10 @@ def measured(table, untrained=0.0):
     return [
         Row(
             row.name,
-            member,
+            detector,
             {
                 "auroc": [
-                    level + 0.002 * i - untrained * (member == paper_tables.UNTRAINED)
+                    level + 0.002 * i - untrained * (detector == paper_tables.UNTRAINED)
                     for level in (0.9, 0.92)
                 ],
                 "steps": [5.0, 5.0],
@@ -77,7 +77,7 @@ def measured(table, untrained=0.0):
             {"setting": table.name, "papers_steps": 10},
         )
         for i, row in enumerate(table.rows)
-        for member in paper_tables.MEMBERS
+        for detector in paper_tables.DETECTORS
     ]
 
 

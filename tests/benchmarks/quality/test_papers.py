@@ -265,11 +265,11 @@ def test_scores_are_the_same_whatever_test_rows_are(command, monkeypatch):
 # The command
 
 
-def test_the_command_measures_every_member_and_shows_it(command, tmp_path, capsys):
+def test_the_command_measures_every_detector_and_shows_it(command, tmp_path, capsys):
     status, rows = command()
     assert status == 0
-    members = {row.detector for row in rows if row.dataset == "thyroid raw"}
-    assert members == {"ours", "untrained", "knn_mean", "knn_5th", "isolation_forest"}
+    detectors = {row.detector for row in rows if row.dataset == "thyroid raw"}
+    assert detectors == {"ours", "untrained", "knn_mean", "knn_5th", "isolation_forest"}
     assert not any(row.missing for row in rows)
     details = rows[0].details
     assert (details["papers_steps"], len(details["split_sha256"])) == (3 * 10, 16)
@@ -317,7 +317,7 @@ def test_another_choice_of_rows_is_not_continued(command, capsys):
     assert "holds a run whose rows is ['thyroid raw', 'thyroid offsets']" in said
 
 
-def test_a_member_that_fails_is_missing_with_its_reason(command, monkeypatch, tmp_path):
+def test_a_detector_that_fails_is_missing_with_its_reason(command, monkeypatch, tmp_path):
     reference = paper_fitting.reference
 
     def failing(name, x, cases):
