@@ -5,7 +5,7 @@ import inspect
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +137,18 @@ def read(name: str, folder: Path = FOLDER) -> Table:
         raise OptionError(f"{path} is not TOML: {error}") from error
     head = {key: entries.pop(key) for key in _HEAD if key in entries}
     rows, groups = entries.pop("row", []), entries.pop("group_means", {})
-    check_known(
-        f"key of {path.name}", list(entries), (*_HEAD, "row", "group_means", *_names(PaperRow))
-    )
-    _complete(path.name, head, _HEAD, ("title", "command"))
+    known = *_HEAD, "row", "group_means", *(f.name for f in fields(PaperRow))
+    check_known(f"key of {path.name}", list(entries), known)
+    _require(path.name, head, ("title", "command"))
     found = [_row(path.name, _joined(entries, row)) for row in rows]
     return Table(
         name=name,
         title=head["title"],
         command=head["command"],
         rows=found,
-        groups={key: _group(f"{path.name}, group {key!r}", entry) for key, entry in groups.items()},
+        groups={
+            key: _made(Group, f"{path.name}, group {key!r}", entry) for key, entry in groups.items()
+        },
         group_sizes=Counter(row.group for row in found),
         note=head.get("about", ""),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -155,77 +156,65 @@ def read(name: str, folder: Path = FOLDER) -> Table:
 
 
 _HEAD = ("title", "command", "about")
-
-
-def _names(kind: type) -> list[str]:
-    return [f.name for f in fields(kind)]
+_FIGURES = ("published", "rerun")
+# Entry -> its valid values.
+_VALID = {
+    "dataset": NAMES,
+    "protocol": PROTOCOLS,
+    "metric": METRICS,
+    "detector": CLASS_NAMES,
+    "references": REFERENCES,
+    "certainty": CERTAINTIES,
+    "std_certainty": CERTAINTIES,
+    "std_over": ("runs", "classes"),
+}
 
 
 def _joined(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's entries over those that stand at the top of the file for all rows.
+    """A row's entries over the shared ones at the top of the file.
 
-    What was published stays the row's own: only what is said of it may be shared.
+    Published figures stay the row's own; only their certainty and source may be shared.
     """
     joined = {**shared, **own}
-    for key in ("arguments", "split", "published", "rerun"):
+    for key in ("arguments", "split", *_FIGURES):
         if isinstance(own.get(key, {}), dict) and isinstance(shared.get(key, {}), dict):
             joined[key] = {**shared.get(key, {}), **own.get(key, {})}
-    for key in ("published", "rerun"):
-        if key not in own:
-            joined.pop(key, None)
-    return joined
+    return {k: v for k, v in joined.items() if k not in _FIGURES or k in own}
 
 
 def _row(file: str, entry: dict[str, Any]) -> PaperRow:
     where = f"{file}, row {entry.get('name', '?')!r}"
-    required = ("name", "dataset", "detector", "protocol", "metric", "seeds")
-    _complete(where, entry, _names(PaperRow), required)
-    for key, valid in (
-        ("dataset", NAMES),
-        ("protocol", PROTOCOLS),
-        ("metric", METRICS),
-        ("detector", CLASS_NAMES),
-    ):
-        check_known(f"{key} of {where}", [entry[key]], list(valid))
-    detector = getattr(jaxad, entry["detector"])
-    if "preset" in entry and not hasattr(detector, "paper"):
-        raise OptionError(f"{where}: {entry['detector']} has no preset: leave it out")
-    arguments = list(detector().get_params())
-    check_known(f"argument of {where}", list(entry["arguments"]), arguments)
-    options = list(inspect.signature(PROTOCOLS[entry["protocol"]]).parameters)
-    check_known(f"split option of {where}", list(entry["split"]), options[GIVEN:])
-    check_known(f"reference of {where}", entry.get("references", ()), REFERENCES)
+    row = _made(PaperRow, where, entry)
+    detector = getattr(jaxad, row.detector)
+    if row.preset and not hasattr(detector, "paper"):
+        raise OptionError(f"{where}: {row.detector} has no preset: leave it out")
+    check_known(f"argument of {where}", list(row.arguments), list(detector().get_params()))
+    options = list(inspect.signature(PROTOCOLS[row.protocol]).parameters)
+    check_known(f"split option of {where}", list(row.split), options[GIVEN:])
     for key in ("seeds", "effort"):
-        if not isinstance(entry.get(key, 1), int) or entry.get(key, 1) < 1:
-            raise OptionError(f"{where}: {key}={entry[key]!r} must be a whole number, at least 1")
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["arguments"].items()}
-    return PaperRow(**entry | {"arguments": arguments} | _figures(where, entry))
+        if not isinstance(getattr(row, key), int) or getattr(row, key) < 1:
+            raise OptionError(
+                f"{where}: {key}={getattr(row, key)!r} must be a whole number, at least 1"
+            )
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in row.arguments.items()}
+    return replace(row, arguments=arguments)
 
 
-def _group(where: str, entry: dict[str, Any]) -> Group:
-    _complete(where, entry, _names(Group), ())
-    return Group(**entry | _figures(where, entry))
+def _made(kind: type, where: str, entry: Mapping[str, Any]) -> Any:
+    """An entry of the file as a dataclass; keys, required keys and values are checked."""
+    check_known(f"key of {where}", list(entry), [f.name for f in fields(kind)])
+    given = (f.name for f in fields(kind) if f.default is f.default_factory is MISSING)
+    _require(where, entry, tuple(given))
+    for key, valid in _VALID.items():
+        values = entry.get(key, ())
+        check_known(f"{key} of {where}", [values] if isinstance(values, str) else values, [*valid])
+    figures = {
+        key: _made(Published, f"{key} of {where}", entry[key]) for key in _FIGURES if key in entry
+    }
+    return kind(**{**entry, **figures})
 
 
-def _figures(where: str, entry: Mapping[str, Any]) -> dict[str, Published]:
-    """The published figures of an entry, checked."""
-    found = {}
-    for key in ("published", "rerun"):
-        if key not in entry:
-            continue
-        figure, place = entry[key], f"{key} of {where}"
-        _complete(place, figure, _names(Published), ("mean", "certainty", "source"))
-        said = [figure[k] for k in ("certainty", "std_certainty") if k in figure]
-        check_known(f"certainty of {place}", said, list(CERTAINTIES))
-        check_known(f"std_over of {place}", [figure.get("std_over", "runs")], ("runs", "classes"))
-        found[key] = Published(**figure)
-    return found
-
-
-def _complete(
-    where: str, entry: Mapping[str, Any], valid: Sequence[str], required: Sequence[str]
-) -> None:
-    check_known(f"key of {where}", list(entry), list(valid))
+def _require(where: str, entry: Mapping[str, Any], required: Sequence[str]) -> None:
     missing = [key for key in required if key not in entry]
     if missing:
         raise OptionError(f"{where}: {', '.join(missing)} is missing")

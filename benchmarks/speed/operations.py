@@ -47,7 +47,7 @@ def step_flops(case: Case, rows: int | None = None) -> int:
     Example:
       >>> from benchmarks.speed import methods
       >>> step_flops(methods.papers("goad")["GOAD KDD"]) // 10**6
-      297
+      296
     """
     rows = case.batch_size if rows is None else rows
     total = sum(training_flops(w, n, input_gradient=g) for w, n, g in _networks(case, rows))
