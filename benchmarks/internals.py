@@ -15,6 +15,8 @@ from jaxad.training.recipe import as_leaves
 RULES = ensemble.RULES
 # How an ensemble reads its members' scores, and the scores that it makes of them.
 fit_combination, combine = ensemble.fit_combination, ensemble.combine
+# What is trained -> the name of its compiled program.
+PROGRAMS = {"model": "jit_train", "population": "jit__each"}
 # The folder that named sets are read from.
 data_folder = files.folder
 

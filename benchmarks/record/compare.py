@@ -84,7 +84,7 @@ def _ratio(old: np.ndarray, new: np.ndarray) -> tuple[float, float, float]:
 
     if min(len(old), len(new)) < 3:
         return float(ratio(new, old)), np.nan, np.nan
-    how = {"n_resamples": _DRAWS, "method": "percentile", "rng": 0}
+    how = {"n_resamples": _DRAWS, "method": "percentile", "random_state": 0}
     interval = stats.bootstrap((new, old), ratio, **how).confidence_interval
     return float(ratio(new, old)), float(interval.low), float(interval.high)
 

@@ -51,7 +51,7 @@ class ResultStore:
             started=_now(),
             finished="",
             versions=environment.versions(),
-            machine=environment.machine(),
+            machine={},  # known later: asking JAX takes hold of an accelerator's memory
             commit=environment.commit(),
         )
         self._measured: dict[str, list[Row]] = {}
@@ -114,7 +114,8 @@ class ResultStore:
         done = {row.part_name for row in self.rows}
         waiting = [part for part in self._parts if part not in done]
         own = [row for part in self._parts for row in self._measured.get(part, ())]
-        run = dataclasses.replace(self._run, finished=_now(), waiting=waiting, rows=own)
+        how = {"machine": environment.machine(), "finished": _now(), "waiting": waiting}
+        run = dataclasses.replace(self._run, **how, rows=own)
         rows.write(self._out / rows.FILE, Record([*self._earlier, run]))
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.internals import PROGRAMS
 from benchmarks.record import tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
@@ -49,8 +50,6 @@ class Topology(NamedTuple):
 
 
 TOPOLOGIES = (Topology(1, 1), Topology(1, 2), Topology(1, 4), Topology(2, 1))
-# What is measured -> the names of its training programs.
-PROGRAMS = {"model": "jit_train", "population": "jit__each"}
 CALLS = 3  # timed in a process; a round counts their median
 COLUMNS = (
     tables.Column("us per step and model", tables.microseconds, tables.quartiles(1)),

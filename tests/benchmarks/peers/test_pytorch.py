@@ -9,6 +9,8 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from benchmarks.speed.methods import OBJECTIVES
+
 
 def test_without_torch_the_error_says_what_to_install():
     code = (
@@ -48,12 +50,12 @@ def test_our_engine_trains_like_the_peer(peers, rows):
     """From the same weights and with the whole set as one batch, the losses agree."""
     import jax
 
-    from jaxad import networks, objectives, training
+    from jaxad import networks, training
 
     start = peers.hypersphere.initial(6, (16, 8, 4), seed=0)
     options = {"epochs": 20, "batch_size": len(rows), "learning_rate": 1e-3}
     _, expected = peers.hypersphere.train(rows, weights=start, **options)
-    objective = objectives.DeepSVDD(encoder=networks.MLP(widths=(16, 8, 4)))
+    objective = OBJECTIVES["deep_svdd"](encoder=networks.MLP(widths=(16, 8, 4)))
     params, stats = objective.init(jax.random.key(0), rows.numpy())
     kernels = [w.numpy().T for w in start]
     params = jax.tree.unflatten(jax.tree.structure(params), kernels)
@@ -130,6 +132,11 @@ def _kernels(module):
     return named
 
 
+def _refreshed(objective, params, stats, rows, first):
+    """What no gradient touches, before the first step or after the last."""
+    return objective.refresh(params, stats, rows, first=np.bool_(first))
+
+
 def _loss_and_score(objective, params, stats, rows, label=None):
     """Ours, for rows that are one batch."""
     import jax
@@ -139,9 +146,8 @@ def _loss_and_score(objective, params, stats, rows, label=None):
 
     label = np.zeros(len(rows), np.int32) if label is None else label
     batch = Batch(rows.numpy(), label, jnp.ones(len(rows)), 0.0)
-    first = np.bool_(False)
     values, _ = objective.loss(params, stats, batch, jax.random.key(1))
-    stats = objective.refresh(params, stats, batch, first=first)
+    stats = _refreshed(objective, params, stats, batch, first=False)
     return values, objective.score(params, stats, rows.numpy())
 
 
@@ -155,18 +161,18 @@ def _assert_scores(theirs, rows, expected, rtol=1e-3):
 def test_deep_sad_has_our_loss_and_scores(peers, rows):
     import jax
 
-    from jaxad import networks, objectives, training
+    from jaxad import networks, training
 
     weights = peers.hypersphere.initial(6, (16, 8, 4))
     label = labels_of(peers, rows)
     centre = peers.hypersphere.centre_of(weights, rows[label >= 0])
     distance = peers.hypersphere.score(weights, centre, rows)
     theirs = peers.hypersphere.labelled_loss(distance, label, eta=1.5)
-    ours = objectives.DeepSAD(networks.MLP((16, 8, 4)), eta=1.5)
+    ours = OBJECTIVES["deep_sad"](networks.MLP((16, 8, 4)), eta=1.5)
     params, stats = ours.init(jax.random.key(0), rows.numpy())
     params = jax.tree.unflatten(jax.tree.structure(params), [w.numpy().T for w in weights])
     batch = training.as_rows(rows.numpy(), label.numpy())
-    stats = ours.refresh(params, stats, batch, first=np.bool_(True))
+    stats = _refreshed(ours, params, stats, batch, first=True)
     np.testing.assert_allclose(stats["centre"], centre, rtol=1e-5)
     values, scores = _loss_and_score(ours, params, stats, rows, label.numpy())
     np.testing.assert_allclose(values, theirs, rtol=1e-3)
@@ -176,11 +182,13 @@ def test_deep_sad_has_our_loss_and_scores(peers, rows):
 def test_autoencoder_has_our_loss_and_scores(peers, rows):
     import jax
 
-    from jaxad import networks, objectives
+    from jaxad import networks
 
     theirs = peers.autoencoder.Autoencoder(6, widths=(5, 3))
     options = {"activation": "relu", "use_bias": True}
-    ours = objectives.AutoEncoder(networks.MLP((5, 3), **options), networks.MLP((5, 6), **options))
+    ours = OBJECTIVES["autoencoder"](
+        networks.MLP((5, 3), **options), networks.MLP((5, 6), **options)
+    )
     _, stats = ours.init(jax.random.key(0), rows.numpy())
     params = {name: _kernels(getattr(theirs, name)) for name in ("encoder", "decoder")}
     values, scores = _loss_and_score(ours, params, stats, rows)
@@ -191,11 +199,11 @@ def test_autoencoder_has_our_loss_and_scores(peers, rows):
 def test_dagmm_has_our_loss_and_scores(peers, rows):
     import jax
 
-    from jaxad import networks, objectives
+    from jaxad import networks
 
     theirs = peers.dagmm.DAGMM(6, hidden=(5, 4), latent=2, dropout=0.0).eval()
     options = {"activation": "tanh", "use_bias": True}
-    ours = objectives.DAGMM(
+    ours = OBJECTIVES["dagmm"](
         networks.MLP((5, 4, 2), **options),
         networks.MLP((4, 5, 6), **options),
         networks.MLP((10, 4), **options),
@@ -211,11 +219,11 @@ def test_dagmm_has_our_loss_and_scores(peers, rows):
 def test_goad_has_our_loss_and_scores(peers, rows):
     import jax
 
-    from jaxad import networks, objectives
+    from jaxad import networks
 
     theirs = peers.goad.GOAD(6, transforms=8, mapped=5, widths=(4,))
     theirs.head.bias.data.zero_()
-    ours = objectives.GOAD(networks.MLP((4,)), n_transforms=8, transform_dim=5)
+    ours = OBJECTIVES["goad"](networks.MLP((4,)), n_transforms=8, transform_dim=5)
     _, stats = ours.init(jax.random.key(0), rows.numpy())
     stats |= {"maps": theirs.maps.numpy().transpose(1, 0, 2)}
     params = {"trunk": _kernels(theirs.trunk), "head": _kernels(theirs.head)["Dense_0"]}
