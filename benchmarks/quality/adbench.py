@@ -220,6 +220,15 @@ def _measure(
     return [Row(name, label, metrics, details, "; ".join(failures) or None)]
 
 
+def training_rows(detector: str, case: Case) -> tuple[np.ndarray, np.ndarray | None]:
+    """Row numbers to train on, and labels for a detector that takes them: -1 known, else 0."""
+    rows = case.split.train
+    if detector not in WITH_LABELS:
+        return rows, None
+    rows = np.concatenate([rows, np.setdiff1d(case.known, rows)])
+    return rows, -np.isin(rows, case.known).astype(int)
+
+
 def fit_and_score(
     detector: str, epochs: Any, seed: int, x: np.ndarray, case: Case
 ) -> tuple[np.ndarray, dict[str, float]]:
@@ -228,13 +237,9 @@ def fit_and_score(
         model = REFERENCES[detector](random_state=seed)
     else:
         model = LEARNED[detector](epochs=epochs, random_state=seed)
-    train = case.split.train
+    rows, label = training_rows(detector, case)
     start = time.perf_counter()
-    if detector in WITH_LABELS:
-        train = np.concatenate([train, np.setdiff1d(case.known, train)])
-        model.fit(x[train], -np.isin(train, case.known).astype(int))
-    else:
-        model.fit(x[train])
+    model.fit(x[rows], label)
     fitted = time.perf_counter()
     score = model.anomaly_score(x[case.split.test])
     scored = time.perf_counter()

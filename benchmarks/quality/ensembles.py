@@ -80,10 +80,7 @@ def _scores(
     detector: str, x: np.ndarray, case: adbench.Case, settings: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores ``[M, N]`` of the training rows and of the test rows, by every single model."""
-    kind, rows, label = DETECTORS[detector], case.split.train, None
-    if detector in WITH_LABELS:
-        rows = np.concatenate([rows, np.setdiff1d(case.known, rows)])
-        label = -np.isin(rows, case.known).astype(int)
+    kind, (rows, label) = DETECTORS[detector], adbench.training_rows(detector, case)
     options = {"epochs": settings["epochs"], "n_members": 1}
     models = [kind(**options, random_state=seed) for seed in range(settings["seeds"])]
     with warnings.catch_warnings():

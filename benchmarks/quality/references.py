@@ -27,8 +27,9 @@ class _Reference:
         self.random_state = random_state
         self.standardise = standardise
 
-    def fit(self, x: np.ndarray) -> Self:
+    def fit(self, x: np.ndarray, y: None = None) -> Self:
         """Fit to rows ``[N, ...]`` and set ``threshold_`` from their own scores."""
+        del y  # labels are not used
         rows = flat(x)
         self._scaler = StandardScaler(with_mean=self.standardise, with_std=self.standardise)
         self._scaler.fit(rows)

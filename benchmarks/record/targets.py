@@ -44,6 +44,20 @@ def not_measured(what: str, goal: Goal, reason: str) -> Row:
     return target(what, str(goal), f"missing: {reason}", None)
 
 
+def against(
+    what: str,
+    other: str,
+    ours: str,
+    later: Mapping[str, Timing],
+    goal: Goal,
+    failures: Mapping[str, str],
+) -> Row:
+    """The target that ``other`` takes so many times as long as ``ours``, if it was measured."""
+    if other in later:
+        return at_least(f"{what}: {other} / {ours}", later[other], later[ours], goal)
+    return not_measured(f"{what}: {other} / {ours}", goal, failures[other])
+
+
 def against_best(
     what: str, goals: Mapping[str, Goal], later: Mapping[str, Timing], counts: Sequence[int]
 ) -> list[Row]:

@@ -14,7 +14,7 @@ from jax import lax
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.targets import NO_GOAL, Goal, at_least, not_measured
+from benchmarks.record.targets import NO_GOAL, Goal, against
 from benchmarks.record.timing import timed, timed_rows
 from jaxad import networks
 from jaxad.networks import ConvDecoder, ConvEncoder, LeNetEncoder
@@ -168,18 +168,12 @@ def measure(name: str, images: np.ndarray, steps: int, repeats: int) -> list[Row
     case = CASES[name]
     shared = (case.loss, case.batch_size, steps, images)
     variants = {"jaxad": compiled(case.jaxad, *shared), "flax": compiled(case.flax, *shared)}
-    missing = None
+    failures = {}
     try:
         variants["pytorch"] = pytorch(case.pytorch, *shared)
     except ImportError as error:
-        missing = str(error)
+        failures["pytorch"] = str(error)
     first, later = timed(name, variants, repeats)
-    rows = timed_rows(name, first, later, reference="jaxad", units=steps)
-    targets = [at_least(f"{name}: flax / jaxad", later["flax"], later["jaxad"], case.native)]
-    what = f"{name}: pytorch / jaxad"
-    if missing is None:
-        targets.append(at_least(what, later["pytorch"], later["jaxad"], case.pytorch_goal))
-    else:
-        rows.append(Row(name, "pytorch", missing=missing))
-        targets.append(not_measured(what, case.pytorch_goal, missing))
-    return rows + targets
+    rows = timed_rows(name, first, later, reference="jaxad", units=steps, failures=failures)
+    goals = {"flax": case.native, "pytorch": case.pytorch_goal}
+    return rows + [against(name, peer, "jaxad", later, g, failures) for peer, g in goals.items()]

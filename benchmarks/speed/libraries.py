@@ -12,7 +12,7 @@ import jaxad
 from benchmarks.peers.environment import Library
 from benchmarks.quality import references
 from benchmarks.record.rows import Row
-from benchmarks.record.targets import NO_GOAL, Goal, at_least, not_measured
+from benchmarks.record.targets import NO_GOAL, Goal, against, not_measured
 from benchmarks.record.timing import timed, timed_rows
 from benchmarks.speed.worker import WorkerError
 
@@ -117,12 +117,7 @@ def against_library(detector: LibraryDetector, published_rows: int) -> list[Row]
                 made[-1] = dataclasses.replace(
                     made[-1], details={**made[-1].details, "versions": versions}
                 )
-                rows += made
-                if name in later:
-                    pair = later[name], later["jaxad"]
-                    rows.append(at_least(f"{part}: {name} / jaxad", *pair, goals[what]))
-                else:
-                    rows.append(not_measured(part, goals[what], failures[name]))
+                rows += [*made, against(part, name, "jaxad", later, goals[what], failures)]
     except WorkerError as error:
         rows.append(Row(f"{name}, fit", name, missing=str(error)))
         rows += [not_measured(f"{name}, {w}", goal, str(error)) for w, goal in goals.items()]
