@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.quality import reference_numbers
 from benchmarks.quality.detectors import WITH_LABELS
@@ -40,57 +41,35 @@ def distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
-class Figures:
-    """The rows of one setting, by set and detector."""
-
-    def __init__(self, rows: Sequence[Row], setting: str, settings: Mapping[str, Any]):
-        self._rows = {
-            (row.dataset, row.detector): row for row in rows if row.details["setting"] == setting
-        }
-        present = {detector for _, detector in self._rows}
-        self.sets = list(settings["datasets"])
-        self.trained = [d for d in settings["detectors"] if d in present]
-        self.untrained = [untrained(d) for d in settings["detectors"] if untrained(d) in present]
-
-    def grid(self, detectors: Sequence[str], metric: str, sets: Sequence[str]) -> np.ndarray:
-        """``[sets, detectors]`` means over seeds; NaN where a seed failed."""
-        return np.array([[self._mean((s, d), metric) for d in detectors] for s in sets])
-
-    def complete(self, detectors: Sequence[str], sets: Sequence[str]) -> list[str]:
-        """The sets on which all these detectors have a figure."""
-        known = ~np.isnan(self.grid(detectors, "auroc", sets)).any(axis=1)
-        return [name for name, there in zip(sets, known, strict=True) if there]
-
-    def values(self, detector: str, metric: str) -> list[float]:
-        """The median over seeds on each set."""
-        rows = [self._rows[name, detector] for name in self.sets]
-        return [float(np.nanmedian(r.metrics[metric])) for r in rows if r.missing is None]
-
-    def seconds(self, detector: str) -> float:
-        """The total time of a detector."""
-        rows = (self._rows[name, detector] for name in self.sets)
-        return sum(row.details.get("seconds", 0.0) for row in rows)
-
-    def _mean(self, key: tuple[str, str], metric: str) -> float:
-        row = self._rows[key]
-        return math.nan if row.missing else mean_std(row.metrics[metric])[0]
+def means(
+    rows: Sequence[Row], setting: str, settings: Mapping[str, Any], metric: str
+) -> pd.DataFrame:
+    """Means over seeds in one setting, a row for each set; NaN where a seed failed."""
+    cells = {
+        (row.dataset, row.detector): math.nan if row.missing else mean_std(row.metrics[metric])[0]
+        for row in rows
+        if row.details["setting"] == setting
+    }
+    order = [*settings["detectors"], *map(untrained, settings["detectors"])]
+    present = {detector for _, detector in cells}
+    detectors = [name for name in order if name in present]
+    values = [[cells[name, d] for d in detectors] for name in settings["datasets"]]
+    return pd.DataFrame(values, list(settings["datasets"]), detectors, dtype=float)
 
 
 def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """The printed tables of each setting, and what failed."""
     parts = [_header(settings)]
     for setting in settings["settings"]:
-        figures = Figures(rows, setting, settings)
         parts.append(f"== {setting}: {_RULES[setting]}")
-        for detectors in filter(None, (figures.trained, figures.untrained)):
-            for title, metric in QUALITY.items():
-                parts.append(_per_set(figures, detectors, title, metric))
-        comparisons = _comparisons(figures)
-        if comparisons:
-            parts.append(comparisons)
+        quality = {t: means(rows, setting, settings, metric) for t, metric in QUALITY.items()}
+        for copies in (False, True):
+            chosen = [d for d in quality["AUROC"] if d.endswith(" untrained") == copies]
+            parts += [_per_set(q[chosen], title) for title, q in quality.items() if chosen]
+        parts += filter(None, [_comparisons(rows, setting, settings)])
         if setting == "file_order":
-            parts.append(reference_numbers.beside(figures))
-        parts.append(_times(figures))
+            parts.append(reference_numbers.beside(100 * quality["AUROC"]))
+        parts.append(_times([r for r in rows if r.details["setting"] == setting], quality["AUROC"]))
     parts += _remarks(rows)
     minutes = sum(row.details.get("seconds", 0.0) for row in rows) / 60
     parts.append(f"Fitting and scoring took {minutes:.1f} minutes, compilation included.")
@@ -101,15 +80,13 @@ def rankings(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
     """Title -> detectors and their AUROC on sets that share no rows, for the picture."""
     found = {}
     for setting in settings["settings"]:
-        figures = Figures(rows, setting, settings)
-        detectors = _ranked(figures.trained)
-        sets = figures.complete(detectors, distinct(figures.sets))
-        if len(detectors) > 2 and sets:
-            grid = figures.grid(detectors, "auroc", sets)
-            p = friedman(grid)
-            title = f"{setting}: average rank by AUROC, {len(sets)} sets without overlaps"
+        auroc = means(rows, setting, settings, "auroc")
+        auroc = auroc.loc[distinct(auroc.index), _ranked(auroc)].dropna()
+        if len(auroc.columns) > 2 and len(auroc):
+            p = friedman(auroc.to_numpy())
+            title = f"{setting}: average rank by AUROC, {len(auroc)} sets without overlaps"
             title += "" if math.isnan(p) else f" (Friedman p {show_p(p)})"
-            found[title] = detectors, grid
+            found[title] = list(auroc), auroc.to_numpy()
     return found
 
 
@@ -117,22 +94,19 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """Mean AUROC of every detector and its untrained copy, for each setting."""
     parts = []
     for setting in settings["settings"]:
-        figures = Figures(rows, setting, settings)
+        auroc = 100 * means(rows, setting, settings, "auroc")
         cells: dict[tuple[str, str], str] = {}
-        for detector in figures.trained:
-            pair = [detector, untrained(detector)]
-            pair = pair if pair[1] in figures.untrained else pair[:1]
-            sets = figures.complete(pair, figures.sets)
-            columns = 100 * figures.grid(pair, "auroc", sets).T
-            for line, column in zip(("trained", "untrained copy"), columns, strict=False):
-                cells[line, _starred(detector)] = f"{column.mean():.1f}"
+        for detector in (d for d in settings["detectors"] if d in auroc):
+            pair = [d for d in (detector, untrained(detector)) if d in auroc]
+            complete = auroc[pair].dropna()
+            for line, name in zip(("trained", "untrained copy"), pair, strict=False):
+                cells[line, _starred(detector)] = f"{complete[name].mean():.1f}"
             if len(pair) > 1:
-                shown, _ = difference_cells(paired(*columns))
+                shown, _ = difference_cells(paired(*complete.to_numpy().T))
                 cells["difference ± standard error", _starred(detector)] = shown
-        parts.append(tables.pivot(f"{setting}: mean AUROC %, {len(figures.sets)} sets", cells))
-    note = (
-        f"*{', '.join(WITH_LABELS)} alone is given {settings['known_anomalies']} known anomalies."
-    )
+        parts.append(tables.pivot(f"{setting}: mean AUROC %, {len(auroc)} sets", cells))
+    known = settings["known_anomalies"]
+    note = f"*{', '.join(WITH_LABELS)} alone is given {known} known anomalies."
     return "\n\n".join([*parts, note])
 
 
@@ -147,9 +121,9 @@ _RULES = {
 
 
 def _header(settings: Mapping[str, Any]) -> str:
-    known = ", ".join(WITH_LABELS)
+    known, names = ", ".join(WITH_LABELS), settings["datasets"]
     paragraphs = (
-        f"{len(settings['datasets'])} sets, {settings['seeds']} seeds, each with its own networks "
+        f"{len(names)} sets, {settings['seeds']} seeds, each with its own networks "
         "and, but where rows are taken in file order, its own split. Defaults everywhere: nothing "
         "is tuned for a set, no test label chooses anything. "
         f"epochs={settings['epochs']!r}. Sets of more than {settings['max_rows']:,} rows "
@@ -161,19 +135,15 @@ def _header(settings: Mapping[str, Any]) -> str:
         "untrained: the same detector with epochs=0. knn_5th, knn_mean: distance to the 5th of the "
         "5 nearest training rows, and their mean; standardised.",
         "no overlaps: of sets that share rows only the first counts. Left out: "
-        + (", ".join(_overlapping(settings["datasets"])) or "none")
+        + (", ".join(n for n in names if n not in distinct(names)) or "none")
         + ".",
     )
     return "\n".join(textwrap.fill(p, 100, subsequent_indent="  ") for p in paragraphs)
 
 
-def _overlapping(names: Sequence[str]) -> list[str]:
-    kept = distinct(names)
-    return [name for name in names if name not in kept]
-
-
 def _ranked(detectors: Sequence[str]) -> list[str]:
-    return [d for d in detectors if d not in WITH_LABELS]
+    """Trained detectors and references that are compared without labels."""
+    return [d for d in detectors if d not in WITH_LABELS and not d.endswith(" untrained")]
 
 
 def _starred(detector: str) -> str:
@@ -181,88 +151,84 @@ def _starred(detector: str) -> str:
     return " ".join([f"{name}*" if name in WITH_LABELS else name, *copy])
 
 
-def _subsets(figures: Figures, detectors: Sequence[str]) -> dict[str, list[str]]:
-    """Sets that have every detector's figure: all, and those without overlaps if they differ."""
-    everything = figures.complete(detectors, figures.sets)
-    without = figures.complete(detectors, distinct(figures.sets))
-    return {"all": everything} | ({"no overlaps": without} if without != everything else {})
+def _subsets(figures: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Complete rows: of all sets, and of those without overlaps if they differ."""
+    everything = figures.dropna()
+    without = figures.loc[distinct(figures.index)].dropna()
+    return {"all": everything} | (
+        {"no overlaps": without} if len(without) < len(everything) else {}
+    )
 
 
-def _per_set(figures: Figures, detectors: Sequence[str], title: str, metric: str) -> str:
-    """Means over seeds in %, means over sets, and average ranks."""
+def _per_set(figures: pd.DataFrame, title: str) -> str:
+    """Means over seeds in %, means over sets, and average ranks of trained detectors."""
 
     def line(name: str, values: Sequence[float], digits: int = 1) -> list[str]:
         return [name, *("-" if math.isnan(v) else f"{v:.{digits}f}" for v in values)]
 
-    figure = 100 * figures.grid(detectors, metric, figures.sets)
-    body = [line(*pair) for pair in zip(figures.sets, figure, strict=True)]
-    subsets = {name: sets for name, sets in _subsets(figures, detectors).items() if sets}
-    for name, sets in subsets.items():
-        mean = 100 * figures.grid(detectors, metric, sets).mean(axis=0)
-        body.append(line(f"mean, {len(sets)} sets, {name}", mean))
-    tail = ""
-    ranked = _ranked(detectors)
-    if detectors == figures.trained and len(ranked) > 1:
-        complete = {name: sets for name, sets in _subsets(figures, ranked).items() if sets}
-        for name, sets in complete.items():
-            ranks = average_ranks(figures.grid(ranked, metric, sets))
-            by_name = dict(zip(ranked, ranks, strict=True))
-            values = [by_name.get(d, math.nan) for d in detectors]
-            body.append(line(f"rank, {len(sets)} sets, {name}", values, 2))
-        note = "; ".join(
-            f"{show_p(friedman(figures.grid(ranked, metric, sets)))} ({len(sets)} sets, {name})"
-            for name, sets in complete.items()
-        )
-        tail = f"\nFriedman's test that all rank alike: p {note}." if len(ranked) > 2 else ""
-    header = [f"{title} %", *(_starred(d.split()[0]) for d in detectors)]
-    caption = "" if detectors == figures.trained else "Untrained copies\n"
+    body = [line(name, values) for name, values in (100 * figures).iterrows()]
+    for name, part in _subsets(figures).items():
+        if len(part):
+            body.append(line(f"mean, {len(part)} sets, {name}", 100 * part.mean()))
+    ranked, notes = figures[_ranked(figures)], []
+    for name, part in _subsets(ranked).items() if len(ranked.columns) > 1 else ():
+        if len(part):
+            ranks = pd.Series(average_ranks(part.to_numpy()), part.columns)
+            body.append(line(f"rank, {len(part)} sets, {name}", ranks.reindex(figures.columns), 2))
+            notes.append(f"{show_p(friedman(part.to_numpy()))} ({len(part)} sets, {name})")
+    header = [f"{title} %", *(_starred(d.split()[0]) for d in figures)]
+    copies = all(name.endswith(" untrained") for name in figures)
+    caption = "Untrained copies\n" if copies else ""
+    test = f"\nFriedman's test that all rank alike: p {'; '.join(notes)}."
+    tail = test if len(ranked.columns) > 2 else ""
     return caption + tables.text(header, body, left=1, grouped=False) + tail
 
 
-def _comparisons(figures: Figures) -> str:
+def _comparisons(rows: Sequence[Row], setting: str, settings: Mapping[str, Any]) -> str:
     """Each detector against its untrained copy and against nearest neighbours."""
-    compared = []
-    for detector in (d for d in figures.trained if untrained(d) in figures.untrained):
-        others = untrained(detector), *(d for d in AGAINST if d in figures.trained)
-        suffix = "_unknown" if detector in WITH_LABELS else ""
-        for other in others:
-            against = "untrained" if other == untrained(detector) else other
-            for name, sets in _subsets(figures, [detector, other]).items():
-                pairs = [
-                    100 * figures.grid([detector, other], metric + suffix, sets).reshape(-1, 2).T
-                    for metric in QUALITY.values()
-                ]
-                label = [_starred(detector), against, f"{len(sets)}, {name}"]
-                compared.append((label, [paired(*pair) for pair in pairs]))
-    if not compared:
+    suffixes = "", "_unknown"  # for detectors with labels: rows that are no known anomalies
+    figures = {
+        metric + suffix: 100 * means(rows, setting, settings, metric + suffix)
+        for metric in QUALITY.values()
+        for suffix in suffixes
+    }
+    present = figures["auroc"].columns
+    labels, tests = [], []
+    for detector in (d for d in settings["detectors"] if untrained(d) in present and d in present):
+        suffix = suffixes[detector in WITH_LABELS]
+        for other in (untrained(detector), *(d for d in AGAINST if d in present)):
+            pairs = [_subsets(figures[m + suffix][[detector, other]]) for m in QUALITY.values()]
+            for name, part in pairs[0].items():
+                against = "untrained" if other == untrained(detector) else other
+                labels.append([_starred(detector), against, f"{len(part)}, {name}"])
+                tests.append([paired(*pair[name].to_numpy().T) for pair in pairs])
+    if not labels:
         return ""
-    body = [[*label] for label, _ in compared]
-    choices = [label[-1].split(", ")[1] for label, _ in compared]
-    for i in range(len(QUALITY)):
-        tests = [found[i] for _, found in compared]
-        # The same questions on fewer sets are no more questions: each choice of sets has its own.
-        corrected = holm_by_family(choices, [one.p for one in tests])
-        for line, one, p in zip(body, tests, corrected, strict=True):
-            line += [*difference_cells(one), show_p(one.p), show_p(p)]
-    header = ["detector", "against", "sets"]
-    for title in QUALITY:
+    header, choices = ["detector", "against", "sets"], [x[-1].split(", ")[1] for x in labels]
+    for title, column in zip(QUALITY, zip(*tests, strict=True), strict=True):
         header += [f"{title} points", "won/tied/lost", "p", "Holm p"]
+        # The same questions on fewer sets are no more questions: each choice of sets has its own.
+        corrected = holm_by_family(choices, [one.p for one in column])
+        for label, one, p in zip(labels, column, corrected, strict=True):
+            label += [*difference_cells(one), show_p(one.p), show_p(p)]
     note = (
         "Paired differences of means over seeds: mean over sets ± standard error; p of the paired "
         "t-test, and\ncorrected by Holm's method for all tests of its column on the same choice of "
         "sets."
     )
-    return f"{note}\n{tables.text(header, body, left=3)}"
+    return f"{note}\n{tables.text(header, labels, left=3)}"
 
 
-def _times(figures: Figures) -> str:
+def _times(rows: Sequence[Row], detectors: Sequence[str]) -> str:
     body = []
-    for detector in (*figures.trained, *figures.untrained):
-        fit, score = (
-            tables.middle(3)(figures.values(detector, f"{what}_seconds"))
+    for detector in detectors:
+        own = [row for row in rows if row.detector == detector]
+        medians = (
+            [float(np.nanmedian(row.metrics[f"{what}_seconds"])) for row in own if not row.missing]
             for what in ("fit", "score")
         )
-        body.append([_starred(detector), fit, score, f"{figures.seconds(detector):,.1f}"])
+        total = sum(row.details.get("seconds", 0.0) for row in own)
+        body.append([_starred(detector), *map(tables.middle(3), medians), f"{total:,.1f}"])
     header = ["detector", "fit s", "score s", "all s"]
     note = (
         "Medians over seeds and sets, compilation before a fit left out. A fit scores its training "

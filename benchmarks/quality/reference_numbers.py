@@ -8,11 +8,10 @@ Its splits are those of `jaxad.data.file_order_halves`; nothing of another rule 
 import csv
 import math
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.record import tables
 
@@ -75,33 +74,21 @@ def seed_of_split(seed: int) -> int:
     return {4: 6, 6: 4}.get(seed, seed)
 
 
-class Figures(Protocol):
-    """Our figures by set and detector."""
-
-    sets: Sequence[str]
-    trained: Sequence[str]
-
-    def grid(self, detectors: Sequence[str], metric: str, sets: Sequence[str]) -> np.ndarray:
-        """``[sets, detectors]``, NaN where there is none."""
-        ...
-
-
-def beside(figures: Figures) -> str:
-    """Our AUROC beside the published one, for sets and detectors that both have."""
+def beside(ours: pd.DataFrame) -> str:
+    """Our AUROC in %, ``[sets, detectors]``, beside the published one where there is one."""
     known = one_class()
-    detectors = [d for d in METHODS.values() if d in figures.trained]
-    sets = [name for name in figures.sets if (name, "knn_5th") in known]
+    detectors = [d for d in METHODS.values() if d in ours]
+    sets = [name for name in ours.index if (name, "knn_5th") in known]
     if not detectors or not sets:
         return "No set or detector of this run stands in the published table."
-    ours = 100 * figures.grid(detectors, "auroc", sets)
-    theirs = np.array([[known[s, d]["auroc"] for d in detectors] for s in sets])
-    body = [
-        [name, *map(_pair, *figures)] for name, *figures in zip(sets, ours, theirs, strict=True)
-    ]
-    difference = ours - theirs
+    ours = ours.loc[sets, detectors]
+    theirs = pd.DataFrame(
+        [[known[s, d]["auroc"] for d in detectors] for s in sets], sets, detectors
+    )
+    body = [[name, *map(_pair, ours.loc[name], theirs.loc[name])] for name in sets]
+    columns = [column.dropna() for _, column in (ours - theirs).items()]
     for name, summary in (("mean difference", np.mean), ("largest", _largest)):
-        known_ones = (column[~np.isnan(column)] for column in difference.T)
-        body.append([name, *(f"{summary(v):+.2f}" if len(v) else "-" for v in known_ones)])
+        body.append([name, *(f"{summary(c.to_numpy()):+.2f}" if len(c) else "-" for c in columns)])
     note = (
         "AUROC in % beside the published table of this rule (Livernoche et al., ICLR 2024): ours, "
         "theirs,\ndifference. Equal nearest neighbours show that the rule is theirs. Their Deep "
