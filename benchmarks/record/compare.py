@@ -143,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m benchmarks.run compare",
         description="Compare the times of two results; exit status 1 if ours became slower.",
     )
-    parser.add_argument("old", type=Path, metavar="OLD", help="results folder, or its rows.json")
+    parser.add_argument("old", type=Path, metavar="OLD", help="results folder, or the file in it")
     parser.add_argument("new", type=Path, metavar="NEW")
     parser.add_argument(
         "--tolerance",
