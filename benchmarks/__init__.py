@@ -1,10 +1,8 @@
 """Benchmarks: ``python -m benchmarks.run [SUITE]``.
 
-`run` is the command, `suites` holds what it can run, `datasets` and `controls` what detectors are
-measured on and against, `papers` the papers' tables of the folder ``configs``, `published` another
-benchmark's figures, `peers` the same methods written in another framework, `timing` how time is
-taken, `paired` and `ranks` how detectors are compared, and `schema`, `kept` and `table` how results
-are kept and shown.
+`run` is the command and `settings` what it is given. `quality` holds the suites that measure
+detection, `speed` those that take times, `peers` the methods in other frameworks, `record` how
+results are stored and shown, and ``results`` the newest of each suite.
 """
 
 import os

@@ -10,23 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import compare, environment, report
-from benchmarks.options import OptionError, Options, check_known, read_config, resolve
-from benchmarks.peers import PeerError
 from benchmarks.peers import environment as peers
-from benchmarks.suites import (
-    adbench,
+from benchmarks.quality import adbench, ensembles, papers, quick, reference_numbers
+from benchmarks.record import compare, environment, report, suite
+from benchmarks.settings import OptionError, Options, check_known, read_config, resolve
+from benchmarks.speed import (
     convolution,
-    ensembles,
     latency,
-    papers,
     population,
-    quick,
     roofline,
     scaling,
     streaming,
     throughput,
 )
+from benchmarks.speed.worker import WorkerError
 
 SUITES: dict[str, ModuleType] = {
     "quick": quick,
@@ -43,13 +40,12 @@ SUITES: dict[str, ModuleType] = {
 }
 
 
-def _report(argv: Sequence[str]) -> int:
-    return report.main(argv, {name: suite.DESCRIPTION for name, suite in SUITES.items()})
-
-
 # Name -> what it does, and what does it.
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
-    "report": ("render the newest results as one Markdown page with pictures", _report),
+    "report": (
+        "render the newest results as one Markdown page with pictures",
+        lambda argv: report.main(argv, SUITES, reference_numbers.markdown()),
+    ),
     "compare": (
         "OLD NEW: what became slower between two results, and how sure that is",
         compare.main,
@@ -70,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run",
-        description="Run a benchmark suite, print its table and keep its results.",
+        description="Run a benchmark suite, print its table and store its results.",
         epilog=f"suites:\n{listing}\n\ncommands (each with its own --help):\n{commands}\n\n"
         f"settings a config file may hold:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -90,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "--effort",
         type=int,
         metavar="PERCENT",
-        help="epochs in per cent of the papers'; rows of defaults keep theirs",
+        help="epochs in per cent of the papers', 1 to 100; rows of defaults keep theirs",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: results/SUITE-UTC-TIME"
@@ -101,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _confine(threads: int | None) -> None:
-    """Keep this process, and the thread pools it has yet to start, on some of its cores."""
+    """Pin this process to ``threads`` cores, before it starts any thread pool."""
     if threads is None:
         return
     cores = environment.usable_cores()
@@ -133,16 +129,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return COMMANDS[argv[0]][1](argv[1:])
         options = _options(_parser().parse_args(argv))
         _confine(options.threads)
-        options.out.mkdir(parents=True, exist_ok=True)
         return _run(options)
-    except (OptionError, PeerError) as error:
+    except (OptionError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
 def _run(options: Options) -> int:
     try:
-        SUITES[options.suite].run(options)
+        suite.run(SUITES[options.suite], options)
     except KeyboardInterrupt:
         print(f"\ninterrupted: what was measured so far is in {options.out}", file=sys.stderr)
         return 130

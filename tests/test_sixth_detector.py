@@ -85,3 +85,17 @@ def test_its_arguments_are_checked_before_compiling(sixth, rows):
     with training.Stopwatch() as watch, pytest.raises(ValueError, match="latent_dim=0"):
         fresh(sixth, latent_dim=0).fit(rows)
     assert watch.compilations == 0
+
+
+@pytest.mark.slow
+def test_the_quick_suite_measures_it(folder, tmp_path):
+    arguments = ["--detectors", "subspace_detector", "--datasets", "blobs", "--seeds", "1"]
+    arguments += ["--out", str(tmp_path / "out")]
+    code = f"import sixth; from benchmarks import run; raise SystemExit(run.main({arguments}))"
+    paths = os.pathsep.join((str(folder), str(ROOT)))
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "subspace_detector" in done.stdout

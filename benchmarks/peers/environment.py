@@ -1,4 +1,4 @@
-"""The environment PyOD and DeepOD live in, apart from ours: DeepOD asks for a torch of 2022.
+"""The environment of PyOD and DeepOD, apart from ours: DeepOD asks for a torch of 2022.
 
 ``python -m benchmarks.run peers [FOLDER]`` makes it. Suites look for it in ``JAXAD_PEERS``, else in
 the folder that the command makes by default.
@@ -8,10 +8,14 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.peers import PeerError
+import numpy as np
+
+from benchmarks.speed.worker import Worker, WorkerError
 
 TORCH = "torch==2.13.0"
 # What DeepOD imports besides what PyOD brings; its own pins are left aside.
@@ -29,12 +33,12 @@ def python(folder: Path | None = None) -> Path:
     """The environment's python.
 
     Raises:
-      PeerError: there is none; the message says how to make it.
+      WorkerError: there is none; the message says how to make it.
     """
     folder = folder or default_folder()
     path = _python(folder)
     if not path.exists() or not _finished(folder).exists():
-        raise PeerError(f"no environment of the peers in {folder}: {MAKE}")
+        raise WorkerError(f"no environment of the peers in {folder}: {MAKE}")
     return path
 
 
@@ -46,10 +50,10 @@ def create(folder: Path, torch: str = TORCH) -> Path:
       torch: what pip installs first, such as ``torch==2.13.0``.
 
     Raises:
-      PeerError: it cannot be made; the message has pip's own last words. Nothing half-made is used.
+      WorkerError: it cannot be made, with pip's own last words. Nothing half-made is used.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
-        raise PeerError(f"{folder} holds something else: give an empty or a new folder")
+        raise WorkerError(f"{folder} holds something else: give an empty or a new folder")
     _finished(folder).unlink(missing_ok=True)
     _run([sys.executable, "-m", "venv", "--clear", str(folder)])
     pip = [str(_python(folder)), "-m", "pip", "install", "--quiet"]
@@ -65,6 +69,39 @@ def create(folder: Path, torch: str = TORCH) -> Path:
     return _python(folder)
 
 
+class Library(Worker):
+    """A process in that environment, for one detector of `benchmarks.peers.libraries`.
+
+    Raises:
+      WorkerError: there is no such environment.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        super().__init__("benchmarks.peers.libraries", python=python(folder))
+
+    def make(
+        self, detector: str, x: np.ndarray, new: np.ndarray, label: Any = None, **settings: Any
+    ) -> float:
+        """Make a detector; returns the seconds, which include the import.
+
+        Args:
+          detector: its name there.
+          x: rows to fit.
+          new: rows to score.
+          label: 1 for known anomalies, else 0; None for detectors that take none.
+          **settings: ``widths``, ``batch_size``, ``epochs``, ``learning_rate`` and, for GOAD,
+            ``transforms`` and ``mapped``.
+        """
+        files = {"rows": x, "new": new}
+        if label is not None:
+            files["label"] = np.asarray(label, np.int64)
+        with tempfile.TemporaryDirectory(prefix="jaxad-peers-") as folder:
+            paths = {name: str(Path(folder) / f"{name}.npy") for name in files}
+            for name, array in files.items():
+                np.save(paths[name], array)
+            return self.call("make", detector=detector, **paths, **settings).seconds
+
+
 def _python(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
@@ -78,12 +115,12 @@ def _run(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
-        raise PeerError(f"cannot run {command[0]}: {error.strerror}") from error
+        raise WorkerError(f"cannot run {command[0]}: {error.strerror}") from error
     if done.returncode:
         words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         errors = [line for line in words if line.lower().startswith("error")]
         last = (errors or words or ["no message"])[-1]
-        raise PeerError(f"{' '.join(command[1:])} failed: {last}")
+        raise WorkerError(f"{' '.join(command[1:])} failed: {last}")
     return done.stdout
 
 

@@ -119,9 +119,8 @@ class Alone:
 
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
         """Run a program."""
-        run = _alone(program.donates, program.optimised)
         with on_mesh(self._mesh):
-            return run(program.function, carry, _needed(self._member, program), given)
+            return _alone(program)(carry, _needed(self._member, program), given)
 
     def in_turn(self, function: Callable, params: PyTree, stats: Stats, *given: Any) -> Stats:
         """``function(objective, params, stats, *given)``, not compiled as a whole."""
@@ -164,14 +163,9 @@ class Together:
 
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
         """Run a program; what it carries has an axis over the members, see `place`."""
-        return _together(program.donates, program.optimised)(
-            program.function,
-            carry,
-            _needed(self._own, program),
-            (_needed(self._shared, program), given),
-            mesh=self._mesh,
-            vectorised=self._vectorised,
-        )
+        run = _together(program, self._mesh, self._vectorised)
+        shared = _needed(self._shared, program), given
+        return run(carry, _needed(self._own, program), shared)
 
     def in_turn(self, function: Callable, params: PyTree, stats: Stats, *given: Any) -> Stats:
         """``function(objective, params, stats, *given)`` for one member after the other."""
@@ -199,28 +193,28 @@ class Together:
 
 
 @cache
-def _alone(donates: bool, optimised: bool) -> Callable:
-    def run(function, carry, member, given):
-        return function(carry, member, *given)
+def _alone(program: Program) -> Callable:
+    def run(carry, member, given):
+        return program.function(carry, member, *given)
 
-    return _jit(run, donates, optimised, static_argnames="function")
+    return _compiled(program, run, program.function.__name__)
 
 
 @cache
-def _together(donates: bool, optimised: bool) -> Callable:
-    def run(function, carry, own, shared, *, mesh, vectorised):
-        accelerator = mesh.devices.flat[0].platform != "cpu"
+def _together(program: Program, mesh: Mesh, vectorised: bool | None) -> Callable:
+    accelerator = mesh.devices.flat[0].platform != "cpu"
 
-        def on_device(carry, own, shared):
-            def one(pair):
-                carry, member = pair
-                return function(carry, join(member, shared[0]), *shared[1])
+    def on_device(carry, own, shared):
+        def one(pair):
+            carry, member = pair
+            return program.function(carry, join(member, shared[0]), *shared[1])
 
-            together = vectorised
-            if together is None:
-                together = accelerator or 0 < _parameters(carry) < _SMALL
-            return jax.vmap(one)((carry, own)) if together else lax.map(one, (carry, own))
+        together = vectorised
+        if together is None:
+            together = accelerator or 0 < _parameters(carry) < _SMALL
+        return jax.vmap(one)((carry, own)) if together else lax.map(one, (carry, own))
 
+    def run(carry, own, shared):
         return jax.shard_map(
             on_device,
             mesh=mesh,
@@ -230,13 +224,15 @@ def _together(donates: bool, optimised: bool) -> Callable:
             check_vma=False,
         )(carry, own, shared)
 
-    return _jit(run, donates, optimised, static_argnames=("function", "mesh", "vectorised"))
+    return _compiled(program, run, f"{program.function.__name__}_members")
 
 
-def _jit(run: Callable, donates: bool, optimised: bool, **options: Any) -> Callable:
-    compiler = None if optimised else {"xla_backend_optimization_level": 0}
-    donated = "carry" if donates else None
-    return jax.jit(run, donate_argnames=donated, compiler_options=compiler, **options)
+def _compiled(program: Program, run: Callable, name: str) -> Callable:
+    """The function compiled under a name that profiles show."""
+    run.__name__ = run.__qualname__ = name
+    options = None if program.optimised else {"xla_backend_optimization_level": 0}
+    donated = "carry" if program.donates else None
+    return jax.jit(run, donate_argnames=donated, compiler_options=options)
 
 
 def _needed(member: Member, program: Program) -> Member:

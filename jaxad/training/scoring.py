@@ -43,7 +43,7 @@ def apply_rows(method: str, objective: Any, params: Params, stats: Stats, x: Any
     """
     objective = as_leaves(objective)
     call = Alone(Member(objective=objective))
-    model = jax.device_put((params, stats))  # once, and not with every block
+    model = jax.tree.map(_on_device, (params, stats))  # once, and not with every block
     blocks = _rows(x).blocks(objective.chunk)
     return _joined((call(_row_wise(method), model, *_block(b)), b[1]) for b in blocks)
 
@@ -97,7 +97,12 @@ def _row_wise(method: str) -> Program:
 
         return map_rows(one_chunk, x, chunk=objective.chunk, count=count)
 
+    call.__name__ = method
     return Program(call, needs=("objective",))
+
+
+def _on_device(leaf: Any) -> Array:
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
 
 
 def _rows(x: Any) -> Rows:

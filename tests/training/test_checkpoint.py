@@ -18,9 +18,9 @@ import numpy as np
 import optax
 import pytest
 from cases import KEY, KEYS, OBJECTIVES
+from processes import free_address, run_together
 
 import jaxad
-from benchmarks.processes import free_address, run_together
 from jaxad import persistence, training
 from jaxad.training import Checkpoints, runs
 

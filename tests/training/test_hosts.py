@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 from cases import KEY, KEYS, OBJECTIVES, SHARED, WATCHED, labelled
+from processes import free_address, run_together
 
-from benchmarks.processes import free_address, run_together
 from jaxad import training
 
 pytestmark = pytest.mark.slow
@@ -150,7 +150,7 @@ def test_the_example_runs_on_files_of_each_process(tmp_path):
     address, rows = free_address(), tmp_path / "part-{process}.npy"
     shared = "--shared", str(tmp_path / "part-0.npy"), "--members", "2", "--epochs", "1"
     commands = [
-        [sys.executable, "-m", "benchmarks.examples.several_hosts", "--address", address]
+        [sys.executable, "docs/examples/several_hosts.py", "--address", address]
         + ["--processes", "2", "--process", str(process), "--rows", str(rows), *shared]
         + ["--batch-size", "128", "--devices", "1", "--out", str(tmp_path)]
         for process in (0, 1)

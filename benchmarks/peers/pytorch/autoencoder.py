@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.pytorch.loop import train_module
+from benchmarks.peers.pytorch.loop import fresh
 
 
 class Autoencoder(nn.Module):
@@ -34,22 +33,4 @@ def _layers(sizes: Sequence[int]) -> nn.Sequential:
 
 def scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
     """The scores of a fresh network: as fast as a trained one's."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Autoencoder(x.shape[1], **options).eval().score
-
-
-def train(
-    x: Tensor,
-    *,
-    epochs: int,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    compile: bool = False,
-    **options,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Train on ``x`` ``[N, D]``; ``options`` go to `Autoencoder`. Returns parameters and losses."""
-    how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    make = lambda: Autoencoder(x.shape[1], **options)  # noqa: E731
-    return train_module(make, x, seed=seed, compile=compile, **how)
+    return fresh(Autoencoder, x, **options).eval().score

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.pytorch.loop import train_module
+from benchmarks.peers.pytorch.loop import fresh
 
 
 def mixture(z: Tensor, gamma: Tensor, *, jitter: float = 1e-6) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,10 +96,7 @@ class DAGMM(nn.Module):
 
 def scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
     """Energies of a fresh network under the mixture of ``x``: as fast as a trained one's."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = DAGMM(x.shape[1], **options).eval()
-    return fixed_energy(model, x)
+    return fixed_energy(fresh(DAGMM, x, **options).eval(), x)
 
 
 @torch.no_grad()
@@ -118,18 +115,3 @@ def fixed_energy(model: DAGMM, x: Tensor) -> Callable[[Tensor], Tensor]:
         return -torch.logsumexp(constant - 0.5 * whitened.square().sum(-1), 1)
 
     return score
-
-
-def train(
-    x: Tensor,
-    *,
-    epochs: int,
-    batch_size: int = 1024,
-    learning_rate: float = 1e-4,
-    seed: int = 0,
-    compile: bool = False,
-    **options,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Train on ``x`` ``[N, D]``; ``options`` go to `DAGMM`. Returns parameters and losses."""
-    how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    return train_module(lambda: DAGMM(x.shape[1], **options), x, seed=seed, compile=compile, **how)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.peers.pytorch.loop import train_module
+from benchmarks.peers.pytorch.loop import fresh
 
 
 def squared_distances(z: Tensor, centres: Tensor) -> Tensor:
@@ -72,22 +72,5 @@ def confusion(model: GOAD, centres: Tensor, x: Tensor, *, epsilon: float = 1e-6)
 @torch.no_grad()
 def scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
     """The scores of a fresh network with the class centres of ``x``: as fast as a trained one's."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = GOAD(x.shape[1], **options).eval()
+    model = fresh(GOAD, x, **options).eval()
     return partial(confusion, model, model.encode(x).mean(0))
-
-
-def train(
-    x: Tensor,
-    *,
-    epochs: int,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    compile: bool = False,
-    **options,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Train on ``x`` ``[N, D]``; ``options`` go to `GOAD`. Returns parameters and losses."""
-    how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    return train_module(lambda: GOAD(x.shape[1], **options), x, seed=seed, compile=compile, **how)

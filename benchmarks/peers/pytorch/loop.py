@@ -1,4 +1,4 @@
-"""The loops all peers share: training with autograd, and scoring."""
+"""The loops that all networks share: training with autograd, and scoring."""
 
 from collections.abc import Callable, Iterable
 
@@ -6,24 +6,41 @@ import torch
 from torch import Tensor, nn
 
 
+def fresh(kind: Callable[..., nn.Module], x: Tensor, seed: int = 0, **options) -> nn.Module:
+    """A network for rows ``x`` ``[N, D]`` from its seed; global random state is left alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind(x.shape[1], **options)
+
+
 def train_module(
-    make: Callable[[], nn.Module], x: Tensor, *, seed: int, **how
+    kind: Callable[..., nn.Module],
+    x: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int = 0,
+    compile: bool = False,
+    **options,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Make a module whose output is its loss, and `minimise` it; global random state is left alone.
+    """Make a network whose output is its loss, and `minimise` it.
 
     Args:
-      make: makes the module, from a generator seeded with ``seed``.
+      kind: makes the network from the number of columns and ``options``.
       x: the rows.
+      epochs, batch_size, learning_rate, compile: of `minimise`.
       seed: for weights, dropout and the order of the rows.
-      **how: of `minimise`.
+      **options: of the network.
 
     Returns:
       Its parameters by name, and the losses ``[epochs]``.
     """
+    how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = make()
-        losses = minimise(model, model.parameters(), x, seed=seed, **how)
+        model = kind(x.shape[1], **options)
+        losses = minimise(model, model.parameters(), x, seed=seed, compile=compile, **how)
     return {name: p.detach() for name, p in model.named_parameters()}, losses
 
 

@@ -1,1 +1,0 @@
-"""Worked examples, one file each: ``python -m benchmarks.examples.NAME --help``."""

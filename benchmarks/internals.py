@@ -1,0 +1,53 @@
+"""What is measured here of `jaxad` below its public names; no other module reaches there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from benchmarks.speed.methods import Case
+from jaxad.data import Card, files
+from jaxad.estimators import ensemble
+from jaxad.rows import as_rows, bucket
+from jaxad.training import engine
+from jaxad.training.recipe import as_leaves
+
+RULES = ensemble.RULES
+# How an ensemble reads its members' scores, and the scores that it makes of them.
+fit_combination, combine = ensemble.fit_combination, ensemble.combine
+# What is trained -> the name of its compiled program.
+PROGRAMS = {"model": "jit_train", "population": "jit_train_members"}
+# The folder that named sets are read from.
+data_folder = files.folder
+
+
+def is_there(card: Card) -> bool:
+    """Whether the files of a named set are at hand without a download."""
+    try:
+        files.locate(card, download=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def pmap_divides(members: int, epochs: int) -> bool:
+    """Whether `pmap_population` can share out so many members."""
+    return members % jax.local_device_count() == 0 and epochs <= engine.HISTORY
+
+
+def pmap_population(case: Case, members: int) -> Callable[[], Any]:
+    """The engine under the older ``jax.pmap``, as far as a user would write it."""
+    objective, how = as_leaves((case.objective, case.recipe))
+    x = case.data()
+    rows = as_rows(x).padded(bucket(len(x)))
+    keys = jax.random.split(jax.random.key(0), members).reshape(jax.local_device_count(), -1)
+
+    def train(key):
+        params, stats = engine.initialise(objective, key, rows.x[:1])
+        stats = engine.prepare(objective, params, stats, rows)
+        state = engine.start(how, key, params, stats)
+        state, _ = engine.train(objective, how, state, rows, None, how.epochs)
+        return state.params, engine.finish(objective, state.params, state.stats, rows)
+
+    mapped = jax.pmap(lambda keys: jax.lax.map(train, keys))
+    return lambda: jax.block_until_ready(mapped(keys))

@@ -1,0 +1,234 @@
+"""Two minutes on the sets that ship with scikit-learn: accurate, fast, better than untrained?"""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from benchmarks.quality import bundled_sets, references
+from benchmarks.quality.bundled_sets import Dataset, Split
+from benchmarks.quality.detectors import DETECTORS as ESTIMATORS
+from benchmarks.quality.detectors import WITH_LABELS
+from benchmarks.record import tables
+from benchmarks.record.rows import Row, part_name
+from benchmarks.record.store import Part
+from jaxad import plotting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DESCRIPTION = "accuracy and speed on scikit-learn's sets, beside untrained copies and references"
+# Detector -> the detector it is a variant of, and its options.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "deep_svdd_soft": ("deep_svdd", {"objective": "soft-boundary"}),
+}
+# Detector -> options for images; those without are measured on tables alone.
+IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
+    "deep_svdd": {"network": "lenet"},
+    # Half the network's usual filters or fewer: the pictures have 8 x 8 pixels.
+    "autoencoder": {"network": "conv", "hidden": (8, 16)},
+}
+REFERENCES = {
+    "isolation_forest": references.IsolationForest,
+    "nearest_neighbours": references.NearestNeighbours,
+}
+LEARNED = tuple(
+    name
+    for base in ESTIMATORS
+    for name in (base, *(variant for variant, (of, _) in VARIANTS.items() if of == base))
+)
+DETECTORS = (*LEARNED, *REFERENCES)
+HELD_OUT = 0.2  # of the training rows, for the threshold of the learned detectors
+DEFAULTS: dict[str, Any] = {
+    "seeds": 5,
+    "datasets": bundled_sets.NAMES,
+    "detectors": DETECTORS,
+    "epochs": "auto",
+    "image_epochs": 300,
+    "contamination": 0.05,
+}
+CHOICES = {"datasets": bundled_sets.NAMES, "detectors": DETECTORS}
+COLUMNS = (
+    tables.Column("AUROC %", "auroc", tables.spread(1, 100)),
+    tables.Column("AP %", "average_precision", tables.spread(1, 100)),
+    tables.Column("F1 %", "f1", tables.spread(1, 100)),
+    tables.Column("false alarms %", "false_alarms", tables.spread(1, 100)),
+    tables.Column("compile s", "compile_seconds", tables.first(2)),
+    tables.Column("fit s", "fit_seconds", tables.middle(3)),
+    tables.Column("train rows/s", "train_rows_per_second", tables.middle(0)),
+    tables.Column("score rows/s", "score_rows_per_second", tables.middle(0)),
+)
+
+
+class Fitted(NamedTuple):
+    """A fitted detector and what it was fitted on."""
+
+    dataset: Dataset
+    split: Split
+    model: Any
+
+
+_FITS: dict[tuple[str, str], Fitted] = {}  # (set, detector) -> the fit of seed 0
+
+
+def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
+    """A part for each set and detector; an untrained copy is one of its own."""
+    _FITS.clear()
+    found: dict[str, Part] = {}
+    for name in settings["datasets"]:
+        for detector in settings["detectors"]:
+            for epochs in _epochs(bundled_sets.load(name), detector, settings):
+                label = f"{detector} untrained" if epochs == 0 else detector
+                found[part_name(name, label)] = partial(
+                    _measure_seeds, name, label, epochs, settings
+                )
+    return found
+
+
+def build(detector: str, images: bool, *, epochs: Any, **shared: Any) -> Any:
+    """A detector by its name; ``shared`` are ``contamination`` and ``random_state``."""
+    if detector in REFERENCES:
+        return REFERENCES[detector](**shared)
+    base, options = VARIANTS.get(detector, (detector, {}))
+    options = (IMAGE_OPTIONS[base] if images else {}) | options
+    single = {"n_members": 1, "validation_fraction": HELD_OUT}
+    return ESTIMATORS[base](epochs=epochs, **single, **options, **shared)
+
+
+def _epochs(dataset: Dataset, detector: str, settings: Mapping[str, Any]) -> tuple:
+    """The trained detector's epochs and its untrained copy's; None for a reference."""
+    if detector in REFERENCES:
+        return (None,)
+    if dataset.images and VARIANTS.get(detector, (detector,))[0] not in IMAGE_OPTIONS:
+        return ()
+    key = "image_epochs" if dataset.images else "epochs"
+    return tuple(dict.fromkeys((settings[key], 0)))
+
+
+def _measure_seeds(name: str, label: str, epochs: Any, settings: Mapping[str, Any]) -> list[Row]:
+    """One row of the table; the trained detector of seed 0 is kept for pictures."""
+    dataset, measured = bundled_sets.load(name), []
+    detector = label.removesuffix(" untrained")
+    for seed in range(settings["seeds"]):
+        split = bundled_sets.split(dataset, seed)
+        model = build(
+            detector,
+            dataset.images,
+            epochs=epochs,
+            contamination=settings["contamination"],
+            random_state=seed,
+        )
+        measured.append(measure(detector, model, split))
+        if seed == 0 and epochs != 0:
+            _FITS[name, detector] = Fitted(dataset, split, model)
+    metrics = {key: [m[key] for m in measured] for key in measured[0]}
+    sizes = {"train_rows": len(split.train), "test_rows": len(split.test)}
+    return [Row(name, label, metrics, sizes)]
+
+
+def measure(detector: str, model: Any, split: Split) -> dict[str, float]:
+    """Fit on the training rows, score the test rows: quality and speed."""
+    start = time.perf_counter()
+    if detector in WITH_LABELS:
+        labels = np.repeat([0, -1], [len(split.train), len(split.known)])
+        model.fit(np.concatenate([split.train, split.known]), labels)
+    else:
+        model.fit(split.train)
+    wall = time.perf_counter() - start
+    compiling = getattr(model, "compile_seconds_", np.nan)
+    steady = wall - np.nan_to_num(compiling)
+    epochs = len(model.history_["loss"]) if hasattr(model, "history_") else 1
+    model.anomaly_score(split.test)
+    start = time.perf_counter()
+    score = model.anomaly_score(split.test)
+    scoring = time.perf_counter() - start
+    flagged = score > model.threshold_
+    return {
+        "auroc": roc_auc_score(split.is_anomaly, score),
+        "average_precision": average_precision_score(split.is_anomaly, score),
+        "f1": f1_score(split.is_anomaly, flagged),
+        "false_alarms": flagged[~split.is_anomaly].mean(),
+        "compile_seconds": compiling,
+        "fit_wall_seconds": wall,
+        "fit_seconds": steady,
+        "train_rows_per_second": epochs * len(split.train) / steady if epochs else np.nan,
+        "score_rows_per_second": len(split.test) / scoring,
+    }
+
+
+def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """Notes and the table."""
+    share = settings["contamination"]
+    sets = "\n".join(
+        f"  {name}: {bundled_sets.load(name).description}" for name in settings["datasets"]
+    )
+    note = (
+        f"One-class protocol: trained on a random half of the normal rows, tested on the other "
+        f"half and all anomalies but {bundled_sets.KNOWN}, which Deep SAD alone is given as known; "
+        f"{settings['seeds']} seeds, mean ± standard deviation.\n"
+        f"{sets}\n"
+        f"The threshold for F1 is the {1 - share:.0%} quantile of the scores of {HELD_OUT:.0%} of "
+        "the training rows, held out (references: of all);\nnothing is chosen on test labels.\n"
+        f"'false alarms' is the share of normal test rows above it: {share:.0%} where they score "
+        "as training rows do.\n"
+        f"Tables train for epochs={settings['epochs']!r}, images for {settings['image_epochs']} "
+        "(a multilayer perceptron; LeNet for Deep SVDD, a small convolutional autoencoder).\n"
+        "All are single models (n_members=1).\n"
+        "'untrained' is the same detector with epochs=0. 'compile s' is the first fit's; 'fit s' "
+        "is the median over seeds without it.\n"
+        "'train rows/s' counts each row once an epoch."
+    )
+    return f"{note}\n\n{tables.text(*tables.cells(rows, COLUMNS))}"
+
+
+def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """AUROC of every detector and of its untrained copy on every set."""
+    show = tables.spread(1, 100)
+    return tables.pivot(
+        "AUROC %",
+        {(r.detector, r.dataset): show(r.metrics["auroc"]) for r in rows if "auroc" in r.metrics},
+    )
+
+
+def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Pictures of the fits of this process; those whose detector or set is absent are left out."""
+    fits = _FITS
+    figures = {}
+    learned = {key: fit for key, fit in fits.items() if hasattr(fit.model, "history_")}
+    if learned:
+        first = next(iter(learned))[0]
+        curves = {d: fit.model.history_ for (name, d), fit in learned.items() if name == first}
+        figures["loss_curves"] = plotting.loss_curves(curves, title=f"{first}: training loss")
+    svdd = [(name, fit) for (name, detector), fit in fits.items() if detector == "deep_svdd"]
+    if svdd:
+        name, (_, split, model) = svdd[0]
+        figures["score_histogram"] = plotting.score_histogram(
+            model.anomaly_score(split.test),
+            split.is_anomaly,
+            model.threshold_,
+            title=f"Deep SVDD on {name}: test scores",
+        )
+        figures["latent_scatter"] = plotting.latent_scatter(
+            model.transform(split.test),
+            split.is_anomaly,
+            model.stats_["centre"],
+            np.sqrt(model.threshold_),
+            title=f"Deep SVDD on {name}: latent space",
+        )
+    images = [f for (_, d), f in fits.items() if d == "autoencoder" and f.dataset.images]
+    if images:
+        figures["reconstructions"] = _reconstructions(images[0])
+    return {name: (name, figure) for name, figure in figures.items()}
+
+
+def _reconstructions(fit: Fitted, count: int = 8) -> "Figure":
+    """The first normal test images above the first anomalous ones."""
+    _, split, model = fit
+    chosen = [np.flatnonzero(split.is_anomaly == a)[:count] for a in (False, True)]
+    x = split.test[np.concatenate(chosen)]
+    flagged = model.anomaly_score(x) > model.threshold_
+    title = f"{fit.dataset.name}: {count} normal digits, then {count} anomalous ones"
+    return plotting.reconstructions(x, model.reconstruct(x), flagged, title=title)

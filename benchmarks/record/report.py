@@ -1,0 +1,192 @@
+"""``python -m benchmarks.run report``: the newest results as one Markdown page with pictures."""
+
+import argparse
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from benchmarks.record import rows, store, tables
+from benchmarks.record.rows import Record
+from benchmarks.record.suite import pictures, summary, text
+from benchmarks.settings import OptionError
+
+RESULTS = Path(__file__).parents[1] / "results"
+PAGE = Path("docs/benchmarks.md")
+
+
+class Found(NamedTuple):
+    """The newest rows of a suite on one kind of device, and the folders they are in."""
+
+    record: Record
+    folders: Sequence[Path]
+
+    @property
+    def name(self) -> str:
+        """The suite's name, followed by the kind of device if it is not a CPU."""
+        platform = self.record.newest.platform
+        return self.record.suite if platform == "cpu" else f"{self.record.suite}, {platform}"
+
+
+def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
+    """The newest rows of every suite on every kind of device, and what could not be read.
+
+    Args:
+      folders: results folders, or folders of such.
+
+    Raises:
+      OptionError: one of them does not exist.
+    """
+    found: dict[tuple[str, str], list[tuple[Path, Record]]] = {}
+    unread = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise OptionError(f"{folder} is no folder of results")
+        for one in (folder, *sorted(folder.iterdir())):
+            if one.is_dir() and rows.file_in(one):
+                try:
+                    record = rows.read(one)
+                except OptionError as error:
+                    unread.append(str(error))
+                    continue
+                key = record.suite, record.newest.platform
+                found.setdefault(key, []).append((one, record))
+    return [
+        Found(store.newest([record for _, record in of_suite]), [folder for folder, _ in of_suite])
+        for of_suite in found.values()
+    ], unread
+
+
+def settings_of(record: Record, suite: ModuleType) -> dict[str, Any]:
+    """The settings of the newest run; lists of names are united over all runs."""
+    settings = dict(suite.DEFAULTS) | dict(record.newest.config)
+    for key, known in suite.CHOICES.items():
+        named = {name for run in record.runs for name in run.config.get(key, ())}
+        settings[key] = [name for name in known if name in named]
+    return settings
+
+
+def keep(found: Sequence[Found], suites: Mapping[str, ModuleType], out: Path) -> None:
+    """Write the newest rows of every suite to a folder of its own, with their table."""
+    for one in found:
+        suite, run = suites[one.record.suite], one.record.newest
+        folder = out / f"{one.record.suite}-{run.platform}"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows.write(folder / rows.FILE, one.record)
+        shown = text(suite, one.record.rows, settings_of(one.record, suite))
+        (folder / "table.txt").write_text(f"{shown.rstrip()}\n")
+
+
+def page(
+    found: Sequence[Found], unread: Sequence[str], suites: Mapping[str, ModuleType], out: Path
+) -> str:
+    """The page's text; draws its pictures beside ``out``."""
+    order = {name: i for i, name in enumerate(suites)}
+    found = sorted(found, key=lambda f: (order.get(f.record.suite, len(order)), f.name))
+    known = [one for one in found if one.record.suite in suites]
+    settings = [settings_of(one.record, suites[one.record.suite]) for one in known]
+    parts = [
+        "# Benchmarks",
+        "Written by `python -m benchmarks.run report` from the newest results of every suite. "
+        "Ratios are medians of repetitions that were interleaved in one run, quartiles in "
+        "brackets; ± is a standard deviation unless it says otherwise. Compare ratios, not times "
+        "of different machines.",
+    ]
+    for one, given in zip(known, settings, strict=True):
+        suite, platform = suites[one.record.suite], one.record.newest.platform
+        for name, (title, figure) in pictures(suite, one.record.rows, given).items():
+            path = out.parent / f"{out.stem}_{name}_{platform}.png"
+            figure.savefig(path, dpi=90)
+            heading = title if platform == "cpu" else f"{title} ({platform})"
+            parts += [f"## {heading}", f"![{heading}]({path.name})"]
+    for one, given in zip(known, settings, strict=True):
+        parts += _section(one, suites[one.record.suite], given, out)
+    parts += _missing(found, unread, suites)
+    parts += ["## What was run", _runs(found)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(one: Found, suite: ModuleType, settings: Mapping[str, Any], out: Path) -> list[str]:
+    links = [Path(os.path.relpath(folder, out.parent)).as_posix() for folder in one.folders]
+    link = " ".join(f"[Whole table]({at}/table.txt), [every repetition]({at})." for at in links)
+    return [
+        f"## `{one.name}`: {suite.DESCRIPTION}",
+        summary(suite, one.record.rows, settings),
+        link,
+    ]
+
+
+def _missing(
+    found: Sequence[Found], unread: Sequence[str], suites: Mapping[str, ModuleType]
+) -> list[str]:
+    there = {one.record.suite for one in found}
+    lines = [f"* `{name}`: no results" for name in suites if name not in there]
+    lines += [f"* {line}" for line in unread]
+    for one in found:
+        for row in one.record.rows:
+            if row.missing is not None:
+                lines.append(f"* {one.name}: {row.dataset}, {row.detector}: {row.missing}")
+        waiting = [part for run in one.record.runs for part in run.waiting]
+        if waiting:
+            lines.append(f"* {one.name}: {len(waiting)} parts were not reached: {waiting[0]}, ...")
+    return ["## Missing", "\n".join(lines)] if lines else []
+
+
+def _runs(found: Sequence[Found]) -> str:
+    """A table of all runs: suite, time, commit, machine and versions."""
+    body = []
+    for one in found:
+        for run in one.record.runs:
+            dirty = " with changes" if run.commit.get("dirty") else ""
+            memory = run.machine.get("memory_bytes")
+            machine = f"{run.machine['cpu']}, {run.machine['usable_cores']} cores"
+            machine += f", {memory / 2**30:.0f} GiB" if memory else ""
+            machine += f", {len(run.machine['devices'])} x {run.machine['devices'][0]}"
+            machine += "" if run.threads is None else f", confined to {run.threads} cores"
+            versions = ", ".join(
+                f"{name} {run.versions[name]}" for name in ("jax", "torch") if name in run.versions
+            )
+            commit = f"`{str(run.commit['sha'])[:10]}`{dirty}"
+            body.append(
+                [one.name, str(len(run.rows)), run.finished[:16], commit, machine, versions]
+            )
+    return tables.markdown(["suite", "rows", "finished", "commit", "machine", "versions"], body)
+
+
+def main(argv: Sequence[str], suites: Mapping[str, ModuleType], ending: str = "") -> int:
+    """Write the page, which ends with ``ending``; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run report",
+        description="Render the newest results as one Markdown page with pictures beside it.",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        default=[RESULTS],
+        metavar="FOLDER",
+        help="results folders, or folders of them (default: benchmarks/results)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=PAGE, metavar="FILE.md", help=f"default: {PAGE}"
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="write the newest rows there too, one folder for each suite and kind of device",
+    )
+    arguments = parser.parse_args(argv)
+    found, unread = collect(arguments.results)
+    if not found:
+        raise OptionError(
+            f"no results in {', '.join(map(str, arguments.results))}: run a suite with --out first"
+            + "".join(f"\n  unreadable: {line}" for line in unread)
+        )
+    if arguments.keep:
+        keep(found, suites, arguments.keep)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(page(found, unread, suites, arguments.out) + ending, encoding="utf-8")
+    print(f"report: {arguments.out}")
+    return 0

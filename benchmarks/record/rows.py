@@ -1,0 +1,229 @@
+"""Result files: measured rows, and everything needed to read them later.
+
+A file has one JSON object a line. A header describes a run; the rows below it, up to the next
+header, were measured in that run. A file that was merged, or continued on another commit, has
+several headers.
+"""
+
+import hashlib
+import json
+import math
+import os
+import statistics
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.settings import OptionError
+
+SCHEMA_VERSION = 2
+FILE = "rows.jsonl"
+OLD_FILE = "rows.json"  # of schema version 1
+DIGITS, TIME_DIGITS = 8, 5  # significant ones that are stored
+
+
+@dataclass(frozen=True)
+class Row:
+    """One detector on one data set.
+
+    Attributes:
+      dataset: what was measured on.
+      detector: what was measured.
+      metrics: name -> one value per seed, or per repetition for times. NaN: no value.
+      details: settings and counts that belong to this row alone.
+      missing: why nothing could be measured, or None.
+      part: the part of the suite that the row belongs to; empty: it is a part of its own.
+    """
+
+    dataset: str
+    detector: str
+    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    missing: str | None = None
+    part: str = ""
+
+    @property
+    def part_name(self) -> str:
+        """The name of its part."""
+        return self.part or part_name(self.dataset, self.detector, self.details.get("setting", ""))
+
+
+def part_name(dataset: str, detector: str, setting: str = "") -> str:
+    """The name of a part that is one row."""
+    return f"{setting}: {dataset}, {detector}" if setting else f"{dataset}, {detector}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The circumstances of a run, and its rows.
+
+    Attributes:
+      suite: its name.
+      seeds: those that rows have values of, at most.
+      config: the suite's settings.
+      threads: processor cores the run was confined to, or None.
+      started, finished: when, ISO 8601.
+      versions: package -> version.
+      machine: of `environment.machine`.
+      commit: of `environment.commit`.
+      waiting: parts that an interrupted run did not reach.
+      rows: what was measured.
+    """
+
+    suite: str
+    seeds: Sequence[int]
+    config: Mapping[str, Any]
+    threads: int | None
+    started: str
+    finished: str
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+    commit: Mapping[str, Any]
+    waiting: Sequence[str] = ()
+    rows: Sequence[Row] = ()
+
+    @property
+    def platform(self) -> str:
+        """The kind of device: ``cpu``, ``gpu``, ..."""
+        return str(self.machine["devices"][0]).partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The contents of a file: runs of one suite, the oldest first."""
+
+    runs: Sequence[Run]
+
+    @property
+    def newest(self) -> Run:
+        """The run that finished last."""
+        return max(self.runs, key=lambda run: run.finished)
+
+    @property
+    def suite(self) -> str:
+        """The suite that all runs are of."""
+        return self.newest.suite
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all runs."""
+        return [row for run in self.runs for row in run.rows]
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation of the values that are not NaN; NaN where undefined."""
+    known = [v for v in values if not math.isnan(v)]
+    mean = statistics.fmean(known) if known else math.nan
+    return mean, statistics.stdev(known) if len(known) > 1 else math.nan
+
+
+def in_short(values: Sequence[Any]) -> Any:
+    """A single value if all are equal, else the list.
+
+    Example:
+      >>> in_short([7, 7, 7]), in_short([7, 8])
+      (7, [7, 8])
+    """
+    return values[0] if all(value == values[0] for value in values) else list(values)
+
+
+def hash_of_all(hashes: Iterable[str]) -> str:
+    """A short hash of several hashes, to tell the splits of two results apart."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+
+
+def file_in(folder: Path) -> Path | None:
+    """The result file in a folder, or None."""
+    return next((p for p in (folder / FILE, folder / OLD_FILE) if p.is_file()), None)
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record; a reader sees the old file or the whole new one, never a part."""
+    lines = []
+    for run in record.runs:
+        head = {"schema_version": SCHEMA_VERSION} | {
+            k: v for k, v in vars(run).items() if k != "rows"
+        }
+        lines += [_dumped(head), *(_dumped(_row_to_json(row)) for row in run.rows)]
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write("\n".join(lines) + "\n")
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _dumped(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, allow_nan=False, separators=(",", ":"))
+
+
+def _row_to_json(row: Row) -> dict[str, Any]:
+    metrics = {}
+    for name, values in row.metrics.items():
+        digits = TIME_DIGITS if name.endswith("seconds") else DIGITS
+        if row.missing or not all(map(math.isnan, values)):
+            metrics[name] = [float(f"{v:.{digits}g}") if math.isfinite(v) else None for v in values]
+    line = vars(row) | {"metrics": metrics, "details": dict(row.details)}
+    return {key: value for key, value in line.items() if value not in ({}, None, "")}
+
+
+def read(path: Path) -> Record:
+    """Read a result file, or the one in a folder.
+
+    Raises:
+      OptionError: there is none, it is damaged, or it is of an unknown schema version.
+    """
+    file = file_in(path) if path.is_dir() else path
+    if file is None or not file.is_file():
+        raise OptionError(f"{path} is no results folder: it has no {FILE}")
+    text = file.read_text()
+    try:
+        old = file.suffix == ".json"
+        record = Record(_read_version_1(json.loads(text)) if old else _read(text.splitlines()))
+        _ = record.suite, record.newest.platform
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise OptionError(f"{file} cannot be read: {error}") from error
+    return record
+
+
+def _read(lines: Iterable[str]) -> list[Run]:
+    runs: list[Run] = []
+    for line in lines:
+        data = json.loads(line)
+        if "schema_version" in data:
+            _check_version(data.pop("schema_version"), SCHEMA_VERSION)
+            runs.append(Run(**data, rows=[]))
+        else:
+            metrics = {name: _values(values) for name, values in data.pop("metrics", {}).items()}
+            runs[-1].rows.append(Row(**data, metrics=metrics))  # pyright: ignore
+    return runs
+
+
+def _values(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if v is None else v for v in values]
+
+
+def _check_version(found: Any, known: int) -> None:
+    if found != known:
+        raise ValueError(
+            f"schema version {found}, this code reads 1 and {SCHEMA_VERSION}: "
+            "run the suite again, or read the file with the commit it names"
+        )
+
+
+def _read_version_1(data: dict[str, Any]) -> list[Run]:
+    """Read schema version 1: one JSON object, metrics with their mean and deviation."""
+    _check_version(data.pop("schema_version", None), 1)
+    rows = []
+    for row in data.pop("rows"):
+        metrics = {name: _values(m["values"]) for name, m in row.pop("metrics").items()}
+        part = row["details"].pop("part", "")
+        if "microseconds_per_step" in metrics:  # the scaling suite's
+            steps = 1e6 * metrics["seconds"][0] / metrics["microseconds_per_step"][0]
+            row["details"]["units"] = round(steps)
+        rows.append(Row(**row, metrics=metrics, part=part))
+    return [Run(**data, rows=rows)]

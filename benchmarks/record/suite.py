@@ -1,0 +1,69 @@
+"""What a suite is, how it is run, and how its rows are shown.
+
+A suite is a module with
+
+* ``DESCRIPTION``, ``DEFAULTS`` (setting -> value) and ``CHOICES`` (setting -> valid names);
+* ``parts(settings)``: name -> what measures the rows of a part, in the order of the table;
+* ``COLUMNS`` and ``NOTE`` of its table, or ``text(rows, settings)``;
+
+and, where there is more to it, ``complete(settings)`` (settings with what depends on this machine
+filled in), ``circumstances(settings)`` (arguments of `ResultStore`), ``pictures(rows, settings)``
+(file name -> title and figure) and ``summary(rows, settings)`` (Markdown for the report).
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from benchmarks.record import tables, targets
+from benchmarks.record.rows import Row
+from benchmarks.record.store import ResultStore
+from benchmarks.settings import Options
+
+
+def run(suite: ModuleType, options: Options) -> None:
+    """Measure what is not yet in the folder, print the table, and write table and pictures.
+
+    Raises:
+      OptionError: no part could be measured.
+    """
+    begun, settings = time.perf_counter(), dict(options.settings)
+    if hasattr(suite, "complete"):
+        settings = suite.complete(settings)
+    how = {"seeds": settings.get("seeds", 1)}
+    if hasattr(suite, "circumstances"):
+        how = suite.circumstances(settings)
+    parts = suite.parts(settings)
+    store = ResultStore(dataclasses.replace(options, settings=settings), parts, **how)
+    rows = store.measure()
+    store.finish(text(suite, rows, settings))
+    for name, (_, figure) in pictures(suite, rows, settings).items():
+        figure.savefig(options.out / f"{name}.png")
+    print(f"This command ran for {(time.perf_counter() - begun) / 60:.1f} minutes.")
+
+
+def text(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """The printed table of a suite."""
+    if hasattr(suite, "text"):
+        return suite.text(rows, settings)
+    body = [row for row in rows if row.dataset != targets.TARGET]
+    table = tables.text(*tables.cells(body, suite.COLUMNS))
+    parts = suite.NOTE, table, tables.missing(body), targets.text(rows)
+    return "\n\n".join(part for part in parts if part)
+
+
+def pictures(
+    suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]
+) -> dict[str, tuple[str, Any]]:
+    """File name -> title and figure."""
+    return suite.pictures(rows, settings) if hasattr(suite, "pictures") else {}
+
+
+def summary(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """A Markdown table of a suite's rows."""
+    body = [row for row in rows if row.dataset != targets.TARGET]
+    if hasattr(suite, "summary"):
+        return suite.summary(body, settings)
+    return tables.markdown(*tables.cells(body, suite.COLUMNS))

@@ -1,0 +1,182 @@
+"""Rows as a table to read: fixed width for a terminal, or Markdown."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.record.rows import Row, mean_std
+from benchmarks.record.timing import Timing
+
+Show = Callable[[Sequence[float]], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Values of a row under a title.
+
+    Attributes:
+      title: the heading.
+      values: a metric's name, or a function of a row that returns values or None.
+      show: makes text of the values.
+    """
+
+    title: str
+    values: str | Callable[[Row], Sequence[float] | None]
+    show: Show
+
+    def cell(self, row: Row) -> str:
+        """The row's text in this column."""
+        values = row.metrics.get(self.values) if isinstance(self.values, str) else self.values(row)
+        return "-" if values is None else self.show(values)
+
+
+def spread(digits: int = 1, scale: float = 1.0) -> Show:
+    """Mean and standard deviation, ``95.3 ± 0.4``; the mean alone for one value."""
+
+    def show(values: Sequence[float]) -> str:
+        mean, std = (scale * v for v in mean_std(values))
+        if math.isnan(mean):
+            return "-"
+        tail = "" if math.isnan(std) else f" ± {std:.{digits}f}"
+        return f"{mean:.{digits}f}{tail}"
+
+    return show
+
+
+def quartiles(digits: int) -> Show:
+    """The median with the quartiles, ``1.20 [1.10, 1.30]``."""
+
+    def show(values: Sequence[float]) -> str:
+        timing = Timing(tuple(values))
+        low, high = timing.quartiles
+        return f"{timing.median:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+    return show
+
+
+def middle(digits: int = 2, scale: float = 1.0) -> Show:
+    """The median, with thousands separated."""
+
+    def show(values: Sequence[float]) -> str:
+        known = [v for v in values if not math.isnan(v)]
+        return f"{scale * statistics.median(known):,.{digits}f}" if known else "-"
+
+    return show
+
+
+def first(digits: int = 2) -> Show:
+    """The first value alone."""
+    number = middle(digits)
+    return lambda values: number(values[:1])
+
+
+def per_second(row: Row) -> list[float] | None:
+    """Units of work a second, of a row of `timed_rows`."""
+    seconds = row.metrics.get("seconds")
+    return None if seconds is None else [row.details["units"] / s for s in seconds]
+
+
+def microseconds(row: Row) -> list[float] | None:
+    """Microseconds of a unit of work, of a row of `timed_rows`."""
+    seconds = row.metrics.get("seconds")
+    return None if seconds is None else [1e6 * s / row.details["units"] for s in seconds]
+
+
+def compile_seconds(row: Row) -> list[float] | None:
+    """Time of the first run less the median of later ones, of a row of `timed_rows`."""
+    if "first_seconds" not in row.metrics:
+        return None
+    return [max(0.0, row.metrics["first_seconds"][0] - statistics.median(row.metrics["seconds"]))]
+
+
+COMPARISON = (
+    Column("seconds", "seconds", quartiles(3)),
+    Column("us per step or row", microseconds, quartiles(2)),
+    Column("times jaxad", "ratio", quartiles(2)),
+    Column("first run s", "first_seconds", first(2)),
+)
+COMPARISON_NOTE = (
+    "Medians [quartiles]; variants interleaved in one process, first runs (compilation) apart.\n"
+    "Where variants do the same work, one 10 times slower than the fastest in the first round is "
+    "not repeated."
+)
+
+
+def cells(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
+    """Header and body; a row that could not be measured has a dash in every column."""
+    header = ["dataset", "detector", *(c.title for c in columns)]
+    return header, [[row.dataset, row.detector, *(c.cell(row) for c in columns)] for row in rows]
+
+
+def missing(rows: Sequence[Row]) -> str:
+    """A line for every row that could not be measured, with the reason; or nothing."""
+    found = (row for row in rows if row.missing is not None)
+    return "\n".join(f"missing: {row.detector} on {row.dataset}: {row.missing}" for row in found)
+
+
+def text(
+    header: Sequence[str],
+    body: Sequence[Sequence[str]],
+    *,
+    left: int = 2,
+    grouped: bool = True,
+) -> str:
+    """Fixed width: the first ``left`` columns flush left, numbers flush right.
+
+    Where rows are ``grouped`` by the first column its value is shown once for each group, and a
+    rule separates the groups.
+
+    Example:
+      >>> print(text(["set", "name", "AUROC"], [["a", "x", "1.0"], ["a", "long", "22.0"]]))
+      set  name  AUROC
+      ---  ----  -----
+      a    x       1.0
+           long   22.0
+    """
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+
+    def line(values: Sequence[str]) -> str:
+        padded = [
+            v.ljust(w) if i < left else v.rjust(w)
+            for i, (v, w) in enumerate(zip(values, widths, strict=True))
+        ]
+        return "  ".join(padded).rstrip()
+
+    rule = line(["-" * w for w in widths])
+    lines, previous = [line(header), rule], None
+    for values in body:
+        if grouped and previous not in (None, values[0]):
+            lines.append(rule)
+        repeated = grouped and values[0] == previous
+        lines.append(line(["" if repeated else values[0], *values[1:]]))
+        previous = values[0]
+    return "\n".join(lines)
+
+
+def markdown(header: Sequence[str], body: Sequence[Sequence[str]], *, left: int = 2) -> str:
+    """The same as a Markdown table.
+
+    Example:
+      >>> print(markdown(["set", "AUROC"], [["a", "1.0"]], left=1))
+      | set | AUROC |
+      | --- | ---: |
+      | a | 1.0 |
+    """
+    rule = ["---" if i < left else "---:" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(values) + " |" for values in [header, rule, *body])
+
+
+def pivot(corner: str, cells: Mapping[tuple[str, str], str]) -> str:
+    """A Markdown table of the text of every (row, column); ``-`` where there is none.
+
+    Example:
+      >>> print(pivot("set", {("a", "one"): "1.0", ("b", "two"): "2.0"}))
+      | set | one | two |
+      | --- | ---: | ---: |
+      | a | 1.0 | - |
+      | b | - | 2.0 |
+    """
+    names, titles = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    body = [[name, *(cells.get((name, title), "-") for title in titles)] for name in names]
+    return markdown([corner, *titles], body, left=1)

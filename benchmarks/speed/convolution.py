@@ -1,0 +1,179 @@
+"""How fast: image networks inside a compiled loop, against XLA's own convolution and PyTorch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from benchmarks.record import environment, tables
+from benchmarks.record.rows import Row
+from benchmarks.record.store import Part
+from benchmarks.record.targets import NO_GOAL, Goal, against
+from benchmarks.record.timing import timed, timed_rows
+from jaxad import networks
+from jaxad.networks import ConvDecoder, ConvEncoder, LeNetEncoder
+
+DESCRIPTION = "image networks in a compiled loop, against native convolutions and PyTorch"
+LEARNING_RATE, CENTRE = 1e-4, 0.1
+
+
+class FlaxLeNet(nn.Module):
+    """`LeNetEncoder` from Flax's own layers."""
+
+    filters: tuple[int, ...] = (8, 4)
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        """Map ``[B, 28, 28, 1]`` to ``[B, 32]``."""
+        for features in self.filters:
+            x = nn.Conv(features, (5, 5), use_bias=False)(x)
+            x = nn.BatchNorm(
+                not train, momentum=0.9, epsilon=1e-4, use_bias=False, use_scale=False
+            )(x)
+            x = nn.max_pool(nn.leaky_relu(x), (2, 2), (2, 2))
+        return nn.Dense(32, use_bias=False)(x.reshape(x.shape[0], -1))
+
+
+class FlaxAutoencoder(nn.Module):
+    """`ConvEncoder` and `ConvDecoder` from Flax's own layers."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        """Map ``[B, 28, 28, 1]`` to its reconstruction and ``[B, 16]``."""
+
+        def activate(x):
+            return nn.BatchNorm(not train, momentum=0.99, epsilon=1e-3)(nn.leaky_relu(x, 0.2))
+
+        for features in (32, 64):
+            x = activate(nn.Conv(features, (3, 3), (2, 2))(x))
+        z = nn.Dense(16)(x.reshape(x.shape[0], -1))
+        x = nn.Dense(7 * 7 * 64)(z).reshape(-1, 7, 7, 64)
+        for features in (64, 32):
+            x = activate(nn.ConvTranspose(features, (3, 3), (2, 2))(x))
+        return nn.sigmoid(nn.Conv(1, (3, 3))(x)), z
+
+
+def _distance(output, x):
+    """One-class Deep SVDD's loss with a fixed centre; works on JAX and PyTorch arrays."""
+    return ((output - CENTRE) ** 2).sum(1).mean()
+
+
+def _error(output, x):
+    return ((output[0] - x) ** 2).mean()
+
+
+class Case(NamedTuple):
+    """A network, in `jaxad`, in Flax and (by name) in PyTorch, and how it is trained.
+
+    Attributes:
+      native: how many times our time Flax's own layers take.
+      pytorch_goal: the same for PyTorch.
+    """
+
+    jaxad: nn.Module
+    flax: nn.Module
+    pytorch: str
+    loss: Callable
+    batch_size: int
+    native: Goal = NO_GOAL
+    pytorch_goal: Goal = NO_GOAL
+
+
+_AUTOENCODER = networks.EncoderDecoder(ConvEncoder(), ConvDecoder(shape=(28, 28, 1)))
+_PATCHES = "Convolutions are products of patches, which have to be laid out."
+CASES = {
+    "lenet_8_4": Case(
+        *(LeNetEncoder(), FlaxLeNet(), "lenet", _distance, 200), Goal(4.0), Goal(0.9, _PATCHES)
+    ),
+    "lenet_16_32": Case(
+        LeNetEncoder(filters=(16, 32)), FlaxLeNet((16, 32)), "lenet_16_32", _distance, 200
+    ),
+    "autoencoder_32_64": Case(
+        *(_AUTOENCODER, FlaxAutoencoder(), "autoencoder", _error, 200),
+        pytorch_goal=Goal(0.9, _PATCHES),
+    ),
+}
+DEFAULTS: dict[str, Any] = {
+    "parts": tuple(CASES),
+    "repeats": 5,
+    "steps": 4,
+    "images": 2000,
+    "cores": 1,
+}
+CHOICES: dict[str, Sequence[str]] = {"parts": tuple(CASES)}
+COLUMNS, NOTE = tables.COMPARISON, tables.COMPARISON_NOTE
+
+
+def compiled(
+    module: nn.Module, loss: Callable, batch_size: int, steps: int, images: np.ndarray
+) -> Callable[[], Any]:
+    """A run of Adam steps as one compiled loop; returns a function that waits for its result."""
+    optimiser = optax.adam(LEARNING_RATE)
+    params, stats = networks.init(module, jax.random.key(0), jnp.asarray(images[:1]))
+
+    @jax.jit
+    def train(params, stats, images):
+        def step(i, carry):
+            params, stats, moments = carry
+            start = i * batch_size % (len(images) - batch_size + 1)
+            batch = lax.dynamic_slice_in_dim(images, start, batch_size)
+
+            def objective(params):
+                output, new = networks.apply(module, params, stats, batch, key=jax.random.key(0))
+                return loss(output, batch), new
+
+            grads, stats = jax.grad(objective, has_aux=True)(params)
+            updates, moments = optimiser.update(grads, moments)
+            return optax.apply_updates(params, updates), stats, moments
+
+        return lax.fori_loop(0, steps, step, (params, stats, optimiser.init(params)))
+
+    on_device = jnp.asarray(images)
+    return lambda: jax.block_until_ready(train(params, stats, on_device))
+
+
+def pytorch(name: str, loss: Callable, batch_size: int, steps: int, images: np.ndarray) -> Callable:
+    """The same steps in PyTorch's usual eager loop."""
+    from benchmarks.peers.pytorch import images as peer
+
+    threads = len(environment.usable_cores())
+    return peer.steps(name, images, loss, batch_size, steps, LEARNING_RATE, threads)
+
+
+def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
+    """A part for each network."""
+    return {name: partial(on_cores, name, settings) for name in settings["parts"]}
+
+
+def on_cores(name: str, settings: Mapping[str, Any]) -> list[Row]:
+    """`measure` a network on random images, pinned to ``cores`` cores."""
+    cores = environment.usable_cores()
+    environment.pin(cores[-settings["cores"] :])
+    images = np.random.default_rng(0).uniform(size=(settings["images"], 28, 28, 1))
+    images = images.astype(np.float32)
+    try:
+        return measure(name, images, settings["steps"], settings["repeats"])
+    finally:
+        environment.pin(cores)
+
+
+def measure(name: str, images: np.ndarray, steps: int, repeats: int) -> list[Row]:
+    """Ours, Flax's layers and PyTorch on one network, interleaved in this process."""
+    case = CASES[name]
+    shared = (case.loss, case.batch_size, steps, images)
+    variants = {"jaxad": compiled(case.jaxad, *shared), "flax": compiled(case.flax, *shared)}
+    failures = {}
+    try:
+        variants["pytorch"] = pytorch(case.pytorch, *shared)
+    except ImportError as error:
+        failures["pytorch"] = str(error)
+    first, later = timed(name, variants, repeats)
+    rows = timed_rows(name, first, later, reference="jaxad", units=steps, failures=failures)
+    goals = {"flax": case.native, "pytorch": case.pytorch_goal}
+    return rows + [against(name, peer, "jaxad", later, g, failures) for peer, g in goals.items()]

@@ -1,0 +1,208 @@
+"""How long one waits: for a first result, cold or with kept programs, and for a few scores."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import jaxad
+from benchmarks.peers.environment import Library
+from benchmarks.quality.detectors import CLASS_NAMES
+from benchmarks.record import plots, tables
+from benchmarks.record.rows import Row
+from benchmarks.record.store import Part
+from benchmarks.record.targets import target
+from benchmarks.record.timing import Timing, timed
+from benchmarks.speed.worker import Worker, WorkerError
+
+DESCRIPTION = "time to a first result, cold and with kept programs, against PyOD; scoring latency"
+PARTS = ("first_result", "pyod", "scoring")
+DEFAULTS: dict[str, Any] = {
+    "parts": PARTS,
+    "detectors": CLASS_NAMES,
+    "repeats": 3,
+    "rows": 4000,
+    "calls": 200,
+}
+CHOICES: dict[str, Sequence[str]] = {"parts": PARTS, "detectors": CLASS_NAMES}
+FEATURES = 6
+# Detector -> seconds, and what bounds them.
+COMPILE_GOALS = {"DAGMM": (2.5, "Its training program has about 290 loops, compiled one by one.")}
+SCORED = (1, 100, 10_000)
+# PyOD's own defaults, and ours set alike.
+_SIZES: dict[str, Any] = {"hidden": (64,), "latent_dim": 32, "batch_norm": False, "batch_size": 32}
+PYOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "DeepSVDD": (
+        {"widths": (64, 32), "batch_size": 32, "epochs": 100, "learning_rate": 1e-4},
+        _SIZES | {"epochs": 100},
+    ),
+    "AutoEncoder": (
+        {"widths": (64, 32), "batch_size": 32, "epochs": 10, "learning_rate": 1e-3},
+        _SIZES | {"epochs": 10, "noise": 0.0},
+    ),
+}
+
+
+def _milliseconds(row: Row) -> list[float] | None:
+    calls = row.metrics.get("call_seconds")
+    return None if calls is None else [1e3 * s for s in calls]
+
+
+COLUMNS = (
+    tables.Column("import s", "import_seconds", tables.quartiles(2)),
+    tables.Column("first fit s", "seconds", tables.quartiles(2)),
+    tables.Column("of it compiling", "compile_seconds", tables.quartiles(2)),
+    tables.Column("later fit s", "later_seconds", tables.quartiles(3)),
+    tables.Column("score ms", _milliseconds, tables.quartiles(2)),
+    tables.Column("p95 ms", _milliseconds, lambda values: f"{np.quantile(values, 0.95):,.2f}"),
+)
+NOTE = (
+    "Every first fit is in a process of its own: `cold` has nothing compiled, `cached` what\n"
+    "an earlier one kept (jaxad.training.compilation_cache). `later fit`: other rows, seed\n"
+    "and rate, same process. Against PyOD: its defaults, ours of the same sizes, batch, epochs;\n"
+    "its `import` includes making the detector. Medians [quartiles]."
+)
+
+
+def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
+    """First results, comparisons with PyOD, and scoring, for every detector."""
+    kinds = {"first_result": first_result, "pyod": against_pyod, "scoring": scoring}
+    return {
+        f"{part}: {name}": partial(kinds[part], name, settings)
+        for part in settings["parts"]
+        for name in settings["detectors"]
+        if part != "pyod" or name in PYOD
+    }
+
+
+def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
+    """Import and first fit in a fresh process, stacked."""
+    fits = [row for row in rows if "import_seconds" in row.metrics]
+    if not fits:
+        return {}
+    figure, (ax,) = plots.panels([len(fits)], width=7)
+    bars: dict[str, Any] = {}
+    for at, row in enumerate(fits):
+        imported, fitted = (
+            Timing(tuple(row.metrics[name])).median for name in ("import_seconds", "seconds")
+        )
+        label, colour, _ = plots.KINDS["jaxad" if row.detector.startswith("jaxad") else "PyOD"]
+        bars["import"] = ax.barh(at, imported, 0.7, color="#c9c9c9")
+        bars[f"first fit, {label}"] = ax.barh(at, fitted, 0.7, imported, color=colour)
+    names = (f"{row.dataset}: {row.detector.removeprefix('jaxad, ')}" for row in fits)
+    plots.name_rows(ax, [name.replace(", 1 member", "") for name in names])
+    ax.set(xlabel="seconds in a fresh process")
+    plots.legend(figure, bars, bars)
+    return {"first_result": ("Time to a first result", figure)}
+
+
+def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """Milliseconds of a call that scores a few rows."""
+    show = tables.quartiles(2)
+    return tables.pivot(
+        "ms a call",
+        {
+            (row.dataset.removesuffix(", scores"), row.detector): show(_milliseconds(row) or ())
+            for row in rows
+            if "call_seconds" in row.metrics
+        },
+    )
+
+
+def first_result(name: str, settings: Mapping[str, Any]) -> list[Row]:
+    """A single model at a detector's defaults, cold and cached."""
+    rows = _fits(f"{name}, defaults, 1 member", name, settings, {"epochs": "auto"})
+    compiling = Timing(tuple(rows[0].metrics["compile_seconds"]))
+    goal, bound = COMPILE_GOALS.get(name, (None, ""))
+    return rows + [
+        target(
+            f"{name}: compiling before a first result",
+            "-" if goal is None else f"<= {goal:g} s",
+            _seconds(compiling),
+            None if goal is None else compiling.median <= goal,
+            bound,
+        )
+    ]
+
+
+def against_pyod(name: str, settings: Mapping[str, Any]) -> list[Row]:
+    """PyOD at its defaults and ours with the same settings, in fresh processes."""
+    theirs, ours = PYOD[name]
+    dataset = f"{name}, as PyOD's"
+    rows = _fits(dataset, name, settings, ours)
+    x = np.random.default_rng(0).normal(size=(settings["rows"], FEATURES)).astype(np.float32)
+    metrics: dict[str, list[float]] = {"import_seconds": [], "seconds": [], "later_seconds": []}
+    missing = None
+    try:
+        for _ in range(settings["repeats"]):
+            with Library() as library:
+                made = library.make(f"PyOD {name}", x, x[:1], **theirs)
+                taken = made, *(library.call("fit").seconds for _ in range(2))
+            for values, seconds in zip(metrics.values(), taken, strict=True):
+                values.append(seconds)
+    except WorkerError as error:
+        metrics, missing = {}, str(error)
+    for row in rows[:]:
+        what = f"{dataset}: first fit, {row.detector.removeprefix('jaxad, ')}, against PyOD's"
+        if missing is not None:
+            rows.append(target(what, "< PyOD", f"missing: {missing}", None))
+            continue
+        mine, other = (Timing(tuple(m["seconds"])) for m in (row.metrics, metrics))
+        measured = f"{_seconds(mine)} against {_seconds(other)}"
+        bound = "A cold first fit is mostly compilation."
+        rows.append(target(what, "< PyOD", measured, mine.median < other.median, bound))
+    rows.insert(2, Row(dataset, "PyOD", metrics, missing=missing))
+    return rows
+
+
+def scoring(name: str, settings: Mapping[str, Any]) -> list[Row]:
+    """Calls of ``anomaly_score`` in a process that has scored before."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(settings["rows"], FEATURES))
+    labels = [-1] * 40 + [0] * (len(x) - 40) if name == "DeepSAD" else None
+    detector = getattr(jaxad, name)(epochs=1, n_members=1, random_state=0).fit(x, labels)
+    rows = []
+    for count in SCORED:
+        score = partial(detector.anomaly_score, rng.normal(size=(count, FEATURES)))
+        calls = max(5, settings["calls"] // (10 if count > 1000 else 1))
+        _, later = timed(name, {"jaxad": score}, calls, pause=0)
+        what = f"{count:,} row{'s' * (count > 1)}"
+        metrics = {"call_seconds": later["jaxad"].seconds}
+        rows.append(Row(f"{name}, scores", what, metrics, {"rows": count}))
+    return rows
+
+
+def _fits(
+    dataset: str, name: str, settings: Mapping[str, Any], options: Mapping[str, Any]
+) -> list[Row]:
+    """First fits without and with compiled programs in a cache."""
+    how = {"detector": name, "rows": settings["rows"], "features": FEATURES, **options}
+    count = settings["repeats"]
+
+    def fresh(**more: Any) -> dict[str, float]:
+        variables = {"JAX_COMPILATION_CACHE_DIR": None}  # the only cache is the one asked for
+        with Worker("benchmarks.speed.first_fit", variables=variables) as worker:
+            return worker.call("measure", **how, **more).result
+
+    cold = [fresh() for _ in range(count)]
+    with tempfile.TemporaryDirectory() as cache:
+        fresh(cache=cache)
+        cached = [fresh(cache=cache) for _ in range(count)]
+    keys = {
+        "import_seconds": "import_seconds",
+        "seconds": "first_seconds",
+        "compile_seconds": "first_compile_seconds",
+        "later_seconds": "second_seconds",
+    }
+    return [
+        Row(dataset, f"jaxad, {kind}", {k: [r[key] for r in runs] for k, key in keys.items()})
+        for kind, runs in (("cold", cold), ("cached", cached))
+    ]
+
+
+def _seconds(timing: Timing) -> str:
+    low, high = timing.quartiles
+    return f"{timing.median:.2f} s [{low:.2f}, {high:.2f}]"

@@ -1,0 +1,213 @@
+"""The methods at the papers' settings and at common sizes: here and as PyTorch loops."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxad import networks, objectives, training
+
+# Method -> what makes its objective.
+OBJECTIVES: dict[str, Callable[..., Any]] = {
+    "deep_svdd": objectives.deep_svdd,
+    "deep_sad": objectives.deep_sad,
+    "autoencoder": objectives.autoencoder,
+    "dagmm": objectives.DAGMM,
+    "goad": objectives.goad,
+}
+METHODS = tuple(OBJECTIVES)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method at one setting. Row counts are multiples of the batch size, so all batches are full.
+
+    Attributes:
+      method: in `METHODS`.
+      objective: what ours trains.
+      widths: of the encoder (Deep SVDD, Deep SAD, autoencoder, DAGMM) or the trunk (GOAD).
+      features: columns of the made rows.
+      rows: how many.
+      batch_size: rows per step.
+      epochs: passes over the rows in a timed run.
+      options: of the method's network in `benchmarks.peers.pytorch`.
+    """
+
+    method: str
+    objective: Any
+    widths: tuple[int, ...]
+    features: int
+    rows: int
+    batch_size: int
+    epochs: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a timed run."""
+        return self.epochs * -(-self.rows // self.batch_size)
+
+    def data(self, rows: int | None = None) -> np.ndarray:
+        """Standard normal rows ``[rows, features]``."""
+        shape = (self.rows if rows is None else rows, self.features)
+        return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    def label(self) -> np.ndarray:
+        """``[rows]``: one row in a hundred a known anomaly (-1), one a known normal (+1)."""
+        label = np.zeros(self.rows, np.int32)
+        label[::100], label[1::100] = -1, 1
+        return label
+
+    def training_rows(self) -> Any:
+        """All rows, with labels if the method uses them."""
+        return training.as_rows(self.data(), self.label() if self.method == "deep_sad" else None)
+
+    @property
+    def recipe(self) -> training.Recipe:
+        """The recipe of a timed run."""
+        return training.Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=1e-4)
+
+    def trainer(self) -> Callable[[], training.Result]:
+        """A function that trains one model, from host rows to trained weights."""
+        return partial(
+            training.fit, self.objective, self.recipe, jax.random.key(0), self.training_rows()
+        )
+
+    def population(self, members: int) -> Callable[[], Any]:
+        """A function that trains a population of ``members``."""
+        keys = jax.random.split(jax.random.key(0), members)
+        return partial(
+            training.fit_population, self.objective, self.recipe, keys, self.training_rows()
+        )
+
+
+def loops(case: Case, *, compiled: bool) -> dict[str, Callable[[int], None]]:
+    """The method's PyTorch loops by name; a loop is called with its number of threads.
+
+    Raises:
+      ImportError: without torch; the message says how to get it.
+    """
+    from benchmarks.peers import pytorch
+
+    train = pytorch.METHODS[case.method].train
+    rows = [pytorch.torch.from_numpy(case.data())]
+    if case.method == "deep_sad":
+        rows.append(pytorch.torch.from_numpy(case.label()))
+    sizes = {"epochs": case.epochs, "batch_size": case.batch_size, "learning_rate": 1e-4}
+
+    def loop(train: Callable, threads: int) -> None:
+        pytorch.torch.set_num_threads(threads)
+        train(*rows, **sizes, **case.options)[1].tolist()
+
+    made = {"pytorch autograd, eager": partial(loop, train)}
+    if compiled:
+        made["pytorch autograd, compiled"] = partial(loop, partial(train, compile=True))
+    if case.method == "deep_svdd":
+        made["pytorch by hand"] = partial(loop, pytorch.hypersphere_by_hand.train)
+    return made
+
+
+def _hypersphere(method: str, widths, features, **sizes) -> Case:
+    objective = OBJECTIVES[method](networks.MLP(widths))
+    return Case(method, objective, widths, features, options={"widths": widths}, **sizes)
+
+
+def _autoencoder(widths: tuple[int, ...], features: int, **sizes) -> Case:
+    options: dict[str, Any] = {"activation": "relu", "use_bias": True}
+    mirrored = (*widths[-2::-1], features)
+    objective = OBJECTIVES["autoencoder"](
+        networks.MLP(widths, **options), networks.MLP(mirrored, **options)
+    )
+    return Case("autoencoder", objective, widths, features, options={"widths": widths}, **sizes)
+
+
+def _dagmm(widths: tuple[int, ...], features: int, **sizes) -> Case:
+    options: dict[str, Any] = {"activation": "tanh", "use_bias": True}
+    objective = OBJECTIVES["dagmm"](
+        networks.MLP(widths, **options),
+        networks.MLP((*widths[-2::-1], features), **options),
+        networks.MLP((10, 4), dropout=0.5, **options),
+    )
+    peer = {"hidden": widths[:-1], "latent": widths[-1]}
+    return Case("dagmm", objective, widths, features, options=peer, **sizes)
+
+
+def _goad(widths, features, *, transforms: int, mapped: int, **sizes) -> Case:
+    trunk = networks.MLP(widths)
+    objective = OBJECTIVES["goad"](trunk, n_transforms=transforms, transform_dim=mapped)
+    peer = {"transforms": transforms, "mapped": mapped, "widths": widths}
+    return Case("goad", objective, widths, features, options=peer, **sizes)
+
+
+deep_svdd = partial(_hypersphere, "deep_svdd")
+_sad = partial(_hypersphere, "deep_sad")
+
+
+def papers(method: str) -> dict[str, Case]:
+    """The method at its paper's settings, or at our own if the paper has only images."""
+    usual = {"features": 30, "rows": 20_480, "batch_size": 128, "epochs": 6}
+    return {
+        "deep_svdd": {"Deep SVDD 30-128-64-32": deep_svdd((128, 64, 32), **usual)},
+        "deep_sad": {"Deep SAD 30-128-64-32": _sad((128, 64, 32), **usual)},
+        "autoencoder": {"autoencoder 30-128-64-32": _autoencoder((128, 64, 32), **usual)},
+        "dagmm": {
+            "DAGMM KDD": _dagmm((60, 30, 10, 1), 118, rows=10_240, batch_size=1024, epochs=20)
+        },
+        "goad": {
+            "GOAD KDD": _goad(
+                (32,) * 5, 118, transforms=64, mapped=64, rows=1024, batch_size=64, epochs=6
+            ),
+            "GOAD thyroid": _goad(
+                (8,), 6, transforms=256, mapped=32, rows=960, batch_size=64, epochs=3
+            ),
+        },
+    }[method]
+
+
+# Name -> rows in a batch, width of the first layer, rows. One thing at a time is changed.
+SIZES: dict[str, tuple[int, int, int]] = {
+    "batch 32": (32, 64, 20_480),
+    "batch 128": (128, 64, 20_480),
+    "batch 1024": (1024, 64, 20_480),
+    "width 16": (128, 16, 20_480),
+    "width 256": (128, 256, 20_480),
+    "4k rows": (128, 64, 4096),
+    "500k rows": (1024, 64, 499_712),
+}
+
+
+def sized(method: str, size: str, steps: int) -> Case:
+    """The method at a common size, 32 features.
+
+    Args:
+      method: in `METHODS`.
+      size: in `SIZES`.
+      steps: of a timed run, about; at least one epoch.
+    """
+    batch_size, width, rows = SIZES[size]
+    sizes = {
+        "rows": rows,
+        "batch_size": batch_size,
+        "epochs": max(1, round(steps * batch_size / rows)),
+    }
+    widths = (width, width // 2)
+    if method == "dagmm":  # whose mixture is of a few dimensions
+        widths = (*widths, 4)
+    makers: dict[str, Callable[..., Case]] = {
+        "deep_svdd": deep_svdd,
+        "deep_sad": _sad,
+        "autoencoder": _autoencoder,
+        "dagmm": _dagmm,
+        "goad": partial(_goad, transforms=8, mapped=16),
+    }
+    return makers[method](widths, 32, **sizes)
+
+
+def scorer(case: Case) -> Callable[[Sequence[Any]], np.ndarray]:
+    """Our scoring function, of a model trained for one epoch."""
+    few = training.as_rows(case.data()[:2000])
+    done = training.fit(case.objective, training.Recipe(epochs=1), jax.random.key(0), few)
+    return partial(training.score, case.objective, done.params, done.stats)

@@ -1,0 +1,208 @@
+"""How cheap: many models as one program, against one at a time, pmap and PyTorch loops."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import internals
+from benchmarks.record import environment, tables
+from benchmarks.record.rows import Row
+from benchmarks.record.store import Part
+from benchmarks.record.targets import NO_GOAL, Goal, at_least, not_measured, target
+from benchmarks.record.timing import Timing, Timings, timed, timed_rows
+from benchmarks.speed import machine, methods
+from benchmarks.speed.methods import OBJECTIVES
+from benchmarks.speed.operations import step_flops
+from jaxad import networks, training
+
+DESCRIPTION = "populations: cost of a member, against single runs, pmap and PyTorch loops"
+PARTS = ("wide", "narrow", "members")
+DEFAULTS: dict[str, Any] = {
+    "parts": PARTS,
+    "repeats": 5,
+    "rows": 10_000,
+    "epochs": 10,
+    "members": 16,
+    "most_members": 64,
+}
+CHOICES: dict[str, Sequence[str]] = {"parts": PARTS}
+FEATURES, BATCH_SIZE = 30, 128
+WIDTHS = {"wide": (128, 64, 32), "narrow": (16, 16, 16)}
+# Part -> what is compared with a population -> how many times a member's time it takes.
+_PEAK_BOUND = "The population's lead is all cores near the peak of matrix products."
+GOALS: dict[str, dict[str, Goal]] = {
+    "wide": {
+        "jaxad, single": Goal(1 / 0.55),
+        "jaxad, pmap": NO_GOAL,
+        "pytorch autograd": Goal(7.5, _PEAK_BOUND),
+        "pytorch by hand": Goal(2.6, _PEAK_BOUND),
+    },
+    "narrow": {
+        "jaxad, single": Goal(
+            1 / 0.3, "Networks this small cost as much to shuffle as to train, each member its own."
+        ),
+        "pytorch autograd": NO_GOAL,
+        "pytorch by hand": NO_GOAL,
+    },
+}
+# Of the rate at which all cores multiply matrices, what a population of wide members reaches.
+SHARE_OF_PEAK, PEAK = Goal(0.6), "matrix products"
+COLUMNS, NOTE = tables.COMPARISON, tables.COMPARISON_NOTE
+
+
+def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
+    """Populations against single runs, and the cost of members. Every core becomes a device."""
+    environment.cores_as_devices()
+    found: dict[str, Part] = {}
+    for part in settings["parts"]:
+        if part == "members":
+            names = _methods()
+            found |= {f"members: {n}": partial(cost_of_members, n, settings) for n in names}
+        else:
+            found[part] = partial(against_singles, part, settings)
+    return found
+
+
+def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
+    """Cost of a member against P, with quartiles, relative to a population of one."""
+    costs: dict[str, dict[int, Timing]] = {}
+    for row in rows:
+        name, _, size = row.detector.partition(", P = ")
+        if row.dataset == "a member" and row.metrics:
+            costs.setdefault(name, {})[int(size)] = Timing(tuple(row.metrics["seconds"]))
+    if not costs:
+        return {}
+    figure = Figure((6, 3.6), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    for name, timings in costs.items():
+        alone = timings[1].median
+        middle = np.array([t.median for t in timings.values()]) / alone
+        low, high = np.array([t.quartiles for t in timings.values()]).T / alone
+        around = np.clip([middle - low, high - middle], 0, None)
+        axes.errorbar(list(timings), middle, around, marker="o", capsize=3, label=name)
+    axes.set(xscale="log", xlabel="members of the population", ylim=(0, None))
+    axes.set_ylabel("time of a member / time alone")
+    sizes = list(next(iter(costs.values())))
+    axes.set_xticks(sizes, list(map(str, sizes)))
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#eeeeee")
+    axes.legend(frameon=False)
+    return {"cost_of_members": ("Cost of a member by size of the population", figure)}
+
+
+def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """Time of a step of one member, of populations and of single runs."""
+    against = [row for row in rows if row.dataset in WIDTHS]
+    return tables.markdown(*tables.cells(against, tables.COMPARISON[1:3]))
+
+
+def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
+    """Seconds of one member of a Deep SVDD population, against single runs and PyTorch."""
+    size, epochs, goals = settings["members"], settings["epochs"], GOALS[part]
+    how = {"rows": settings["rows"], "batch_size": BATCH_SIZE, "epochs": epochs}
+    case = methods.deep_svdd(WIDTHS[part], FEATURES, **how)
+    population = f"jaxad, {size} members"
+    variants: dict[str, Callable] = {
+        population: case.population(size),
+        "jaxad, single": case.trainer(),
+    }
+    if "jaxad, pmap" in goals and internals.pmap_divides(size, epochs):
+        variants["jaxad, pmap"] = internals.pmap_population(case, size)
+    most = machine.matrix_products()
+    if part == "wide":
+        variants[PEAK] = most.run
+    missing = None
+    try:
+        for name, loop in methods.loops(case, compiled=False).items():
+            for count in sorted({1, len(environment.usable_cores())}):
+                ending = f"{count} thread{'s' * (count > 1)}"
+                variants[f"{name.removesuffix(', eager')}, {ending}"] = partial(loop, count)
+    except ImportError as error:
+        missing = str(error)
+    first, later = timed(part, variants, settings["repeats"], give_up=math.inf)
+    first, later = (_each(t, {population: size, "jaxad, pmap": size}) for t in (first, later))
+    found = []
+    if PEAK in later:
+        flops = epochs * step_flops(case, case.rows)
+        work = machine.Work(variants[population], flops)
+        found.append(_share_of_peak(part, work, later[population], most, later.pop(PEAK)))
+    rows = timed_rows(part, first, later, reference=population, units=case.steps)
+    for name, goal in goals.items():
+        what = f"{part}: {name} / a member of {size}"
+        candidates = [key for key in later if key.startswith(name)]
+        if candidates:
+            best = min(candidates, key=lambda key: later[key].median)
+            found.append(at_least(f"{what} ({best})", later[best], later[population], goal))
+        else:
+            reason = f"{size} members, {epochs} epochs" if "pmap" in name else str(missing)
+            rows.append(Row(part, name, missing=reason))
+            found.append(not_measured(what, goal, reason))
+    return rows + found
+
+
+def _share_of_peak(
+    part: str, work: machine.Work, timing: Timing, most: machine.Work, most_timing: Timing
+) -> Row:
+    """The share of the peak: operations of training steps over the time of the whole call."""
+    share = machine.share(work, timing, most, most_timing)
+    reached, peak = (
+        Timing(tuple(rates)).median / 1e9 for rates in (work.rates(timing), most.rates(most_timing))
+    )
+    return target(
+        f"{part}: share of all cores' rate of matrix products",
+        str(SHARE_OF_PEAK),
+        f"{share} ({reached:.0f} of {peak:.0f} GFLOP/s)",
+        share.median >= SHARE_OF_PEAK.ratio,
+    )
+
+
+def _each(timings: Timings, members: Mapping[str, int]) -> Timings:
+    """Seconds per member."""
+    return {name: timing.over(members.get(name, 1)) for name, timing in timings.items()}
+
+
+def _methods() -> dict[str, Any]:
+    tanh: dict[str, Any] = {"activation": "tanh", "use_bias": True}
+    encoder = networks.MLP((64, 32))
+    return {
+        "Deep SVDD": OBJECTIVES["deep_svdd"](encoder),
+        "Deep SAD": OBJECTIVES["deep_sad"](encoder),
+        "autoencoder": OBJECTIVES["autoencoder"](encoder, networks.MLP((64, FEATURES))),
+        "DAGMM": OBJECTIVES["dagmm"](
+            networks.MLP((16, 4), **tanh),
+            networks.MLP((16, FEATURES), **tanh),
+            networks.MLP((10, 4), dropout=0.5, **tanh),
+        ),
+        "GOAD": OBJECTIVES["goad"](encoder, n_transforms=16, transform_dim=16),
+    }
+
+
+def cost_of_members(name: str, settings: Mapping[str, Any]) -> list[Row]:
+    """Seconds of one member of an objective for P = 1, 4, 16, ..."""
+    shape = settings["rows"] // 5, FEATURES
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    objective, epochs = _methods()[name], settings["epochs"]
+    recipe = training.Recipe(epochs=epochs, batch_size=BATCH_SIZE, learning_rate=1e-4)
+    sizes = {
+        f"{name}, P = {p}": p for p in (4**i for i in range(12)) if p <= settings["most_members"]
+    }
+    variants = {
+        label: partial(
+            training.fit_population,
+            objective,
+            recipe,
+            jax.random.split(jax.random.key(0), p),
+            x,
+            mesh=training.make_mesh(1) if p == 1 else None,  # alone: no copies on the others
+        )
+        for label, p in sizes.items()
+    }
+    first, later = timed(name, variants, settings["repeats"], give_up=math.inf)
+    first, later = _each(first, sizes), _each(later, sizes)
+    steps = epochs * -(-len(x) // BATCH_SIZE)
+    return timed_rows("a member", first, later, reference=f"{name}, P = 1", units=steps)

@@ -1,0 +1,284 @@
+"""Rows a second, training and scoring: every detector against PyTorch, PyOD and DeepOD."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.record import environment, plots, tables
+from benchmarks.record.rows import Row
+from benchmarks.record.store import Part
+from benchmarks.record.targets import (
+    NO_GOAL,
+    TARGET,
+    Goal,
+    against_best,
+    at_least,
+    not_measured,
+    target,
+)
+from benchmarks.record.timing import Timing, label, on_each_core_count, timed, timed_rows
+from benchmarks.speed import convolution, libraries, methods
+from benchmarks.speed.methods import Case
+
+DESCRIPTION = "rows/s of every detector, training and scoring, against PyTorch, PyOD and DeepOD"
+PARTS = ("papers", "sizes", "published", "controls", "scoring", "images")
+DEFAULTS: dict[str, Any] = {
+    "parts": PARTS,
+    "methods": methods.METHODS,
+    "sizes": tuple(methods.SIZES),
+    "repeats": 5,
+    "steps": 240,
+    "scored_rows": 2**20,
+    "published_rows": 20_480,
+    "compile": True,
+    "compile_sizes": False,
+}
+CHOICES: dict[str, Sequence[str]] = {
+    "parts": PARTS,
+    "methods": methods.METHODS,
+    "sizes": tuple(methods.SIZES),
+}
+# Case -> kind of PyTorch loop (a piece of its name) -> how many times our time it takes.
+GOALS: dict[str, dict[str, Goal]] = {
+    "Deep SVDD 30-128-64-32": {
+        "autograd": Goal(3.8, "Most of a step are the products and activations of 128 rows."),
+        "by hand": Goal(1.3, "Most of a step are the products and activations of 128 rows."),
+    },
+    "Deep SAD 30-128-64-32": {"autograd": NO_GOAL},
+    "autoencoder 30-128-64-32": {"autograd": NO_GOAL},
+    "DAGMM KDD": {
+        "eager": Goal(3.0, "The autoencoder's products alone take most of a step."),
+        "compiled": Goal(2.5, "The autoencoder's products alone take most of a step."),
+    },
+    "GOAD KDD": {
+        "autograd": Goal(1.6, "A step is mostly matrix products, at which PyTorch is as good.")
+    },
+    "GOAD thyroid": {
+        "autograd": Goal(5.0, "Exponentials of 256 x 256 distances a row cost both the same.")
+    },
+}
+# Case -> million rows a second that one core scores at least.
+SCORING_GOALS = {
+    "Deep SVDD 30-128-64-32": Goal(4.0, "Scoring is matrix products, near a core's peak."),
+    "DAGMM KDD": Goal(1.5, "Layers of 1 to 118 units: narrow products are far from the peak."),
+    "GOAD KDD": Goal(0.05, "A row takes 2 MFLOP: 64 maps, five layers for each, distances."),
+}
+# Rows at a time at which PyTorch scores fastest, of those tried.
+PYTORCH_CHUNK = {"goad": 64}
+SAD_OVER_SVDD = Goal(0.9)
+COLUMNS = (
+    tables.Column("rows/s", tables.per_second, tables.quartiles(0)),
+    tables.Column("times jaxad", "ratio", tables.quartiles(2)),
+    tables.Column("steady s", "seconds", tables.quartiles(3)),
+    tables.Column("first s", "first_seconds", tables.first(2)),
+    tables.Column("compile s", tables.compile_seconds, tables.first(2)),
+)
+NOTE = (
+    "Medians [quartiles] of whole runs in steady state: same rows, architecture and batch for all\n"
+    "variants of a case, interleaved. `first s` is a variant's first run; `compile s` is what it\n"
+    "took longer than a later one (programs are shared: on one core, it has compiled for all).\n"
+    "`times jaxad`: the variant's time over ours. A variant ten times slower than the fastest is\n"
+    "run once. At common sizes PyTorch is compiled only if `compile_sizes` is set: it takes up to\n"
+    "half a minute a case. PyOD and DeepOD run in a process of their own, torch's thread count."
+)
+
+
+def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
+    """How many times as long others take, at the papers' settings and at common sizes."""
+    best = _best(rows)
+    main = {
+        "training, a paper's setting": _cases(best, lambda d: d in GOALS or d.startswith("images")),
+        "scores on one core": _cases(best, lambda d: d.startswith("scoring: ")),
+        "through their own fit and score": _cases(best, lambda d: d.endswith((", fit", ", score"))),
+    }
+    sizes = {m: _cases(best, lambda d, m=m: d.startswith(f"{m}, ")) for m in methods.METHODS}
+    found = {}
+    for name, title, content, columns in (
+        ("throughput", "Training and scoring against PyTorch, PyOD and DeepOD", main, 1),
+        ("common_sizes", "Training at common sizes against PyTorch", sizes, 2),
+    ):
+        if content := {panel: cases for panel, cases in content.items() if cases}:
+            found[name] = title, plots.times_slower(content, columns=columns)
+    return found
+
+
+def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """Rows per second of each kind's best variant, without common sizes."""
+    best = {d: v for d, v in _best(rows).items() if d.split(", ")[0] not in methods.METHODS}
+    return tables.pivot(
+        "rows a second",
+        {
+            (dataset, plots.KINDS[kind][0]): f"{speeds[kind]:,.0f}"
+            for kind in plots.KINDS
+            for dataset, speeds in best.items()
+            if kind in speeds
+        },
+    )
+
+
+def _best(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Case -> kind -> rows per second of its best variant."""
+    best: dict[str, dict[str, float]] = {}
+    for row in rows:
+        kind = plots.kind_of(row.detector)
+        if kind is not None and "seconds" in row.metrics:
+            speed = row.details["units"] / Timing(tuple(row.metrics["seconds"])).median
+            case = best.setdefault(row.dataset, {})
+            case[kind] = max(speed, case.get(kind, 0.0))
+    return {case: speeds for case, speeds in best.items() if "jaxad" in speeds}
+
+
+def _cases(
+    best: Mapping[str, Mapping[str, float]], fits: Callable[[str], bool]
+) -> dict[str, Mapping[str, float]]:
+    def short(name: str) -> str:
+        name = name.removeprefix("scoring: ").removesuffix(", 1 core")
+        return name.split(", ")[1] if name.split(", ")[0] in methods.METHODS else name
+
+    return {short(d): speeds for d, speeds in best.items() if fits(d) and len(speeds) > 1}
+
+
+def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
+    """Papers' settings, common sizes, other libraries, references, scores and images."""
+    found: dict[str, Part] = {}
+    chosen = settings["methods"]
+    for part in settings["parts"]:
+        if part in ("papers", "scoring"):
+            measure = against_pytorch if part == "papers" else scoring
+            for name, case in ((n, c) for m in chosen for n, c in methods.papers(m).items()):
+                found[f"{part}: {name}"] = partial(measure, name, case, settings)
+        elif part == "sizes":
+            for method, size in ((m, s) for m in chosen for s in settings["sizes"]):
+                found[f"{method}, {size}"] = partial(at_size, method, size, settings)
+        elif part == "published":
+            for detector in (d for d in libraries.DETECTORS if d.method in chosen):
+                found[f"published: {detector.name}"] = partial(
+                    libraries.against_library, detector, settings["published_rows"]
+                )
+        elif part == "controls":
+            found[part] = partial(libraries.against_references, settings["published_rows"])
+        else:
+            found |= {f"images: {n}": partial(images, n, settings) for n in _IMAGES}
+    return found
+
+
+def _pytorch(
+    case: Case, compiled: bool, failures: dict[str, str]
+) -> dict[str, Callable[[int], None]]:
+    """The PyTorch loops of a case; none without torch, with the reason in ``failures``."""
+    try:
+        return methods.loops(case, compiled=compiled)
+    except ImportError as error:
+        failures["pytorch"] = str(error)
+        return {}
+
+
+def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
+    """A paper's setting, on one core and on all."""
+    failures: dict[str, str] = {}
+    train = case.trainer()
+    loops: dict[str, Callable[[int], object]] = {"jaxad": lambda cores: train()}
+    if case.method == "deep_sad":
+        (svdd,) = (case.trainer() for case in methods.papers("deep_svdd").values())
+        loops["jaxad Deep SVDD"] = lambda cores: svdd()
+    loops |= _pytorch(case, settings["compile"], failures)
+    cores = environment.usable_cores()
+    variants, counts = on_each_core_count(loops)
+    first, later = timed(name, variants, settings["repeats"], failures=failures)
+    environment.pin(cores)
+    ours, units = label("jaxad", counts[-1]), case.rows * case.epochs
+    rows = timed_rows(name, first, later, reference=ours, units=units, failures=failures)
+    goals = GOALS[name]
+    rows += against_best(name, goals, later, counts)
+    for kind, goal in goals.items():
+        if not any(kind in variant for variant in later):
+            reason = next(iter(failures.values()), "not chosen")
+            rows.append(not_measured(f"{name}: pytorch {kind} / {ours}", goal, reason))
+    if case.method == "deep_sad":
+        what = f"{name}: rows/s over Deep SVDD's"
+        other = later[label("jaxad Deep SVDD", counts[-1])]
+        rows.append(at_least(what, other, later[ours], SAD_OVER_SVDD))
+    return rows
+
+
+def at_size(method: str, size: str, settings: Mapping[str, Any]) -> list[Row]:
+    """A common size, all cores; the eager loop also with one thread, which small steps prefer."""
+    case, failures = methods.sized(method, size, settings["steps"]), {}
+    count = len(environment.usable_cores())
+    variants: dict[str, Callable[[], object]] = {"jaxad": case.trainer()}
+    for loop, run in _pytorch(case, settings["compile_sizes"], failures).items():
+        for threads in sorted({1, count}) if loop.endswith("eager") else [count]:
+            ending = f", {threads} thread{'s' * (threads > 1)}"
+            variants[loop + ending] = partial(run, threads)
+    name = f"{method}, {size}"
+    first, later = timed(name, variants, min(3, settings["repeats"]), failures=failures)
+    units = case.rows * case.epochs
+    return timed_rows(name, first, later, reference="jaxad", units=units, failures=failures)
+
+
+def scoring(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
+    """Rows on the host to scores on the host, on one core."""
+    # GOAD's scores cost a hundred times the others'.
+    count = settings["scored_rows"] // (32 if case.method == "goad" else 1)
+    x, failures = case.data(count), {}
+    cores = environment.usable_cores()
+    environment.pin(cores[-1:])
+    variants: dict[str, Callable[[], object]] = {"jaxad": partial(methods.scorer(case), x)}
+    try:
+        variants |= _pytorch_scoring(case, x, settings["compile"])
+    except ImportError as error:
+        failures["pytorch"] = str(error)
+    part = f"scoring: {name}, 1 core"
+    first, later = timed(part, variants, settings["repeats"], failures=failures)
+    environment.pin(cores)
+    rows = timed_rows(part, first, later, reference="jaxad", units=count, failures=failures)
+    rows.append(_rate(f"{part}: jaxad", count, later["jaxad"], SCORING_GOALS.get(name, NO_GOAL)))
+    peers = [variant for variant in later if variant != "jaxad"]
+    if peers:
+        best = min(peers, key=lambda variant: later[variant].median)
+        rows.append(at_least(f"{part}: {best} / jaxad", later[best], later["jaxad"]))
+    return rows
+
+
+def _rate(what: str, count: int, timing: Timing, goal: Goal) -> Row:
+    """A target in million rows per second."""
+    millions = Timing(tuple(count / seconds / 1e6 for seconds in timing.seconds))
+    low, high = millions.quartiles
+    measured = f"{millions.median:.3g} M/s [{low:.3g}, {high:.3g}]"
+    if goal.ratio is None:
+        return target(what, "-", measured, None)
+    return target(what, f"{goal} M/s", measured, millions.median >= goal.ratio, goal.bound)
+
+
+def _pytorch_scoring(case: Case, x: Any, compiled: bool) -> dict[str, Callable]:
+    from benchmarks.peers import pytorch
+    from benchmarks.peers.pytorch.loop import score_rows
+
+    pytorch.torch.set_num_threads(1)
+    data = pytorch.torch.from_numpy(x)
+    score = pytorch.METHODS[case.method].scorer(data[:1024], **case.options)
+    chunk = PYTORCH_CHUNK.get(case.method, 1024)
+    kinds = {"pytorch eager": False} | ({"pytorch compiled": True} if compiled else {})
+    return {
+        kind: score_rows(score, data, chunk=chunk, compile=compile)
+        for kind, compile in kinds.items()
+    }
+
+
+_IMAGES = ("lenet_8_4", "autoencoder_32_64")
+
+
+def images(name: str, settings: Mapping[str, Any]) -> list[Row]:
+    """An image network of the convolution suite, on one core; units are images."""
+    how = {"images": 2000, "steps": 4, "cores": 1, "repeats": settings["repeats"]}
+    units = convolution.CASES[name].batch_size * how["steps"]
+    made = []
+    for row in convolution.on_cores(name, how):
+        if row.dataset != TARGET:
+            details = {"units": units} if row.metrics else {}
+            row = dataclasses.replace(row, dataset=f"images: {name}, 1 core", details=details)
+        made.append(row)
+    return made

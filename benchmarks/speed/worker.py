@@ -1,0 +1,128 @@
+"""Processes of their own: for peaks of memory, first compilations, device counts, other Pythons.
+
+``python -m benchmarks.speed.worker MODULE`` reads a JSON object a line, ``{"do": FUNCTION, ...}``,
+calls that function of the module with the other entries, and answers with a JSON object that has
+``seconds`` and ``result``, or ``error``. It imports nothing of `jaxad` by itself.
+"""
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+ROOT = Path(__file__).parents[2]
+
+
+class WorkerError(RuntimeError):
+    """A process failed or could not be started; the message is the reason a result gives."""
+
+
+class Answer(NamedTuple):
+    """What a call returned, and the seconds it took there."""
+
+    result: Any
+    seconds: float
+
+
+class Worker:
+    """A process that calls functions of one module, alive while its ``with`` block is.
+
+    Args:
+      module: dotted name.
+      python: its interpreter; None: this one.
+      variables: set in its environment beside this process's own; None as a value: left out.
+
+    Raises:
+      WorkerError: by `call` and `receive`, with what the function raised or the process said last.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *,
+        python: Path | None = None,
+        variables: Mapping[str, str | None] | None = None,
+    ):
+        self._command = [str(python or sys.executable), "-m", "benchmarks.speed.worker", module]
+        variables = os.environ | dict(variables or {})
+        self._variables = {k: v for k, v in variables.items() if v is not None}
+
+    def __enter__(self) -> Self:
+        """Start the process."""
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=ROOT,
+            env=self._variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def call(self, function: str, **arguments: Any) -> Answer:
+        """Call a function and wait for what it returns."""
+        self.send(function, **arguments)
+        return self.receive()
+
+    def send(self, function: str, **arguments: Any) -> None:
+        """Start a call; `receive` waits for it."""
+        try:
+            print(json.dumps({"do": function, **arguments}), file=self._process.stdin, flush=True)
+        except (OSError, ValueError) as error:  # a broken or closed pipe
+            raise WorkerError(f"the process ended: {error}") from error
+
+    def receive(self) -> Answer:
+        """Wait for the call that was started."""
+        line = self._process.stdout.readline()  # pyright: ignore[reportOptionalMemberAccess]
+        if not line:
+            status = self._process.wait()
+            self._errors.seek(0)
+            words = self._errors.read().strip().splitlines()[-1:]
+            raise WorkerError(": ".join([f"the process ended with status {status}", *words]))
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return Answer(answer["result"], answer["seconds"])
+
+
+def free_address() -> str:
+    """``"127.0.0.1:port"`` with a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def main(module: str) -> None:
+    """Answer calls until the input ends."""
+    # Libraries print; their output must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    loaded = importlib.import_module(module)
+    for line in sys.stdin:
+        command: dict[str, Any] = json.loads(line)
+        start = time.perf_counter()
+        try:
+            result = getattr(loaded, command.pop("do"))(**command)
+            answer = {"seconds": time.perf_counter() - start, "result": result}
+        except Exception as error:  # whatever a library raises is the result
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

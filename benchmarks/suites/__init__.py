@@ -1,1 +1,0 @@
-"""The suites `benchmarks.run` can run: ``DESCRIPTION``, ``DEFAULTS``, ``CHOICES``, ``run``."""

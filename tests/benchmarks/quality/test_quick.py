@@ -1,0 +1,79 @@
+"""The quick suite: its sets, the reference detectors and a run from end to end."""
+
+import numpy as np
+import pytest
+
+from benchmarks import run
+from benchmarks.quality import bundled_sets, quick, references
+from benchmarks.quality.detectors import DETECTORS
+from benchmarks.record import rows
+
+
+@pytest.mark.parametrize("name", bundled_sets.NAMES)
+def test_split_trains_on_half_of_the_normal_rows(name):
+    dataset = bundled_sets.load(name)
+    split = bundled_sets.split(dataset, seed=0)
+    normal = int((~dataset.is_anomaly).sum())
+    assert len(split.train) == normal // 2
+    assert len(split.known) == bundled_sets.KNOWN
+    assert split.is_anomaly.sum() == dataset.is_anomaly.sum() - bundled_sets.KNOWN
+    assert split.train.dtype == np.float32
+    # The three parts together are the whole set: no row twice, none left out.
+    together = np.concatenate([split.train, split.known, split.test])
+    assert sorted(map(bytes, together)) == sorted(map(bytes, dataset.x))
+
+
+def test_split_follows_its_seed_and_images_are_the_same_rows():
+    table_set, image_set = bundled_sets.load("digits"), bundled_sets.load("digits_images")
+    one, two = bundled_sets.split(table_set, 0), bundled_sets.split(table_set, 1)
+    assert not np.array_equal(one.train, two.train)
+    np.testing.assert_array_equal(one.train, bundled_sets.split(table_set, 0).train)
+    pictures = bundled_sets.split(image_set, 0)
+    np.testing.assert_array_equal(pictures.test.reshape(len(one.test), 64), one.test)
+
+
+def test_unknown_dataset_names_the_valid_ones():
+    with pytest.raises(ValueError, match="valid: breast_cancer, digits, digits_images"):
+        bundled_sets.load("cats")
+
+
+@pytest.mark.parametrize("kind", [references.IsolationForest, references.NearestNeighbours])
+def test_controls_rank_far_rows_higher_and_flag_their_share(kind):
+    x = np.random.default_rng(0).normal(size=(400, 2, 2)) * 100
+    detector = kind(contamination=0.1, random_state=0).fit(x)
+    near, far = detector.anomaly_score(np.stack([np.zeros((2, 2)), np.full((2, 2), 900.0)]))
+    assert far > detector.threshold_ > near
+    fresh = np.random.default_rng(1).normal(size=(2000, 2, 2)) * 100
+    assert 0.05 < np.mean(detector.anomaly_score(fresh) > detector.threshold_) < 0.2
+
+
+@pytest.mark.slow
+def test_quick_suite_end_to_end(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    path.write_text("seeds = 1\nepochs = 1\n")
+    chosen = ["--datasets", "breast_cancer", "--detectors", "deep_svdd,nearest_neighbours"]
+    out = tmp_path / "out"
+    assert run.main(["quick", "--config", str(path), *chosen, "--out", str(out)]) == 0
+    result = rows.read(out)
+    assert [row.detector for row in result.rows] == [
+        "deep_svdd",
+        "deep_svdd untrained",
+        "nearest_neighbours",
+    ]
+    for row in result.rows:
+        assert 0.5 < row.metrics["auroc"][0] <= 1
+        assert row.metrics["score_rows_per_second"][0] > 0
+    drawn = {path.stem for path in out.glob("*.png")}
+    assert drawn == {"loss_curves", "score_histogram", "latent_scatter"}
+    printed = capsys.readouterr().out
+    assert "95% quantile of the scores of 20% of the training rows, held out" in printed
+    assert printed.splitlines()[-1] == f"results: {out}"
+
+
+def test_a_detector_of_the_table_is_measured_without_further_change(monkeypatch):
+    monkeypatch.setitem(DETECTORS, "sixth", DETECTORS["goad"])
+    model = quick.build("sixth", False, epochs=3, contamination=0.1, random_state=0)
+    assert (model.epochs, model.n_members) == (3, 1)
+    settings = quick.DEFAULTS
+    assert quick._epochs(bundled_sets.load("digits"), "sixth", settings) == ("auto", 0)
+    assert quick._epochs(bundled_sets.load("digits_images"), "sixth", settings) == ()

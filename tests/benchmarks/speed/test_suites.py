@@ -1,0 +1,201 @@
+"""The suites of speed: small runs, and what they say they could not measure."""
+
+import dataclasses
+import math
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import run
+from benchmarks.record import rows, timing
+from benchmarks.settings import OptionError
+from benchmarks.speed import latency, machine, methods, operations, population, streaming
+
+
+def test_a_share_of_the_peak_is_of_rates():
+    work, most = machine.Work(lambda: None, 3_000), machine.Work(lambda: None, 8_000)
+    slow, fast = timing.Timing((2.0, 2.0)), timing.Timing((4.0, 4.0))
+    target = population._share_of_peak("wide", work, slow, most, fast)
+    assert target.details["measured"].startswith("0.75 ")
+    assert target.details["met"]
+    share = population._share_of_peak("wide", work, fast, most, fast)
+    assert not share.details["met"]
+
+
+@pytest.mark.parametrize("of_inputs", [False, True])
+def test_operations_of_a_step_are_those_of_its_products(of_inputs):
+    x, *weights = (jax.ShapeDtypeStruct(s, np.float32) for s in ((32, 16), (16, 24), (24, 8)))
+
+    def loss(weights, x):
+        return (x @ weights[0] @ weights[1]).sum()
+
+    step = jax.value_and_grad(loss, (0, 1) if of_inputs else 0)
+    found = 0
+    for product in jax.make_jaxpr(step)(weights, x).eqns:
+        if product.primitive.name == "dot_general":
+            (contracted, _), _ = product.params["dimension_numbers"]
+            depth = math.prod(product.invars[0].aval.shape[axis] for axis in contracted)
+            found += 2 * depth * product.outvars[0].aval.size
+    assert found == operations.training_flops((16, 24, 8), 32, input_gradient=of_inputs)
+
+
+@pytest.fixture
+def no_peers(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.startswith("benchmarks.peers.pytorch")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("benchmarks.peers.pytorch", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setenv("JAXAD_PEERS", str(tmp_path / "no peers"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_peers")
+def test_a_suite_says_what_it_could_not_measure(tmp_path):
+    path, out = tmp_path / "config.toml", tmp_path / "out"
+    small = "repeats = 1\nsteps = 1\nimages = 200\n"
+    path.write_text(f"suite = 'convolution'\nparts = ['lenet_8_4']\n{small}")
+    assert run.main(["--config", str(path), "--out", str(out)]) == 0
+    found = rows.read(out).rows
+    (peer,) = (row for row in found if row.missing)
+    assert peer.detector == "pytorch"
+    assert "pip install" in peer.missing
+    measured = [row for row in found if row.detector.startswith("jaxad")]
+    assert all(row.metrics["seconds"][0] > 0 for row in measured)
+    assert any(row.dataset == "target" for row in found)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_peers")
+def test_population_suite_draws_and_says_what_is_missing(tmp_path, monkeypatch):
+    few = dict(list(population._methods().items())[:1])
+    monkeypatch.setattr(population, "_methods", lambda: few)
+    path, out = tmp_path / "config.toml", tmp_path / "out"
+    path.write_text(
+        "suite = 'population'\nparts = ['narrow', 'members']\nrepeats = 1\nrows = 500\n"
+        "epochs = 1\nmembers = 4\nmost_members = 4\n"
+    )
+    assert run.main(["--config", str(path), "--out", str(out)]) == 0
+    found = {row.detector: row for row in rows.read(out).rows}
+    assert "torch" in found["pytorch autograd"].missing
+    assert found["jaxad, single"].metrics["ratio"][0] > 0
+    assert found["Deep SVDD, P = 4"].metrics["seconds"][0] > 0
+    assert (out / "cost_of_members.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_streaming_suite_measures_memory_and_says_what_a_row_adds(tmp_path, capsys, monkeypatch):
+    path, out = tmp_path / "config.toml", tmp_path / "out"
+    path.write_text("suite = 'streaming'\nrows = 3000\nfeatures = 4\nchunk_rows = 256\n")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run.main(["--config", str(path), "--out", str(out)]) == 0
+    few, many = rows.read(out).rows
+    assert (few.details["rows"], many.details["rows"]) == (300, 3000)
+    for row in (few, many):
+        assert row.metrics["fit_peak_mb"][0] > row.metrics["start_mb"][0] > 0
+        assert row.metrics["score_rows_per_second"][0] > 0
+    assert "2,700 more rows" in capsys.readouterr().out
+    assert not list(tmp_path.glob("jaxad-*"))
+
+
+def test_a_file_larger_than_the_disk_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="need 1200000000.0 GB"):
+        streaming.make(tmp_path / "x.npy", 10**16, 30)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def tiny(no_peers, monkeypatch):
+    """The papers' cases on few rows, and no peers."""
+    real = {method: methods.papers(method) for method in methods.METHODS}
+
+    def papers(method):
+        return {
+            name: dataclasses.replace(case, rows=128, batch_size=64, epochs=1)
+            for name, case in real[method].items()
+        }
+
+    monkeypatch.setattr(methods, "papers", papers)
+    monkeypatch.setitem(methods.SIZES, "4k rows", (32, 8, 64))
+
+
+def measured(tmp_path, suite, config):
+    """The rows of a run of the command, by data set and detector."""
+    file, out = tmp_path / "config.toml", tmp_path / "out"
+    file.write_text(config)
+    assert run.main([suite, "--config", str(file), "--out", str(out)]) == 0
+    assert (out / "table.txt").exists()
+    return {(row.dataset, row.detector): row for row in rows.read(out).rows}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_throughput_measures_what_there_is_and_names_what_is_not(tmp_path, capsys):
+    found = measured(
+        tmp_path,
+        "throughput",
+        "methods = ['deep_sad']\nsizes = ['4k rows']\nrepeats = 2\nscored_rows = 300\n"
+        "parts = ['papers', 'sizes', 'published', 'scoring']\npublished_rows = 64\nsteps = 1\n",
+    )
+    name = "Deep SAD 30-128-64-32"
+    row = found[name, "jaxad, 1 core"]
+    assert row.details["units"] == 128
+    assert row.metrics["first_seconds"][0] > row.metrics["seconds"][0] > 0
+    assert "pip install" in found[name, "pytorch"].missing
+    assert "benchmarks.run peers" in found["DeepOD DeepSAD, fit", "DeepOD DeepSAD"].missing
+    assert found["deep_sad, 4k rows", "jaxad"].metrics["seconds"][0] > 0
+    assert found[f"scoring: {name}, 1 core", "jaxad"].metrics["seconds"][0] > 0
+    assert "rows/s over Deep SVDD's" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_roofline_counts_operations_and_measures_peaks(tmp_path):
+    found = measured(
+        tmp_path,
+        "roofline",
+        "methods = ['deep_svdd']\nrepeats = 2\nmembers = 4\nsize = 64\nmegabytes = 1\n",
+    )
+    name = "Deep SVDD 30-128-64-32"
+    assert found["machine", "copies, 1 device"].metrics["gigabytes"][0] > 0
+    for detector in ("single run, 1 device", "4 members, 4 devices"):
+        metrics = found[name, detector].metrics
+        assert metrics["megaflops"] == [9.8304 / 2]
+        assert all(np.isfinite(metrics["percent"]))
+        assert 0.9 < metrics["compiler_flops_ratio"][0] < 1.2
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_the_compiler_counts_the_operations_we_count(method):
+    """A little more: it counts what is between the matrix products too."""
+    case = methods.sized(method, "batch 128", steps=1)
+    count = operations.countable_rows(case)
+    ours, compiler = operations.step_flops(case, count), operations.compiler_count(case, count)
+    assert 1 <= compiler["flops"] / ours < 1.5
+    assert compiler["bytes"] > 0
+    assert operations.step_bytes(case) > 4 * case.batch_size * case.features
+
+
+def test_copies_move_what_they_say():
+    copy, moved = machine.copies(megabytes=1)
+    copy()
+    copy()
+    assert moved == 2 * 10**6 * jax.local_device_count()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_latency_measures_cold_and_cached_fits_and_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "SCORED", (1, 30))
+    quick = {"epochs": 1}
+    monkeypatch.setitem(latency.PYOD, "DeepSVDD", ({}, quick))
+    found = measured(
+        tmp_path,
+        "latency",
+        "detectors = ['DeepSVDD']\nparts = ['pyod', 'scoring']\nrepeats = 1\nrows = 200\ncalls = 5",
+    )
+    cold, cached = (found["DeepSVDD, as PyOD's", f"jaxad, {kind}"] for kind in ("cold", "cached"))
+    assert cold.metrics["compile_seconds"] > cached.metrics["compile_seconds"]
+    assert "benchmarks.run peers" in found["DeepSVDD, as PyOD's", "PyOD"].missing
+    assert len(found["DeepSVDD, scores", "30 rows"].metrics["call_seconds"]) == 5
