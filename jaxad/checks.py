@@ -9,7 +9,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -110,7 +110,7 @@ def check_interval(
     low: float,
     high: float,
     *,
-    closed: Literal["both", "left", "right", "neither"] = "both",
+    closed: Closed = "both",
 ) -> float:
     """``value`` as a float, if it lies between ``low`` and ``high``.
 
@@ -166,7 +166,8 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return value
 
 
-class NonFinite(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class NonFinite:
     """The first value that is NaN or infinite.
 
     Attributes:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +29,13 @@ _BLOCK_BYTES = 4 * 2**20  # of rows sent to the device at a time
 
 
 class Rows(abc.ABC):
-    """All rows of a data set, with their labels and weights."""
+    """All rows of a data set, with their labels and weights.
 
-    @property
-    @abc.abstractmethod
-    def resident(self) -> bool:
-        """Whether all rows are in memory, so that a compiled program can pass over them."""
+    Attributes:
+      resident: whether all rows are in memory, so that a compiled program can pass over them.
+    """
+
+    resident: ClassVar[bool]
 
     @property
     @abc.abstractmethod
@@ -226,8 +227,8 @@ class ArrayRows(Rows):
             whole[: len(values)] = values
             return jax.device_put(whole, sharding)
 
-        leaves = map(pad, (self.x, self.label, self.weight))
-        return ArrayRows(*leaves, np.int32(len(self.x)))
+        count = np.int32(len(self.x))
+        return ArrayRows(pad(self.x), pad(self.label), pad(self.weight), count)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,7 @@ def argument(default: Any, check: Check) -> Any:
     return dataclasses.field(default=default, metadata={"check": check})
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(argument,))
 class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator):
     """A deep anomaly detector with scikit-learn's conventions.
@@ -406,7 +407,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     # What all share.
 
-    _state: ClassVar[training.State | None] = None  # where partial_fit stands
+    _state = None  # of the training that partial_fit continues
 
     def _epochs(self, rows: int) -> int:
         if self.epochs != "auto":
@@ -444,6 +445,3 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             return None
         which = "" if self.n_members_ == 1 else f"members {lost} of {self.n_members_}: "
         return f"{which}{found[lost[0]]}"
-
-
-dataclasses.dataclass(kw_only=True, eq=False, repr=False)(Detector)

@@ -96,8 +96,8 @@ def split_members(
     recipes = spread(recipe, size)
     _check_recipes(recipe, recipes, size)
     own = Member(spread(objective, size), recipes, keys, own_rows, own_validation)
-    without = jax.tree.map(lambda _: None, (own.objective, own.recipe))
-    shared = Member(*without, None, shared_rows, shared_validation)
+    no_objective, no_recipe = jax.tree.map(lambda _: None, (own.objective, own.recipe))
+    shared = Member(no_objective, no_recipe, None, shared_rows, shared_validation)
     if _is_list(rows):
         own = own._replace(sample=own_rows.data.x[:, :1])
     else:
