@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from jaxad.checks import first_nonfinite, seed_from
 from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
-from jaxad.estimators.scaling import fit_scaler_in_blocks
+from jaxad.estimators.scaling import fit_scaler
 from jaxad.rows import Rows, unweighted
 from jaxad.typing import Params, Stats
 
@@ -76,7 +76,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, going_on: bool) -> Plan:
         scaler = detector.scaler_
         survey.finish()
     else:
-        scaler = fit_scaler_in_blocks(detector.scaler, survey.blocks(), rows.shape)
+        scaler = fit_scaler(detector.scaler, survey.blocks(), rows.shape)
     if survey.count < 2 and not rows.resident:
         raise ValueError("the source has 1 row: at least 2 are needed to fit")
     detector._labels(np.array(sorted(survey.labels)), len(survey.labels))

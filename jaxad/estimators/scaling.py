@@ -1,4 +1,4 @@
-"""Scalers: one affine map per feature, fitted by scikit-learn and applied in blocks of rows."""
+"""Scalers: one affine map per feature, fitted by scikit-learn, applied in blocks of rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _BLOCK_BYTES = 2**20  # stays in the second-level cache
 
 @dataclass(frozen=True, eq=False)
 class AffineScaler:
-    """``x' = (x - shift) * scale``, in float64, handed on as float32.
+    """``(x - shift) * scale``, computed in float64 and returned as float32.
 
     Attributes:
       shift: ``[...]`` float64, the shape of one row.
@@ -29,8 +29,8 @@ class AffineScaler:
         """Scale rows ``[N, ...]`` to float32. A row's result does not depend on other rows.
 
         Raises:
-          ValueError: the rows have another shape than the fitted ones, or a value lies so far
-            from the fitted ones that float32 cannot hold it.
+          ValueError: the rows have another shape than the fitted ones, or float32 cannot hold a
+            scaled value.
         """
         if x.shape[1:] != self.shift.shape:
             raise ValueError(
@@ -53,40 +53,31 @@ class AffineScaler:
         return scaled
 
     def inverse(self, scaled: np.ndarray) -> np.ndarray:
-        """Rows ``[N, ...]`` in the units they had before scaling, float64."""
+        """Undo the scaling of rows ``[N, ...]``; the result is float64."""
         return scaled / self.scale + self.shift
 
 
-def fit_scaler(name: str, x: np.ndarray) -> AffineScaler:
-    """Fit a scaler by name to rows ``[N, D]`` or images ``[N, H, W, C]``.
+def fit_scaler(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) -> AffineScaler:
+    """Fit a scaler by name to a table or to images, in one pass over blocks of rows.
 
-    A feature that is constant in ``x`` becomes 0: it is shifted by its value and scaled by 1.
+    A constant feature becomes 0: it is shifted by its value and scaled by 1.
 
     Args:
       name: ``"standard"`` mean 0 and variance 1, ``"minmax"`` to [0, 1], ``"robust"`` median and
         interquartile range, ``"none"`` unchanged: all per feature (images: per pixel and
         channel). ``"auto"`` is ``"standard"`` for tables; images are mapped to [0, 1] by one
         minimum and one maximum over all pixels, which keeps their contrast comparable.
-      x: finite rows, any real type.
+      blocks: finite rows ``[b, *shape]`` of any real type.
+      shape: the shape of one row.
 
     Raises:
-      ValueError: unknown name, or values whose spread float64 cannot hold.
+      ValueError: an unknown name, values whose spread float64 cannot hold, or ``"robust"`` with
+        several blocks (a median needs all rows at once).
 
     Example:
-      >>> fit_scaler("minmax", np.array([[0.0, 5.0], [4.0, 5.0]]))(np.array([[1.0, 5.0]]))
+      >>> scaler = fit_scaler("minmax", [np.array([[0.0, 5.0]]), np.array([[4.0, 5.0]])], (2,))
+      >>> scaler(np.array([[1.0, 5.0]]))
       array([[0.25, 0.  ]], dtype=float32)
-    """
-    return fit_scaler_in_blocks(name, (x,), x.shape[1:])
-
-
-def fit_scaler_in_blocks(
-    name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]
-) -> AffineScaler:
-    """`fit_scaler` to the rows of several blocks ``[b, *shape]``, each seen once.
-
-    Raises:
-      ValueError: as `fit_scaler` does; and ``"robust"`` with more than one block, since a median
-        needs all rows at once.
     """
     check_choice("scaler", name, SCALERS)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -115,8 +106,8 @@ def _fit(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]):
         return np.zeros(shape), np.ones(shape)
     if name == "robust":
         return _float64(robust.center_), 1 / _float64(robust.scale_)
-    # scikit-learn's own `scale_` has the precision of x, and calls a feature constant by an
-    # absolute bound that depends on it; its minimum and maximum are exact.
+    # MinMaxScaler's `scale_` has the precision of x, and an absolute bound that depends on it
+    # decides whether a feature is constant. Its minimum and maximum are exact.
     low, high = _float64(extremes.data_min_), _float64(extremes.data_max_)
     if name == "minmax":
         return low, 1 / _nonzero(high - low)
@@ -125,7 +116,7 @@ def _fit(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]):
         return np.full(shape, low), np.full(shape, 1 / _nonzero(high - low))
     # The mean of equal numbers is not always that number in floating point.
     shift = np.where(low == high, low, _float64(moments.mean_))
-    # scikit-learn takes a feature whose variance overflows for a constant one.
+    # StandardScaler treats a feature whose variance overflows as constant.
     scale = np.where(np.isfinite(_float64(moments.var_)), 1 / _float64(moments.scale_), np.nan)
     return shift, scale
 
@@ -135,5 +126,5 @@ def _float64(values: object) -> np.ndarray:
 
 
 def _nonzero(span: np.ndarray) -> np.ndarray:
-    """Spans whose reciprocal is usable; a constant feature's is 1."""
+    """``span`` with 1 for constant features, so that it can be divided by."""
     return np.where(span > np.finfo(np.float32).tiny, span, 1.0)

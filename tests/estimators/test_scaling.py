@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from jaxad.estimators.scaling import SCALERS, AffineScaler, fit_scaler
+from jaxad.estimators.scaling import SCALERS, AffineScaler
+from jaxad.estimators.scaling import fit_scaler as fit_blocks
 
 REFERENCES = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
+
+
+def fit_scaler(name, x):
+    return fit_blocks(name, [x], x.shape[1:])
 
 
 @pytest.fixture
