@@ -27,7 +27,7 @@ class Distance(OutlierMixin, BaseEstimator):
         self.contamination = contamination
 
     def fit(self, X, y=None):
-        X = check_rows(X, images=False, estimator=self, reset=True)
+        X = check_rows(X, self, images=False, reset=True)
         self.centre_ = X.mean(axis=0)
         score = -np.abs(X - self.centre_).max(axis=1)
         self.offset_ = np.quantile(score, self.contamination)
@@ -35,7 +35,7 @@ class Distance(OutlierMixin, BaseEstimator):
 
     def score_samples(self, X):
         check_is_fitted(self)
-        X = check_rows(X, images=False, estimator=self, reset=False)
+        X = check_rows(X, self, images=False, reset=False)
         return -np.abs(X - self.centre_).max(axis=1)
 
     def decision_function(self, X):
@@ -56,7 +56,7 @@ class Images(BaseEstimator):
 
 
 def fit_rows(X, **options):
-    return check_rows(X, **({"images": False, "reset": True} | options))
+    return check_rows(X, Images(), **({"images": False, "reset": True} | options))
 
 
 @pytest.mark.parametrize(
@@ -162,13 +162,13 @@ def test_scoring_needs_the_fitted_columns():
 def test_grey_images_get_a_channel_and_their_shape_is_remembered():
     model = Images()
     X = np.zeros((3, 5, 4), np.uint8)
-    assert check_rows(X, images=True, estimator=model, reset=True).shape == (3, 5, 4, 1)
+    assert check_rows(X, model, images=True, reset=True).shape == (3, 5, 4, 1)
     assert (model.input_shape_, model.n_features_in_) == ((5, 4, 1), 20)
     for images in (X[:1], X[:1, ..., None]):
-        rows = check_rows(images, images=True, estimator=model, reset=False)
+        rows = check_rows(images, model, images=True, reset=False)
         assert rows.shape == (1, 5, 4, 1)
     with pytest.raises(ValueError, match=r"shape \(5, 3, 1\), but Images is expecting \(5, 4, 1\)"):
-        check_rows(X[:, :, :3], images=True, estimator=model, reset=False)
+        check_rows(X[:, :, :3], model, images=True, reset=False)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.utils.validation import validate_data
 
 from jaxad.checks import first_nonfinite, seed_from
 from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
@@ -32,7 +32,7 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
       ValueError: ``X`` or ``y`` cannot be used; the message names the place and the remedy.
     """
     if not isinstance(X, Rows):
-        rows = check_rows(X, images=detector._takes_images(X), estimator=detector, reset=reset)
+        rows = check_rows(X, detector, images=detector._takes_images(X), reset=reset)
         return unweighted(rows, detector._labels(y, len(rows)))
     if y is not None:
         raise ValueError(
@@ -44,7 +44,7 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
     images = detector._takes_images(stand_in)
     if stream.columns is not None and not images:
         stand_in = pd.DataFrame(stand_in, columns=[*stream.columns])
-    shape = check_rows(stand_in, images=images, estimator=detector, reset=reset).shape[1:]
+    shape = check_rows(stand_in, detector, images=images, reset=reset).shape[1:]
     return stream if shape == stream.shape else stream.with_channel()
 
 
@@ -180,7 +180,7 @@ def _shapes(tree: Any, *, axes: int) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path): np.shape(leaf)[axes:] for path, leaf in leaves}
 
 
-def check_rows(X: Any, *, images: bool, estimator: Any = None, reset: bool) -> np.ndarray:
+def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarray:
     """Validated rows: ``[N, D]`` of a table, or ``[N, H, W, C]`` of images.
 
     They are float32 where that holds every value of the input's type exactly (small integers,
@@ -188,9 +188,9 @@ def check_rows(X: Any, *, images: bool, estimator: Any = None, reset: bool) -> n
 
     Args:
       X: array-like or DataFrame. Grey images may also be ``[N, H, W]``.
+      estimator: with ``reset`` it gets ``n_features_in_``, ``feature_names_in_`` and, for images,
+        ``input_shape_``; otherwise ``X`` must agree with these attributes.
       images: whether the network takes images.
-      estimator: gets ``n_features_in_``, ``feature_names_in_`` and, for images, ``input_shape_``
-        when ``reset``; is compared with them otherwise.
       reset: True when fitting (at least two rows are needed), False when scoring.
 
     Raises:
@@ -212,11 +212,7 @@ def check_rows(X: Any, *, images: bool, estimator: Any = None, reset: bool) -> n
         "ensure_min_samples": 2 if reset else 1,
     }
     try:
-        rows = np.asarray(
-            check_array(X, input_name="X", **options)
-            if estimator is None
-            else validate_data(estimator, X, reset=reset, **options)
-        )
+        rows = np.asarray(validate_data(estimator, X, reset=reset, **options))
     except (TypeError, ValueError) as error:
         remedy = _remedy(X, estimator, reset)
         if not remedy:
@@ -312,10 +308,10 @@ def _check_images(rows: np.ndarray, estimator: Any, reset: bool) -> np.ndarray:
     rows = rows if rows.ndim == 4 else rows[..., None]
     if rows.size == 0:
         raise ValueError(f"X has shape {rows.shape}: images need at least one pixel and channel")
-    if estimator is not None and reset:
+    if reset:
         estimator.input_shape_ = rows.shape[1:]
         estimator.n_features_in_ = math.prod(rows.shape[1:])
-    elif estimator is not None and rows.shape[1:] != tuple(estimator.input_shape_):
+    elif rows.shape[1:] != tuple(estimator.input_shape_):
         raise ValueError(
             f"X has images of shape {rows.shape[1:]}, but {type(estimator).__name__} is expecting "
             f"{tuple(estimator.input_shape_)}: resize or crop them as for fitting"
