@@ -46,7 +46,7 @@ class Checkpoints:
       >>> import jax, numpy as np, tempfile
       >>> from jaxad import networks, objectives, training
       >>> x = np.random.default_rng(0).normal(size=(200, 4))
-      >>> objective = objectives.DeepSVDD(networks.MLP((16, 8)))
+      >>> objective = objectives.deep_svdd(networks.MLP((16, 8)))
       >>> run = objective, training.Recipe(epochs=5), jax.random.key(0), x
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     one = training.fit(*run, checkpoints=training.Checkpoints(folder, every=10.0))
