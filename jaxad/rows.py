@@ -75,10 +75,10 @@ class Rows(abc.ABC):
     def keep(self, condition: Condition, otherwise: Condition) -> "Rows":
         """The rows whose labels ``[B]`` meet a condition; if none does, those that meet another."""
         some = any(condition(label).any() for _, label in self.on_host())
-        return self._kept(condition if some else otherwise)
+        return self._select(condition if some else otherwise)
 
     @abc.abstractmethod
-    def _kept(self, condition: Condition) -> "Rows":
+    def _select(self, condition: Condition) -> "Rows":
         """The rows whose labels meet a condition."""
 
     @abc.abstractmethod
@@ -186,7 +186,7 @@ class ArrayRows(Rows):
         """See `Rows.map`."""
         return dataclasses.replace(self, x=function(self.x))
 
-    def _kept(self, condition: Condition) -> Self:
+    def _select(self, condition: Condition) -> Self:
         return self.take(np.flatnonzero(condition(self.label)))
 
     def take(self, index: np.ndarray) -> Self:
@@ -324,7 +324,7 @@ class Stream(Rows):
         """Grey images ``[H, W]`` as images ``[H, W, 1]``."""
         return dataclasses.replace(self.map(lambda x: x[..., None]), row_shape=(*self.shape, 1))
 
-    def _kept(self, condition: Condition) -> Self:
+    def _select(self, condition: Condition) -> Self:
         def read(size: int) -> Iterator[Block]:
             for x, label in self.read(size):
                 kept = condition(label)

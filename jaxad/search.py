@@ -80,7 +80,7 @@ def fit_many(
             trained = fitting.fit(
                 [plans[i] for i in members],
                 mesh=mesh,
-                checkpoints=fitting.within(checkpoints, f"population-{number}"),
+                checkpoints=fitting.subfolder(checkpoints, f"population-{number}"),
                 progress=progress,
                 population=True,
             )

@@ -104,7 +104,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     network: ClassVar[Any] = "mlp"  # an argument of most subclasses
     _networks: ClassVar[tuple[str, ...]] = (*TABULAR, *IMAGES)
     _combine: ClassVar[str] = "mean"  # what combine="auto" is
-    _most_epochs: ClassVar[int] = 200  # of epochs="auto": more would learn few rows by heart
+    _max_epochs: ClassVar[int] = 200  # of epochs="auto": more would learn few rows by heart
 
     def __init_subclass__(cls, register: bool = True, **options: Any):
         """Make the subclass a dataclass, and register it."""
@@ -174,7 +174,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     def _advance(self, rows: Rows) -> None:
         """Train one epoch on rows in memory."""
-        plan = prepare.plan_of_rows(self, rows, going_on=self.__sklearn_is_fitted__())
+        plan = prepare.plan_of_rows(self, rows, continues=self.__sklearn_is_fitted__())
         run, state = plan.run, self._state
         with training.Stopwatch() as watch:
             before, history = {} if state is None else self.history_, None
@@ -413,7 +413,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         if self.epochs != "auto":
             return self.epochs
         epochs = round(self._steps(rows) / math.ceil(rows / self.batch_size))
-        return min(max(1, epochs), self._most_epochs)
+        return min(max(1, epochs), self._max_epochs)
 
     def _rule(self) -> str:
         """How scores are combined; those of a single model stay as they are."""

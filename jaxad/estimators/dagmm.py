@@ -63,7 +63,7 @@ class DAGMM(Detector):
     reduction: str = argument("sum", Choice(("sum", "mean")))
     clip_norm: float | None = argument(5.0, RANGES["clip_norm"])
 
-    _most_epochs = 50
+    _max_epochs = 50
     _combine = "rank"  # energies of different mixtures have different units
 
     @classmethod

@@ -46,7 +46,7 @@ class DeepSAD(CentreDetector):
     anomalies_in_centre: bool = False
     pretrain_on: str = argument("unlabelled", Choice(("unlabelled", "all")))
 
-    _most_epochs = 1500  # labels keep a small set from being learnt by heart
+    _max_epochs = 1500  # labels keep a small set from being learnt by heart
 
     def _objective(self, shape: tuple[int, ...], count: int):
         return objectives.deep_sad(

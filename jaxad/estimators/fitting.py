@@ -131,7 +131,7 @@ def fit(
     Raises:
       jaxad.NonFiniteError: a single model met steps that are not finite.
     """
-    run = _together([plan.run for plan in plans], population)
+    run = _as_population([plan.run for plan in plans], population)
     result, pretrained = _train(run, mesh=mesh, checkpoints=checkpoints, progress=progress)
     if run.key.ndim == 0:
         (plan,) = plans
@@ -173,7 +173,7 @@ def _train(
     run: Run, *, mesh: Any = None, checkpoints: Any = None, progress: bool = False
 ) -> tuple[training.Result, training.Result | None]:
     """The result of a run and of its pretraining; a member fails if either fails."""
-    below = within(checkpoints, "pretraining")
+    below = subfolder(checkpoints, "pretraining")
     initial, pretrained = initial_of(run, mesh=mesh, checkpoints=below, progress=progress)
     options = {
         "validation": run.validation,
@@ -192,7 +192,7 @@ def _train(
     return result._replace(params=params, stats=stats, failed=failed), pretrained
 
 
-def _together(runs: Sequence[Run], population: bool) -> Run:
+def _as_population(runs: Sequence[Run], population: bool) -> Run:
     """Runs of one structure as the run of a population; one alone stays as it is unless asked."""
     if len(runs) == 1 and (runs[0].key.ndim or not population):
         return runs[0]
@@ -208,7 +208,7 @@ def _together(runs: Sequence[Run], population: bool) -> Run:
         jnp.concatenate([jnp.atleast_1d(run.key) for run in runs]),
         _shared([run.rows for run in runs for _ in range(run.size)]),
         _shared([run.validation for run in runs for _ in range(run.size)]),
-        _together(firsts, population) if firsts else None,
+        _as_population(firsts, population) if firsts else None,
         jax.tree.map(lambda *leaves: np.concatenate(leaves), *fitted) if fitted else None,
     )
 
@@ -258,7 +258,7 @@ def apply(
     return training.apply_population(method, objective, params, stats, rows, mesh=mesh)
 
 
-def within(checkpoints: Any, name: str) -> training.Checkpoints | None:
+def subfolder(checkpoints: Any, name: str) -> training.Checkpoints | None:
     """Checkpoints, or their folder, as those of a run of this name; None stays None."""
     given = training.Checkpoints.of(checkpoints)
     return None if given is None else given.within(name)

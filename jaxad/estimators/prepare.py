@@ -61,18 +61,18 @@ def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None) -> Plan:
             "random_state=None is another seed in every fit, and none could go on from the "
             "checkpoints of the one before: give a whole number"
         )
-    going_on = detector.warm_start and hasattr(detector, "params_")
-    rows = read(detector, X, y, reset=not going_on)
-    return plan_of_rows(detector, rows, going_on=going_on)
+    continues = detector.warm_start and hasattr(detector, "params_")
+    rows = read(detector, X, y, reset=not continues)
+    return plan_of_rows(detector, rows, continues=continues)
 
 
-def plan_of_rows(detector: Any, rows: Rows, *, going_on: bool) -> Plan:
-    """The plan of a fit to rows that are checked; ``going_on``: from what is fitted."""
+def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
+    """The plan of a fit to rows that are checked; ``continues``: from what is fitted."""
     seed = seed_from(detector.random_state)
     if not rows.resident:
         _check_streamed(detector, rows)
     survey = _Survey(rows)
-    if going_on:
+    if continues:
         scaler = detector.scaler_
         survey.finish()
     else:
@@ -85,8 +85,8 @@ def plan_of_rows(detector: Any, rows: Rows, *, going_on: bool) -> Plan:
     trained, validation, held_out = _split(rows, detector.validation_fraction, seed)
     count = survey.count - len(held_out)
     objective = detector._objective(rows.shape, count)
-    size = detector.n_members_ if going_on else _members(detector.n_members, rows)
-    first = None if going_on else detector._pretraining(objective, trained, seed)
+    size = detector.n_members_ if continues else _members(detector.n_members, rows)
+    first = None if continues else detector._pretraining(objective, trained, seed)
     run = Run(
         objective,
         detector._recipe(count),
@@ -94,7 +94,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, going_on: bool) -> Plan:
         trained,
         validation,
         first and first._replace(key=member_keys(first.key, size)),
-        _to_go_on(detector, objective, rows.shape) if going_on else None,
+        _fitted_model(detector, objective, rows.shape) if continues else None,
     )
     return Plan(scaler, rows, held_out, run)
 
@@ -155,7 +155,7 @@ def _members(given: Any, rows: Rows) -> int:
     return 5 if rows.resident and len(rows.shape) == 1 else 1
 
 
-def _to_go_on(detector: Any, objective: Any, shape: tuple[int, ...]) -> tuple[Params, Stats]:
+def _fitted_model(detector: Any, objective: Any, shape: tuple[int, ...]) -> tuple[Params, Stats]:
     """A fitted detector's parameters and statistics, if ``objective`` can go on with them.
 
     Raises:

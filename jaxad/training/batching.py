@@ -1,4 +1,4 @@
-"""Batches of rows on the device: an exact shuffle inside the compiled run, and gathering."""
+"""Batches on the device: an exact shuffle inside the compiled run, and gathering rows."""
 
 from typing import Any
 
@@ -14,10 +14,9 @@ _BLOCK = 128  # rows copied at a time
 def gather(x: Array, at: Array) -> Array:
     """Rows ``at`` ``[B]`` of ``x`` ``[N, ...]``; all of ``at`` must be in bounds.
 
-    On CPU a large batch of a table is copied block by block into an array laid out features first,
-    as networks lay out their activations in training. Each block fits the cache; and since a loop
-    carries the array, it is there once, where a plain transpose would be read across the grain
-    again by every operation that uses it.
+    On CPU a loop copies a large batch of a table, in blocks that fit the cache, into an array with
+    the features first, the layout of activations in training. The loop makes XLA store this array;
+    a plain transpose would be fused into every operation that uses it and read with bad strides.
     """
 
     def take(at: Array) -> Array:
@@ -37,9 +36,9 @@ def gather(x: Array, at: Array) -> Array:
 
 
 def rounds_for(bits: Any) -> Any:
-    """Rounds of `epoch_order` for a row count of so many bits.
+    """Rounds of `epoch_order` for a row count with ``bits`` binary digits.
 
-    24 look like a true shuffle at 20,000 rows; theory wants them to grow with the logarithm.
+    24 rounds look like a true shuffle at 20,000 rows. In theory they grow with the logarithm.
     """
     return 2 * bits - 4
 
@@ -48,22 +47,22 @@ def epoch_order(key: Key, epoch: Array, count: Array, length: int, *others: Arra
     """A pseudo-random order of rows ``0 .. count - 1``, a new one for every epoch.
 
     The swap-or-not shuffle (Hoang, Morris & Rogaway, "An Enciphering Scheme Based on a Card
-    Shuffle", CRYPTO 2012): in each round a row and its partner ``pivot - row`` change places or
-    not, as a hash of the pair says. It is an exact bijection for every count, also a traced one,
-    and needs no sort: an epoch without replacement costs little more than drawing at random.
+    Shuffle", CRYPTO 2012): in each round a hash of the pair decides whether a row and its partner
+    ``pivot - row`` are swapped. The order is an exact permutation for every count, also a traced
+    one, and needs no sort, so it costs little more than sampling with replacement.
 
     Args:
       key: typed key of the run.
       epoch: number of the epoch, scalar.
       count: rows, scalar; may be traced.
       length: static length of the result, at least ``count``.
-      *others: whole numbers that each make another order, such as that of a chunk of rows.
+      *others: further integers that select an order, such as the number of a chunk.
 
     Returns:
-      ``[length]`` int32; entries from ``count`` on repeat one of the rows.
+      ``[length]`` int32; entries from ``count`` on repeat one row.
     """
     drawn = words(key, (max(24, rounds_for(length.bit_length())), 2), epoch, *others)
-    # The count decides, not the padded length: beside larger sets the order is what it is alone.
+    # Counted from `count`, not from the padded length, which depends on the largest member's rows.
     rounds = jnp.maximum(24, rounds_for(32 - lax.clz(count.astype(jnp.int32))))
     count = count.astype(jnp.uint32)
     pivots, salts = drawn[:, 0] % count, drawn[:, 1]
@@ -71,7 +70,7 @@ def epoch_order(key: Key, epoch: Array, count: Array, length: int, *others: Arra
     def swap_or_not(i: Array, row: Array) -> Array:
         partner = pivots[i] + count - row
         partner = jnp.where(partner >= count, partner - count, partner)
-        # Half of `jaxad.hashing.mix` is enough for one bit.
+        # One bit needs only half of `jaxad.hashing.mix`.
         mixed = (jnp.maximum(row, partner) ^ salts[i]) * jnp.uint32(0x85EBCA6B)
         mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
         return jnp.where((mixed >> 16) & 1, partner, row)

@@ -1,4 +1,4 @@
-"""Checkpoints: a killed run goes on from the last one and ends as if it had not been killed."""
+"""Checkpoints: a killed run resumes from the last one and ends with the same result."""
 
 import dataclasses
 import hashlib
@@ -11,33 +11,32 @@ import jax
 import numpy as np
 
 from jaxad.rows import Rows
-from jaxad.training.hosts import agreed, of_each, on_host
+from jaxad.training.hosts import broadcast, gather_arrays, on_host
 from jaxad.training.recipe import Recipe
 from jaxad.training.snapshots import Snapshot, Snapshots, require_orbax, size_of
 from jaxad.training.trees import described, digest, layout, named, renamed
 from jaxad.typing import Key
 
 BACKENDS = ("auto", "file", "orbax")
-FORMAT = 2  # of a checkpoint; 1 had no number
-_MOST = 1000  # numbers of one leaf that a fingerprint holds; more become a digest
-_LOOK = 0.25  # seconds a compiled call may take, so that a checkpoint is not long overdue
+FORMAT = 2  # of checkpoints; format 1 was not recorded
+_MAX_LISTED = 1000  # longer arrays appear in a fingerprint as their digest
+_MAX_CALL_SECONDS = 0.25  # checkpoints wait for the end of a compiled call
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
     """Where and how often a run is saved.
 
-    A folder belongs to one run. The same call again goes on from the newest undamaged checkpoint;
-    if the run had ended, the call returns the same result at once. It may ask for more epochs than
-    before.
+    A folder belongs to one run. Repeating the call resumes from the newest undamaged checkpoint;
+    a finished run returns the same result at once. The repeated call may ask for more epochs.
 
     Attributes:
-      folder: made if it does not exist. All processes of a run must see it.
-      every: seconds between checkpoints; 0: after every epoch. The end of a run is always saved.
-      keep: how many checkpoints are kept.
-      backend: ``"file"``: a checkpoint is one file. ``"orbax"``: it is a file and a folder into
-        which every process writes its own part of the state; needs ``pip install
-        'jaxad[orbax]'``. ``"auto"``: orbax if several processes are one run, else a file.
+      folder: created if missing. All processes of a run must see it.
+      every: seconds between checkpoints; 0 saves after every epoch. The end is always saved.
+      keep: number of checkpoints to keep.
+      backend: ``"file"`` writes one file. ``"orbax"`` writes a file, and a folder in which every
+        process stores its part of the state; it needs ``pip install 'jaxad[orbax]'``. ``"auto"``
+        is orbax if several processes are one run, else a file.
 
     Raises:
       ValueError: an attribute out of range.
@@ -71,11 +70,11 @@ class Checkpoints:
 
     @staticmethod
     def of(given: Any) -> "Checkpoints | None":
-        """Checkpoints from a folder; checkpoints and None are returned as they are."""
+        """Checkpoints in the folder ``given``; `Checkpoints` and None are returned unchanged."""
         return given if isinstance(given, Checkpoints | None) else Checkpoints(given)
 
     def within(self, name: str) -> "Checkpoints":
-        """The same settings in a subfolder, for one of several runs."""
+        """The same settings in the subfolder ``name``, for one of several runs."""
         return dataclasses.replace(self, folder=Path(self.folder) / name)
 
 
@@ -83,13 +82,13 @@ class Saver:
     """Saves one run, and finds its earlier checkpoints.
 
     Args:
-      checkpoints: where and how often.
+      checkpoints: where and how often to save.
       run: the run's `fingerprint`.
-      epochs: the number of epochs at the end, or ``[P]`` of them.
+      epochs: epochs of the whole run, a number or ``[P]``.
       joined: whether several processes are this run.
 
     Raises:
-      ValueError: the folder holds another run, or one of more epochs.
+      ValueError: the folder holds another run, or one that has done more epochs.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Saver:
         self._snapshots = Snapshots(
             Path(checkpoints.folder).absolute(),
             checkpoints.keep,
-            orbax=_by_orbax(checkpoints.backend, joined),
+            orbax=_uses_orbax(checkpoints.backend, joined),
             joined=joined,
         )
         self._found = self._snapshots.newest()
@@ -110,16 +109,16 @@ class Saver:
         self._last = time.monotonic()
 
     @property
-    def pause(self) -> float:
-        """How many seconds a compiled call may take."""
-        return min(_LOOK, self._every)
+    def max_seconds(self) -> float:
+        """Longest time of one compiled call, in seconds."""
+        return min(_MAX_CALL_SECONDS, self._every)
 
     def resume(self, state: Any) -> tuple[Any, dict[str, np.ndarray]]:
-        """The saved state and history, or ``state`` and no history.
+        """The saved state and history; without a checkpoint ``state`` and an empty history.
 
         Args:
-          state: the run's state before the first step. The saved state must have its shapes and
-            is put on its devices.
+          state: the run's state before the first step. The saved state must have the same shapes
+            and goes to the same devices.
 
         Raises:
           ValueError: the saved state has other shapes.
@@ -141,21 +140,21 @@ class Saver:
         return renamed(state, values), found.arrays["history"]
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Whether a checkpoint is due, the same on every process."""
         due = time.monotonic() - self._last >= self._every
-        return bool(agreed(due)) if self._joined else due
+        return bool(broadcast(due)) if self._joined else due
 
     def save(self, state: Any, history: dict[str, np.ndarray]) -> None:
-        """Save, unless this state already is.
+        """Save the state and history, unless a checkpoint of these epochs exists.
 
         Raises:
-          OSError: there is not enough space; the checkpoints before are as they were.
+          OSError: there is not enough space; earlier checkpoints are unchanged.
         """
         epoch = np.array(on_host(state.epoch))  # a copy: the state will be overwritten
         if self._saved is None or not np.array_equal(epoch, self._saved):
             leaves = named(state)
             self._snapshots.write(
-                int(np.sum(epoch, dtype=np.int64)),  # of a population: of all members together
+                int(np.sum(epoch, dtype=np.int64)),  # increases until every member has ended
                 leaves,
                 {"epoch": epoch, "history": history},
                 {"format": FORMAT, "run": self._run, "layout": layout(leaves)},
@@ -195,7 +194,7 @@ def open_saver(
     joined: bool,
     **data: Any,
 ) -> Saver | None:
-    """The `Saver` of a run, or None without checkpoints; arguments as of `fingerprint`."""
+    """The `Saver` of a run, or None without checkpoints; the arguments are `fingerprint`'s."""
     settings = Checkpoints.of(checkpoints)
     if settings is None:
         return None
@@ -206,18 +205,18 @@ def open_saver(
 def fingerprint(
     objective: Any, recipe: Any, key: Key, *, joined: bool = False, **data: Any
 ) -> dict[str, Any]:
-    """What makes a run the one it is: names and values, as JSON holds them.
+    """Names and values, ready for JSON, that identify a run.
 
-    Two runs with equal structure, numbers, key and rows have equal fingerprints. ``recipe.epochs``
-    is left out, since a longer run can go on from a shorter one. A function counts by its name, so
-    two lambdas look the same.
+    Runs with equal structure, numbers, key and rows have equal fingerprints. ``recipe.epochs`` is
+    left out, because a longer run can resume a shorter one. Functions are compared by name, so two
+    lambdas are equal.
 
     Args:
-      objective: what for.
-      recipe: how.
+      objective: the objective.
+      recipe: the recipe.
       key: the run's typed key, or keys ``[P]``.
-      joined: whether several processes are one run, each with data of its own.
-      **data: rows, and trees of arrays (initial parameters); their SHA-256 counts.
+      joined: whether several processes, each with its own data, are one run.
+      **data: rows, and trees of arrays such as initial parameters; compared by SHA-256.
 
     Example:
       >>> import jax
@@ -232,11 +231,11 @@ def fingerprint(
     run["key's kind"] = str(jax.random.key_impl(key))
     trees = {k: v.identity if isinstance(v, Rows) else v for k, v in data.items()}
     digests = {name: digest(tree) for name, tree in trees.items()}
-    return run | (_of_all(digests) if joined else digests)
+    return run | (_across_processes(digests) if joined else digests)
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The differences between two fingerprints, in words."""
+    """Sentences that describe how two fingerprints differ."""
     found = []
     for name in saved | now:
         one, other = (str(run.get(name, "absent")) for run in (saved, now))
@@ -247,7 +246,7 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _describe(name: str, value: Any) -> dict[str, Any]:
-    """Every choice and number in ``value``, by its path."""
+    """All settings in ``value``, by their paths."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         below = {f".{f.name}": getattr(value, f.name) for f in dataclasses.fields(value)}
     elif isinstance(value, dict):
@@ -267,24 +266,24 @@ def _describe(name: str, value: Any) -> dict[str, Any]:
 
 
 def _numbers(values: np.ndarray) -> Any:
-    if values.size > _MOST or values.dtype.kind not in "fiub":
+    if values.size > _MAX_LISTED or values.dtype.kind not in "fiub":
         return digest(values)
-    if values.dtype == np.float32:  # in its own few digits instead of those of a float64
+    if values.dtype == np.float32:  # as 0.1, not as the float64 0.10000000149
         return [float(str(v)) for v in values.ravel()] if values.ndim else float(str(values))
     return values.tolist()
 
 
-def _of_all(digests: dict[str, str]) -> dict[str, str]:
-    """Digests of the data of all processes together, by name."""
+def _across_processes(digests: dict[str, str]) -> dict[str, str]:
+    """One digest per name over the data of all processes."""
     own = [np.frombuffer(bytes.fromhex(one), np.uint8) for one in digests.values()]
-    all_parts = np.ascontiguousarray(np.moveaxis(of_each(np.stack(own)), 0, 1))
+    all_parts = np.ascontiguousarray(np.moveaxis(gather_arrays(np.stack(own)), 0, 1))
     return {
         name: hashlib.sha256(parts).hexdigest()
         for name, parts in zip(digests, all_parts, strict=True)
     }
 
 
-def _by_orbax(backend: str, joined: bool) -> bool:
+def _uses_orbax(backend: str, joined: bool) -> bool:
     if backend == "file" and joined:
         raise ValueError(
             "backend='file' would save one process's part of the state: with "

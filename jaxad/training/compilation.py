@@ -1,4 +1,4 @@
-"""How much of a wall time was compilation, how often it happened, and how to keep its results."""
+"""Compilation: measure its time and count, and cache compiled programs on disk."""
 
 import os
 import time
@@ -15,12 +15,20 @@ _COMPILE = "/jax/core/compile/backend_compile_duration"
 
 @dataclass
 class Stopwatch:
-    """Measures a ``with`` block: wall seconds, and those spent tracing and compiling.
+    """Splits the wall time of a ``with`` block into compiling and running.
 
     Attributes:
       compilations: programs compiled inside the block.
-      compile_seconds: tracing, lowering and compiling them.
-      run_seconds: the rest of the wall time.
+      compile_seconds: seconds spent tracing, lowering and compiling them.
+      run_seconds: the rest of the wall time, in seconds.
+
+    Example:
+      >>> import jax
+      >>> from jaxad import training
+      >>> with training.Stopwatch() as watch:
+      ...     _ = jax.jit(lambda x: x + 3)(1.0)
+      >>> watch.compilations
+      1
     """
 
     compilations: int = 0
@@ -70,17 +78,17 @@ def _on_event(event: str, duration_secs: float, **kwargs: str | int) -> None:
 
 
 def compilation_cache(folder: str | os.PathLike[str] | None) -> None:
-    """Keep compiled programs in a folder, so that later processes load what this one compiled.
+    """Cache compiled programs in a folder, from which later processes load them.
 
-    A first fit then takes a fraction of a second. Programs are found again by what they compute,
-    the versions and the machine; the folder grows until you delete it. Only use a folder that
-    nobody else can write to: what lies there is run.
+    A first fit then takes a fraction of a second. The cache depends on the versions of jax and
+    jaxlib and on the machine, and grows until you delete it. Its programs are executed, so use a
+    folder that nobody else can write to.
 
     Args:
-      folder: made if it is not there; None keeps nothing any more.
+      folder: created if missing; None turns the cache off.
 
     Raises:
-      ValueError: it cannot be made or written to.
+      ValueError: the folder cannot be created or written to.
 
     Example:
       >>> import tempfile
@@ -98,8 +106,8 @@ def compilation_cache(folder: str | os.PathLike[str] | None) -> None:
         if not os.access(path, os.W_OK | os.X_OK):
             raise ValueError(f"folder={str(folder)!r} cannot be written to")
         folder = str(path)
-        # Everything is kept: the many small programs of a fit add up to most of its compilation.
+        # Small programs are cached, too: together they are most of a fit's compilation.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax_cache.reset_cache()  # else a process that has compiled already goes on as before
+    jax_cache.reset_cache()  # without it a process that has compiled before ignores the change

@@ -1,8 +1,8 @@
 """The engine: a run of any objective as pure functions to compile. It knows no paper.
 
-A run is a loop over epochs and, inside it, a loop over steps, compiled once for each structure of
-objective and recipe and each padded shape. Row count, epochs, rates and seeds are traced, so none
-of them compiles again. `jaxad.training.programs` compiles these functions for one model and maps
+A run is a loop over epochs around a loop over steps. It is compiled once per structure of objective
+and recipe and per padded shape. The number of rows, epochs, rates and seeds are traced, so changing
+them compiles nothing. `jaxad.training.programs` compiles these functions for one model, or maps
 them over the members of a population.
 """
 
@@ -19,11 +19,11 @@ from jaxad.training.mesh import across_data, shares_batches
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Array, Batch, Key, Objective, Params, PyTree, Stats
 
-HISTORY = 64  # epochs per call at most: the size of the record that comes back
+HISTORY = 64  # most epochs in one call: the length of the record it returns
 
 
 class Best(NamedTuple):
-    """The best epoch so far, kept where a recipe has patience."""
+    """The best epoch so far, for recipes with patience."""
 
     params: Params
     stats: Stats
@@ -32,17 +32,17 @@ class Best(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that a run carries from step to step.
+    """The state of a run, carried from step to step.
 
     Attributes:
       params: the networks' parameters.
-      stats: what is fitted without a gradient.
-      opt_state: the optimizer's.
+      stats: statistics that are fitted without a gradient.
+      opt_state: the optimizer's state.
       key: the run's key; epochs and steps fold their number into it.
       epoch: epochs done.
-      step: steps done, skipped ones included.
+      step: steps done, including skipped ones.
       skipped: steps skipped because loss or gradient was not finite.
-      streak: how many of them in a row, now.
+      streak: length of the current series of skipped steps.
       waited: epochs since the last improvement.
       best: the best epoch, or None without patience.
     """
@@ -76,18 +76,18 @@ class Tally(NamedTuple):
 
 
 def initialise(objective: Objective, key: Key, x: Array) -> tuple[Params, Stats]:
-    """The objective's parameters and statistics."""
+    """Draw the objective's parameters and statistics; ``x`` ``[B, ...]`` gives the shapes."""
     return objective.init(jax.random.fold_in(key, 0), x)
 
 
 def prepare(objective: Any, params: Params, stats: Stats, rows: Rows) -> Stats:
-    """Fit what training needs before its first step, if the objective needs anything."""
+    """Call the objective's ``prepare``, if it has one."""
     needed = getattr(objective, "prepare", None)
     return stats if needed is None else needed(params, stats, rows)
 
 
 def finish(objective: Any, params: Params, stats: Stats, rows: Rows) -> Stats:
-    """Fit what scoring needs with the final weights, if the objective needs anything."""
+    """Call the objective's ``finish``, if it has one."""
     needed = getattr(objective, "finish", None)
     return stats if needed is None else needed(params, stats, rows)
 
@@ -104,7 +104,7 @@ def start(how: Recipe, key: Key, params: Params, stats: Stats) -> State:
 
 
 def running(how: Recipe, state: State) -> Array:
-    """Whether another epoch is due."""
+    """Whether the run has another epoch to train."""
     due = (state.epoch < how.epochs) & (state.streak < how.max_skipped)
     return due if how.patience is None else due & (state.waited < how.patience)
 
@@ -117,19 +117,19 @@ def train(
     validation: ArrayRows | None,
     epochs: Array,
 ) -> tuple[State, dict[str, Array]]:
-    """Train at most ``epochs`` more epochs, and at most `HISTORY`.
+    """Train a group of at most ``epochs`` and at most `HISTORY` epochs.
 
     Args:
-      objective: what for.
+      objective: the objective.
       how: the recipe.
-      state: where the run stands.
+      state: the state to start from.
       rows: all rows, padded.
       validation: rows for the validation loss, padded; or None.
-      epochs: how many epochs, scalar.
+      epochs: number of epochs, scalar.
 
     Returns:
-      The new state, and for each epoch done a record: ``loss``, ``learning_rate``, ``skipped``
-      and with validation rows ``validation_loss``, each ``[HISTORY]``, zeros beyond the last.
+      The new state, and the records ``loss``, ``learning_rate``, ``skipped`` and, with validation
+      rows, ``validation_loss``: one entry per epoch, padded with zeros to ``[HISTORY]``.
     """
     names = ["loss", "learning_rate", "skipped"]
     if validation is not None:
@@ -152,7 +152,7 @@ def train(
 
 
 def begin_epoch(how: Recipe, state: State) -> Tally:
-    """The tally before the first step of an epoch."""
+    """The empty tally of a new epoch."""
     zero = jnp.float32(0)
     rate = recipe.learning_rate(how, state.epoch.astype(jnp.float32), state.step)
     return Tally(zero, zero, zero, rate)
@@ -166,15 +166,18 @@ def steps(
     tally: Tally,
     *salts: Array,
 ) -> tuple[State, Tally]:
-    """A step for every batch of the rows: those of an epoch, or of one chunk of it.
+    """Train one step per batch, on all rows of an epoch or on one chunk of a stream.
 
     Args:
-      objective: what for.
+      objective: the objective.
       how: the recipe.
-      state: where the run stands.
-      rows: padded.
-      tally: of the epoch so far.
-      *salts: number of the chunk, which has an order of its own.
+      state: the state to start from.
+      rows: the rows, padded.
+      tally: the epoch's tally so far.
+      *salts: the chunk's number; every chunk is shuffled differently.
+
+    Returns:
+      The new state and tally.
     """
     size, count = how.batch_size, rows.count
     length = -(-len(rows.weight) // size) * size
@@ -209,7 +212,7 @@ def steps(
 def end_epoch(
     objective: Objective, how: Recipe, state: State, tally: Tally, validation: ArrayRows | None
 ) -> tuple[State, dict[str, Array]]:
-    """Count the epoch as done, record it, and keep it if it is the best so far."""
+    """Count the epoch, keep it if it is the best, and return the new state and its record."""
     total, weight = tally.loss, tally.weight
     record = {
         "loss": jnp.where(weight > 0, total / jnp.maximum(weight, 1e-12), jnp.nan),
@@ -258,7 +261,7 @@ def _step(
 
 
 def _validate(objective: Objective, state: State, rows: ArrayRows, size: int) -> Array:
-    """The weighted mean loss of the validation rows, in evaluation mode."""
+    """The weighted mean loss of the validation rows, without dropout or noise."""
 
     def add(carry, batch):
         total, weight = carry

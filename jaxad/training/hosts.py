@@ -1,7 +1,7 @@
-"""Several hosts: processes joined into one set of devices, and what they tell each other.
+"""Several hosts: join processes into one set of devices, and exchange values between them.
 
-Every process runs the same program. `join_hosts` comes first; a mesh over all devices then makes
-`fit` one run on the rows of all processes, and `fit_population` one population.
+Every process runs the same program and calls `join_hosts` first. With a mesh over all devices `fit`
+is then one run on the rows of all processes, and `fit_population` trains one population.
 """
 
 import contextlib
@@ -33,22 +33,22 @@ def join_hosts(
     *,
     timeout: int = 300,
 ) -> None:
-    """Join the processes of one run (`jax.distributed.initialize`): all devices become one set.
+    """Join the processes of one run (`jax.distributed.initialize`), so that they share all devices.
 
-    Call it in every process before anything else uses JAX. Under Slurm, Open MPI, Kubernetes and
-    on cloud TPUs it needs no argument; elsewhere give all three. CPU devices of several hosts talk
-    over TCP, without encryption: keep them in one network that you trust.
+    Call it in every process before anything else uses JAX. It needs no arguments under Slurm, Open
+    MPI and Kubernetes and on cloud TPUs; elsewhere give all three. CPU devices of several hosts
+    communicate over unencrypted TCP: use a network that you trust.
 
     Args:
-      address: ``"host:port"`` of process 0, a free port that all others reach. On a loopback
-        address nothing outside the machine can connect.
-      processes: how many there are.
-      process: the number of this one, counted from 0.
-      timeout: seconds to wait for the others, now and when the program ends.
+      address: ``"host:port"`` of process 0, with a free port that the other processes can reach. A
+        loopback address refuses connections from outside the machine.
+      processes: number of processes.
+      process: number of this process, counted from 0.
+      timeout: seconds to wait for the other processes, at the start and at the end.
 
     Raises:
-      ValueError: arguments out of range, some of the three missing, or none given where nothing
-        tells them.
+      ValueError: an argument is out of range, only some of the three are given, or none is given
+        and JAX detects no cluster.
       RuntimeError: JAX was used before, or the processes are joined already.
 
     Example:
@@ -103,11 +103,11 @@ def _check_address(address: str) -> None:
         raise ValueError(f"address={address!r} is not host:port, such as '10.0.0.1:4321'")
 
 
-def spans(mesh: Mesh | None) -> bool:
+def spans_processes(mesh: Mesh | None) -> bool:
     """Whether the mesh has devices of several processes.
 
     Raises:
-      ValueError: it has those of some processes only, or none of this one.
+      ValueError: the mesh lacks the devices of some process, and is not this process's alone.
     """
     if mesh is None or jax.process_count() == 1:
         return False
@@ -123,7 +123,7 @@ def spans(mesh: Mesh | None) -> bool:
 
 
 def put(tree: PyTree, sharding: Sharding) -> PyTree:
-    """`jax.device_put` that can also place the same values on devices of several processes."""
+    """`jax.device_put` that also works across processes, which must pass the same values."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
@@ -140,23 +140,23 @@ def put(tree: PyTree, sharding: Sharding) -> PyTree:
 def join_rows(name: str, rows: ArrayRows, mesh: Mesh) -> ArrayRows:
     """The rows of all processes, in the order of the processes, padded.
 
-    Rows travel once, here: they end as those of one process would lie on the same devices, so that
-    everything after is the same program with the same random numbers.
+    The rows are laid out on the devices as a single process would lay them out, so training runs
+    the same program with the same random numbers. They are exchanged only once, here.
 
     Args:
-      name: of the rows, for errors.
-      rows: this process's own, on the host.
-      mesh: spans the processes.
+      name: name of the rows in errors.
+      rows: this process's rows, on the host.
+      mesh: a mesh over all processes.
 
     Raises:
-      ValueError: rows of different shapes or types, or a mesh on whose data axis several processes
-        share a place.
+      ValueError: the rows differ in shape or type, or several processes share a place on the mesh's
+        data axis.
     """
     owner = _owners(mesh)
     leaves = {"x": rows.x, "label": rows.label, "weight": rows.weight}
-    leaves = {name: _as_stored(values) for name, values in leaves.items()}
+    leaves = {name: _canonical(values) for name, values in leaves.items()}
     kinds = {key: f"{[*v.shape[1:]]} {v.dtype}" for key, v in leaves.items()}
-    all_of_them = gathered({"count": len(rows.x), "kinds": kinds})
+    all_of_them = gather_json({"count": len(rows.x), "kinds": kinds})
     for process, other in enumerate(all_of_them):
         for key, kind in all_of_them[0]["kinds"].items():
             if other["kinds"][key] != kind:
@@ -168,7 +168,7 @@ def join_rows(name: str, rows: ArrayRows, mesh: Mesh) -> ArrayRows:
     counts = np.array([other["count"] for other in all_of_them])
     places = np.bincount(owner)
     size = max(-(-bucket(n) // parts) for n, parts in zip(counts.tolist(), places, strict=True))
-    # A process fills the places of its devices one after the other.
+    # Each process fills the places of its devices in order.
     before = size * np.array([np.sum(owner[:place] == p) for place, p in enumerate(owner)])
     held = np.clip(counts[owner] - before, 0, size)
     begin = (np.cumsum(counts) - counts)[owner] + before
@@ -183,7 +183,7 @@ def join_rows(name: str, rows: ArrayRows, mesh: Mesh) -> ArrayRows:
         return jax.make_array_from_callback(shape, NamedSharding(mesh, P(DATA)), block)
 
     total = int(counts.sum())
-    x, label, weight = _close_up(
+    x, label, weight = _compact(
         [spread(values) for values in leaves.values()],
         begin.astype(np.int32),
         held.astype(np.int32),
@@ -194,7 +194,7 @@ def join_rows(name: str, rows: ArrayRows, mesh: Mesh) -> ArrayRows:
 
 
 def _owners(mesh: Mesh) -> np.ndarray:
-    """For every place on the data axis the process whose device is there."""
+    """The process that owns each place on the data axis."""
     axis = mesh.axis_names.index(DATA)
     devices = np.moveaxis(mesh.devices, axis, 0).reshape(mesh.shape[DATA], -1)
     found = [sorted({device.process_index for device in place}) for place in devices]
@@ -207,23 +207,23 @@ def _owners(mesh: Mesh) -> np.ndarray:
     return np.array([process for (process,) in found])
 
 
-def _as_stored(values: Any) -> np.ndarray:
+def _canonical(values: Any) -> np.ndarray:
     values = np.asarray(values)
     return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
 
 
 @partial(jax.jit, static_argnames=("size", "mesh"))
-def _close_up(
+def _compact(
     leaves: list[Array], begin: Array, held: Array, *, size: int, mesh: Mesh
 ) -> list[Array]:
-    """Move rows so that none but the last places hold padding, ``size`` rows at each.
+    """Move all padding to the last places; afterwards every place has ``size`` rows.
 
     Args:
-      leaves: ``[places * anything, ...]``.
-      begin: ``[places]`` number of the first row at each.
-      held: ``[places]`` rows at each; they come first.
+      leaves: arrays ``[places * n, ...]``, sharded along the mesh's data axis.
+      begin: ``[places]`` number of the first row at each place.
+      held: ``[places]`` real rows at each place; they come first.
       size: rows at each place afterwards.
-      mesh: along whose data axis they lie.
+      mesh: the mesh.
     """
 
     def at_place(leaves, begin, held):
@@ -249,22 +249,22 @@ def _close_up(
     )(leaves, begin, held)
 
 
-def agreed(value: int) -> int:
-    """The value of the first process, on every process: clocks and disks differ."""
+def broadcast(value: int) -> int:
+    """The value of process 0, on every process; for clocks and disks, which differ."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def of_each(values: Any) -> np.ndarray:
-    """The values of every process, ``[processes, ...]``."""
+def gather_arrays(values: Any) -> np.ndarray:
+    """The arrays of all processes, ``[processes, ...]``; they must have one shape."""
     if jax.process_count() == 1:
         return np.asarray(values)[None]
     return np.asarray(multihost_utils.process_allgather(np.asarray(values)))
 
 
 def on_host(tree: PyTree) -> PyTree:
-    """A tree as numpy arrays, even if its arrays lie on devices of several processes."""
+    """A tree as numpy arrays, gathered if it lies on devices of several processes."""
 
     def copy(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -275,23 +275,28 @@ def on_host(tree: PyTree) -> PyTree:
     return jax.tree.map(copy, tree)
 
 
-def gathered(value: Any) -> list[Any]:
-    """The value of every process; anything that JSON can hold."""
+def gather_json(value: Any) -> list[Any]:
+    """The values of all processes; anything that JSON can hold."""
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    lengths = of_each(np.int32(len(text)))
-    texts = of_each(np.pad(text, (0, lengths.max() - len(text))))
+    lengths = gather_arrays(np.int32(len(text)))
+    texts = gather_arrays(np.pad(text, (0, lengths.max() - len(text))))
     return [json.loads(bytes(t[:n])) for t, n in zip(texts, lengths, strict=True)]
 
 
 def check_alike(**given: PyTree) -> None:
-    """Raise a ValueError that names the first argument that differs between processes.
+    """Check that all processes pass equal arguments.
 
-    Without this check processes would wait for each other for ever, or train on a mixture of what
-    they were given.
+    Unequal arguments would make the processes wait for each other forever, or train on a mixture.
+
+    Args:
+      **given: trees of arrays by the name of the argument.
+
+    Raises:
+      ValueError: names the first argument that differs.
     """
     if jax.process_count() == 1:
         return
-    first, *others = gathered({name: _identity(tree) for name, tree in given.items()})
+    first, *others = gather_json({name: _identity(tree) for name, tree in given.items()})
     for process, other in enumerate(others, 1):
         for name in given:
             if other[name] != first[name]:
@@ -306,16 +311,16 @@ def failing_together(joined: bool) -> Iterator[None]:
     """If one process raises a ValueError inside this block, every process raises it.
 
     Args:
-      joined: whether the processes are one run; otherwise the block does nothing.
+      joined: whether the processes are one run; if not, nothing changes.
     """
     try:
         yield
     except ValueError as error:
         if joined:
-            gathered(str(error))
+            gather_json(str(error))
         raise
     if joined:
-        for process, error in enumerate(gathered(None)):
+        for process, error in enumerate(gather_json(None)):
             if error is not None:
                 raise ValueError(f"process {process}: {error}")
 

@@ -1,4 +1,4 @@
-"""The members of a population: what each has of its own and what they share."""
+"""The members of a population: which arrays each one owns and which they share."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from jaxad.typing import Key
 
 
 class Subset(NamedTuple):
-    """A member's rows: those of ``data`` that ``index`` names.
+    """The rows of one member: a selection of ``data``.
 
     Attributes:
-      index: ``[size]`` row numbers, or None for all.
-      data: padded; its ``count`` says how many rows of the subset are real; they come first.
+      index: ``[size]`` row numbers, or None for all rows.
+      data: padded rows; ``count`` is the number of real rows of the subset, which come first.
     """
 
     index: Any
     data: ArrayRows
 
     def selected(self) -> ArrayRows:
-        """The rows, padded."""
+        """The selected rows, padded."""
         if self.index is None:
             return self.data
         x, label, weight = (leaf[self.index] for leaf in self.data.like[:3])
@@ -34,18 +34,18 @@ class Subset(NamedTuple):
 
 
 class Member(NamedTuple):
-    """All that one run needs.
+    """The inputs of one run.
 
-    A population has two: one with leaves ``[P, ...]`` that the members have of their own, and one
-    with leaves that they share. A leaf that is None in one of them is in the other.
+    A population holds two: one with the members' own leaves ``[P, ...]``, one with shared leaves. A
+    leaf that is None in one is set in the other.
 
     Attributes:
-      objective: what for.
-      recipe: how.
-      key: the run's.
-      rows: a `Subset` to train on, or None if they are streamed.
+      objective: the objective.
+      recipe: the recipe.
+      key: the run's key.
+      rows: a `Subset` to train on, or None for a stream.
       validation: a `Subset` for the validation loss, or None.
-      sample: ``[1, ...]`` a row, which tells the shapes.
+      sample: ``[1, ...]`` a row, for its shape.
     """
 
     objective: Any = None
@@ -57,7 +57,7 @@ class Member(NamedTuple):
 
 
 def join(own: Any, shared: Any) -> Any:
-    """A whole member: its own leaves, and the shared leaves in place of None."""
+    """A complete member: its own leaves, with shared leaves in place of None."""
     return jax.tree.map(
         lambda mine, ours: ours if mine is None else mine, own, shared, is_leaf=lambda v: v is None
     )
@@ -73,10 +73,9 @@ def split_members(
     validation_subsets: Sequence[Any] | None,
     initial: Any,
 ) -> tuple[Member, Member, int]:
-    """Own leaves ``[P, ...]``, shared leaves, and P, from the arguments of `fit_population`.
+    """The members' own leaves ``[P, ...]``, their shared leaves, and P.
 
-    Raises:
-      ValueError: as `fit_population` says.
+    Arguments and errors are those of `fit_population`.
     """
     if validation is None and validation_subsets is not None:
         validation = rows
@@ -85,17 +84,17 @@ def split_members(
     own_validation = shared_validation = None
     if validation is not None:
         own_validation, shared_validation = _subsets("validation", validation, validation_subsets)
-    lengths = axes_of(objective, "objective") | axes_of(recipe, "recipe")
+    lengths = member_axes(objective, "objective") | member_axes(recipe, "recipe")
     if keys.ndim:
         lengths["keys"] = len(keys)
     own = {"rows": own_rows, "validation": own_validation, "initial": initial}
     lengths |= leading_axes(own)
-    size = only_length(lengths)
+    size = population_size(lengths)
     if not keys.ndim:
         keys = jax.random.split(keys, size)
-    recipes = spread(recipe, size)
+    recipes = per_member(recipe, size)
     _check_recipes(recipe, recipes, size)
-    own = Member(spread(objective, size), recipes, keys, own_rows, own_validation)
+    own = Member(per_member(objective, size), recipes, keys, own_rows, own_validation)
     no_objective, no_recipe = jax.tree.map(lambda _: None, (own.objective, own.recipe))
     shared = Member(no_objective, no_recipe, None, shared_rows, shared_validation)
     if _is_list(rows):
@@ -105,8 +104,8 @@ def split_members(
     return own, shared, size
 
 
-def spread(tree: Any, size: int) -> Any:
-    """Leaves ``[P, ...]`` float32 from one tree, whose leaves may be ``[P]``, or a list of P."""
+def per_member(tree: Any, size: int) -> Any:
+    """Float32 leaves ``[P]`` from a list of P trees, or from one tree with numbers or ``[P]``."""
     if _is_list(tree):
         leaves = [jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), one) for one in tree]
         return jax.tree.map(lambda *same: np.stack(same), *leaves)
@@ -122,8 +121,8 @@ def _is_list(value: Any) -> bool:
     return type(value) in (list, tuple)
 
 
-def axes_of(tree: Any, name: str) -> dict[str, int]:
-    """The length of every axis over members, by the name of what has it."""
+def member_axes(tree: Any, name: str) -> dict[str, int]:
+    """The length of every axis over members in objectives or recipes, by its path."""
     trees = tree if _is_list(tree) else [tree]
     for one in trees:
         _check_structure(one, name)
@@ -176,8 +175,12 @@ def _check_keys(keys: Any) -> None:
         )
 
 
-def only_length(lengths: dict[str, int]) -> int:
-    """P, from the lengths of all axes over members; a ValueError names those that differ."""
+def population_size(lengths: dict[str, int]) -> int:
+    """P, from the lengths of all axes over members.
+
+    Raises:
+      ValueError: there is none, or they differ; the message names them.
+    """
     if not lengths:
         raise ValueError(
             "nothing has an axis over members: give keys [P], such as "
@@ -185,8 +188,8 @@ def only_length(lengths: dict[str, int]) -> int:
         )
     if len(set(lengths.values())) > 1:
         first = {length: name for name, length in reversed(lengths.items())}
-        told = ", ".join(f"{name} {length}" for length, name in reversed(first.items()))
-        raise ValueError(f"axes over members differ in length: {told}. Give each the same P")
+        listing = ", ".join(f"{name} {length}" for length, name in reversed(first.items()))
+        raise ValueError(f"axes over members differ in length: {listing}. Give each the same P")
     (size,) = set(lengths.values())
     if size == 0:
         raise ValueError(f"{next(iter(lengths))} has length 0: a population needs a member")
@@ -194,7 +197,7 @@ def only_length(lengths: dict[str, int]) -> int:
 
 
 def _check_recipes(given: Any, recipes: Any, size: int) -> None:
-    if not _is_list(given) and not axes_of(given, "recipe"):
+    if not _is_list(given) and not member_axes(given, "recipe"):
         given.check()
         return
     for p in range(size):
@@ -206,7 +209,7 @@ def _check_recipes(given: Any, recipes: Any, size: int) -> None:
 
 
 def _subsets(name: str, rows: Any, subsets: Sequence[Any] | None) -> tuple[Any, Any]:
-    """The rows that members have of their own, and those that they share."""
+    """The members' own rows, and their shared rows."""
     if _is_list(rows):
         if subsets is not None:
             raise ValueError(f"subsets of {name} need shared rows, not a list of sets")
@@ -217,8 +220,8 @@ def _subsets(name: str, rows: Any, subsets: Sequence[Any] | None) -> tuple[Any, 
             raise ValueError(f"subsets of {name} need rows in memory, not a stream")
         return None, None
     count, size = len(data.x), bucket(len(data.x))
-    own_label = _widen(name, data.label, count, size)
-    own_weight = _widen(name, data.weight, count, size)
+    own_label = _pad_members(name, data.label, count, size)
+    own_weight = _pad_members(name, data.weight, count, size)
     padded = dataclasses.replace(
         data,
         label=data.label if own_label is None else np.zeros(count, np.int32),
@@ -236,8 +239,8 @@ def _subsets(name: str, rows: Any, subsets: Sequence[Any] | None) -> tuple[Any, 
     return Subset(index, ArrayRows(None, own_label, own_weight, counts)), Subset(None, shared)
 
 
-def _widen(name: str, values: Any, count: int, size: int) -> np.ndarray | None:
-    """Values ``[P, N]`` padded with 0, if members have values of their own."""
+def _pad_members(name: str, values: Any, count: int, size: int) -> np.ndarray | None:
+    """Values ``[P, N]`` padded with 0 to ``[P, size]``; None for shared values ``[N]``."""
     if np.ndim(values) < 2:
         return None
     if values.shape[1] != count:

@@ -1,4 +1,4 @@
-"""Devices as a mesh: members of a population along one axis, rows of a batch along the other."""
+"""Meshes of devices: one axis for members of a population, one for rows of a batch."""
 
 import contextlib
 from collections.abc import Sequence
@@ -17,16 +17,18 @@ POPULATION, DATA = "population", "data"
 def make_mesh(
     population: int | None = None, data: int = 1, *, devices: Sequence[Any] | None = None
 ) -> Mesh:
-    """A mesh of ``population`` times ``data`` devices with axes of these names.
+    """Arrange ``population`` times ``data`` devices as a mesh with axes of these names.
 
     Args:
-      population: devices among which the members of a population are shared out; None: all that
-        ``data`` leaves.
-      data: devices among which the rows of each batch are shared out.
-      devices: those to use; None: all of them.
+      population: devices that share the members of a population; None uses as many as possible.
+      data: devices that share the rows of each batch.
+      devices: the devices to use; None uses all of them.
+
+    Returns:
+      The mesh.
 
     Raises:
-      ValueError: there are fewer devices.
+      ValueError: there are too few devices.
 
     Example:
       >>> make_mesh(1).axis_names
@@ -53,11 +55,14 @@ def make_mesh(
 
 
 def use_cores(count: int) -> None:
-    """Make JAX see this machine's processor as ``count`` devices, one for each core to use.
+    """Make JAX treat the processor as ``count`` devices, so that a population trains on all cores.
 
-    A population then trains on all of them. Call it before anything else uses JAX; the library
-    never does so by itself, since it changes what ``jax.devices()`` is for the whole process. The
-    environment variable ``JAX_NUM_CPU_DEVICES`` does the same from outside.
+    Call it before anything else uses JAX. The library never calls it, because it changes
+    ``jax.devices()`` for the whole process. The environment variable ``JAX_NUM_CPU_DEVICES`` has
+    the same effect.
+
+    Args:
+      count: number of devices, at most one per core.
 
     Raises:
       ValueError: ``count`` is not a positive whole number.
@@ -77,21 +82,21 @@ def use_cores(count: int) -> None:
 
 
 def on_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager:
-    """Within this context `across_data` shares batches out among the devices of the mesh."""
+    """A context in which `across_data` shards batches over the mesh."""
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def across_data(batch: Batch) -> Batch:
-    """Share the rows of a batch out along the mesh's ``data`` axis, if there is one.
+    """Shard the rows of a batch along the ``data`` axis of the context's mesh, if it has one.
 
-    The program stays that of one device: sums over rows become sums over devices by themselves,
-    also in gradients, so losses that couple a batch are what they were.
+    The compiler turns sums over rows into sums over devices, also in gradients. Losses that couple
+    the rows of a batch therefore keep their values.
     """
     if not shares_batches():
         return batch
 
     def share(leaf):
-        # First on all devices, by one sum of what each has: else the row numbers travel, too.
+        # Replicating first costs one sum over devices; sharding at once also sends row numbers.
         whole = lax.with_sharding_constraint(leaf, PartitionSpec())
         return lax.with_sharding_constraint(whole, PartitionSpec(DATA))
 
@@ -100,24 +105,24 @@ def across_data(batch: Batch) -> Batch:
 
 
 def shares_batches() -> bool:
-    """Whether the mesh of this context has a ``data`` axis of several devices."""
+    """Whether the context's mesh has several devices along its ``data`` axis."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and mesh.shape.get(DATA, 1) > 1
 
 
 def rows_sharding(mesh: Mesh | None) -> NamedSharding | None:
-    """How rows lie on the devices: shared out along the ``data`` axis."""
+    """The sharding of rows along the ``data`` axis; None without a mesh."""
     return None if mesh is None else NamedSharding(mesh, PartitionSpec(DATA))
 
 
 def padded_size(count: int, mesh: Mesh | None) -> int:
-    """The padded size of ``count`` rows, a multiple of the devices that share them."""
+    """The padded size of ``count`` rows, a multiple of the devices along the ``data`` axis."""
     parts = 1 if mesh is None else mesh.shape[DATA]
     return -(-bucket(count) // parts) * parts
 
 
 def check_data_axis(mesh: Mesh | None, batch_size: int) -> None:
-    """Raise a ValueError where a batch cannot be shared out evenly."""
+    """Raise a ValueError unless the ``data`` axis divides the batch."""
     parts = 1 if mesh is None else mesh.shape[DATA]
     if batch_size % parts:
         raise ValueError(

@@ -1,8 +1,8 @@
 """The compiled programs of a run, for one model or for the members of a population.
 
-A `Program` is a pure function of what it carries on (a state, say), of a `Member` and of further
-arguments. `Alone` compiles it for one model. `Together` maps it over the leading axis ``[P]`` of
-what P members carry and have of their own, and shares the members out among devices.
+A `Program` is a pure function of a carry (for example a `State`), a `Member` and further arguments.
+`OneModel` compiles it for one model. `Population` maps it over the leading axis ``[P]`` of the
+members' carries and own leaves, and distributes the members over devices.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from jaxad.training.members import Member, join
 from jaxad.training.mesh import POPULATION, on_mesh
 from jaxad.typing import Array, PyTree, Stats
 
-# Models with fewer parameters leave a core's vectors idle, so several advance at once.
+# Members with fewer parameters cannot fill a core's vector units, so they train side by side.
 _SMALL = 4096
 
 
@@ -34,9 +34,9 @@ class Program:
 
     Attributes:
       function: the function.
-      needs: the fields of the member that it reads; others do not make it compile again.
-      donates: whether what it carries is used up.
-      optimised: whether its speed matters more than the time to compile it.
+      needs: the fields of the member that it reads; changing others does not recompile it.
+      donates: whether it may reuse the carry's memory.
+      optimised: whether its speed matters more than its compilation time.
     """
 
     function: Callable
@@ -49,31 +49,31 @@ def _program(*needs: str, **options: bool) -> Callable[[Callable], Program]:
     return lambda function: Program(function, needs, **options)
 
 
-# Drawing parameters happens once and is mostly compilation: not worth optimised code.
+# Parameters are drawn once: compiling optimised code takes longer than it saves.
 @_program("objective", "key", "sample", optimised=False)
 def initialise(carry: None, member: Member):
-    """Parameters and statistics."""
+    """Draw parameters and statistics."""
     del carry
     return engine.initialise(member.objective, member.key, member.sample)
 
 
 @_program("objective", "recipe", "key", "rows")
 def begin(initial: tuple[PyTree, Stats], member: Member) -> engine.State:
-    """The state before the first step; statistics are fitted to the rows."""
+    """The state before the first step; the statistics are prepared from the rows."""
     params, stats = initial
     stats = engine.prepare(member.objective, params, stats, member.rows.selected())
     return engine.start(member.recipe, member.key, params, stats)
 
 
 @_program("recipe", "key")
-def go_on(initial: tuple[PyTree, Stats], member: Member) -> engine.State:
-    """The state before the first step; statistics are fitted already."""
+def begin_fitted(initial: tuple[PyTree, Stats], member: Member) -> engine.State:
+    """The state before the first step, with statistics that are fitted already."""
     return engine.start(member.recipe, member.key, *initial)
 
 
 @_program("objective", "recipe", "rows", "validation", donates=True)
 def train(state: engine.State, member: Member, epochs: Array):
-    """A group of epochs: the state, the record ``[HISTORY]``, and whether another epoch is due."""
+    """Train a group of epochs: state, records ``[HISTORY]``, and whether another epoch follows."""
     validation = None if member.validation is None else member.validation.selected()
     rows = member.rows.selected()
     state, record = engine.train(member.objective, member.recipe, state, rows, validation, epochs)
@@ -82,7 +82,7 @@ def train(state: engine.State, member: Member, epochs: Array):
 
 @_program("recipe")
 def begin_epoch(state: engine.State, member: Member) -> engine.Tally:
-    """The running totals before the first chunk."""
+    """The tally before an epoch's first chunk."""
     return engine.begin_epoch(member.recipe, state)
 
 
@@ -90,13 +90,13 @@ def begin_epoch(state: engine.State, member: Member) -> engine.Tally:
 def train_chunk(
     carry: tuple[engine.State, engine.Tally], member: Member, rows: ArrayRows, number: Array
 ):
-    """The steps of one chunk of a stream."""
+    """Train on one chunk of a stream: the new state and tally."""
     return engine.steps(member.objective, member.recipe, carry[0], rows, carry[1], number)
 
 
 @_program("objective", "recipe", "validation", donates=True)
 def end_epoch(carry: tuple[engine.State, engine.Tally], member: Member):
-    """As `train`, for the one epoch whose chunks are done."""
+    """Finish an epoch after its last chunk; returns the same values as `train`."""
     validation = None if member.validation is None else member.validation.selected()
     state, record = engine.end_epoch(member.objective, member.recipe, *carry, validation)
     return state, record, engine.running(member.recipe, state)
@@ -104,11 +104,11 @@ def end_epoch(carry: tuple[engine.State, engine.Tally], member: Member):
 
 @_program("objective", "rows")
 def finish(model: tuple[PyTree, Stats], member: Member) -> Stats:
-    """The statistics for final parameters."""
+    """The statistics for the final parameters."""
     return engine.finish(member.objective, *model, member.rows.selected())
 
 
-class Alone:
+class OneModel:
     """Runs programs for one model."""
 
     size = None
@@ -120,10 +120,12 @@ class Alone:
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
         """Run a program."""
         with on_mesh(self._mesh):
-            return _alone(program)(carry, _needed(self._member, program), given)
+            return _single_call(program)(carry, _needed(self._member, program), given)
 
-    def in_turn(self, function: Callable, params: PyTree, stats: Stats, *given: Any) -> Stats:
-        """``function(objective, params, stats, *given)``, not compiled as a whole."""
+    def fit_statistics(
+        self, function: Callable, params: PyTree, stats: Stats, *given: Any
+    ) -> Stats:
+        """Call `engine.prepare` or `engine.finish`; on a stream they cannot be compiled whole."""
         with on_mesh(self._mesh):
             return function(self._member.objective, params, stats, *given)
 
@@ -132,20 +134,20 @@ class Alone:
         return jax.tree.map(np.array, tree)
 
     def outcome(self, tree: PyTree) -> PyTree:
-        """What a program returned, without padding."""
+        """The result of a program, unchanged."""
         return tree
 
 
-class Together:
+class Population:
     """Runs programs for the members of a population.
 
     Args:
-      own: leaves ``[P, ...]`` that members have of their own.
-      shared: leaves that they share.
+      own: the members' own leaves ``[P, ...]``.
+      shared: leaves that all members share.
       size: P.
-      mesh: along whose ``population`` axis members are shared out.
-      vectorised: advance a device's members together, or one after the other. None: together on
-        accelerators, and if a member is small.
+      mesh: its ``population`` axis distributes the members.
+      vectorised: whether a device trains its members side by side, or one after the other. None:
+        side by side on accelerators, and for small members.
     """
 
     def __init__(
@@ -163,12 +165,14 @@ class Together:
 
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
         """Run a program; what it carries has an axis over the members, see `place`."""
-        run = _together(program, self._mesh, self._vectorised)
+        run = _population_call(program, self._mesh, self._vectorised)
         shared = _needed(self._shared, program), given
         return run(carry, _needed(self._own, program), shared)
 
-    def in_turn(self, function: Callable, params: PyTree, stats: Stats, *given: Any) -> Stats:
-        """``function(objective, params, stats, *given)`` for one member after the other."""
+    def fit_statistics(
+        self, function: Callable, params: PyTree, stats: Stats, *given: Any
+    ) -> Stats:
+        """Call `engine.prepare` or `engine.finish` for one member after the other."""
         model = self._own.objective, params, stats
         each = [
             function(*jax.tree.map(lambda leaf, p=p: leaf[p], model), *given)
@@ -177,7 +181,7 @@ class Together:
         return self.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
 
     def place(self, tree: PyTree) -> PyTree:
-        """Leaves ``[P, ...]`` on the devices; the last is repeated until these divide the axis."""
+        """Put leaves ``[P, ...]`` on the devices; the last member repeats to fill all devices."""
         parts = self._mesh.shape[POPULATION]
 
         def pad(leaf: Array) -> Array:
@@ -188,12 +192,12 @@ class Together:
         return put(jax.tree.map(pad, tree), NamedSharding(self._mesh, P(POPULATION)))
 
     def outcome(self, tree: PyTree) -> PyTree:
-        """What a program returned, without padding."""
+        """The result of a program, without the members that `place` repeats."""
         return jax.tree.map(lambda leaf: leaf[: self.size], tree)
 
 
 @cache
-def _alone(program: Program) -> Callable:
+def _single_call(program: Program) -> Callable:
     def run(carry, member, given):
         return program.function(carry, member, *given)
 
@@ -201,7 +205,7 @@ def _alone(program: Program) -> Callable:
 
 
 @cache
-def _together(program: Program, mesh: Mesh, vectorised: bool | None) -> Callable:
+def _population_call(program: Program, mesh: Mesh, vectorised: bool | None) -> Callable:
     accelerator = mesh.devices.flat[0].platform != "cpu"
 
     def on_device(carry, own, shared):
@@ -220,7 +224,7 @@ def _together(program: Program, mesh: Mesh, vectorised: bool | None) -> Callable
             mesh=mesh,
             in_specs=(P(POPULATION), P(POPULATION), P()),
             out_specs=P(POPULATION),
-            axis_names={POPULATION},  # what happens along the data axis is left to the compiler
+            axis_names={POPULATION},  # the compiler handles the data axis
             check_vma=False,
         )(carry, own, shared)
 
@@ -240,7 +244,7 @@ def _needed(member: Member, program: Program) -> Member:
 
 
 def _parameters(carry: Any) -> int:
-    """How many parameters a member has: those of a state, or of the first of several trees."""
+    """Parameters per member; they are the first tree of a carry, or in its state."""
     while type(carry) is tuple:
         carry = carry[0]
     params = carry.params if isinstance(carry, engine.State) else carry

@@ -1,4 +1,4 @@
-"""How an objective is trained: rates, schedules, sizes, stopping."""
+"""Recipes: optimizer, schedule, batch size and stopping of a training run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "sgd": optax.identity,
 }
 
-# What each field may be. Estimators with a field of the same name check by this table, too.
+# Valid values of each field; estimators check arguments of the same name with this table.
 RANGES: dict[str, Check] = {
     "epochs": Interval(0, whole=True),
     "batch_size": Whole(),
@@ -37,29 +37,33 @@ RANGES: dict[str, Check] = {
 
 @struct.dataclass
 class Recipe:
-    """How an objective is trained. Numbers are leaves: another value does not compile again.
+    """How an objective is trained. Numbers are leaves: changing them does not recompile.
 
     Attributes:
       epochs: leaf, passes over the rows.
-      batch_size: rows per step; the last batch of an epoch holds what is left.
-      shuffle: whether rows come in a new order in every epoch, or always as they lie.
+      batch_size: rows per step; the last batch of an epoch may be smaller.
+      shuffle: whether every epoch visits the rows in a new order, or in their own order.
       learning_rate: leaf.
-      milestones: leaves, epochs (counted from 0) from which on the rate is multiplied by
-        ``milestone_factor``, once for each.
+      milestones: leaves, epochs counted from 0. Each multiplies the rate by ``milestone_factor``
+        from that epoch on.
       milestone_factor: leaf.
       time_decay: leaf, the rate is divided by ``1 + time_decay * step``.
-      weight_decay: leaf or None, added to the gradient before Adam (coupled L2: what the papers'
-        PyTorch code does). Biases and scales do not decay.
+      weight_decay: leaf or None, added to the gradient before Adam (coupled L2, as in the papers'
+        PyTorch code). Biases and scales do not decay.
       decoupled_weight_decay: leaf or None, added after Adam (AdamW, Loshchilov & Hutter 2019).
       clip_norm: leaf or None, the largest global norm of a gradient.
-      patience: leaf or None, epochs without improvement of the validation loss (without validation
-        rows: of the training loss) after which training stops and the best epoch's weights are
-        restored.
-      min_delta: leaf, how much lower a loss must be to count as an improvement.
-      max_skipped: leaf, consecutive steps that may be skipped because their loss or gradient is
-        not finite before the run ends.
+      patience: leaf or None, epochs without a lower validation loss (without validation rows:
+        training loss) after which training stops and restores the best epoch's weights.
+      min_delta: leaf, the smallest decrease of the loss that counts as an improvement.
+      max_skipped: leaf, the run ends after this many consecutive steps whose loss or gradient is
+        not finite.
       optimizer: a name in `OPTIMIZERS`, or a function that returns an optax transformation
         without a learning rate, such as ``optax.scale_by_lion``.
+
+    Example:
+      >>> from jaxad import training
+      >>> training.Recipe(epochs=100, milestones=(50,), clip_norm=5.0).batch_size
+      128
     """
 
     epochs: Any = 50.0
@@ -96,7 +100,7 @@ class Recipe:
 
 
 def as_leaves(tree: PyTree) -> PyTree:
-    """The numbers of an objective or recipe as float32 arrays, so that none compiles again."""
+    """Convert numbers to float32 arrays, so that new values do not recompile."""
     return jax.tree.map(lambda number: np.asarray(number, np.float32), tree)
 
 
@@ -110,7 +114,7 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
     chosen = recipe.optimizer
     if callable(chosen):
         chain.append(chosen())
-    else:  # elementwise: one vector instead of many leaves compiles and runs faster
+    else:  # these are elementwise, and one vector compiles and runs faster than many leaves
         chain.append(optax.flatten(OPTIMIZERS[chosen]()))
     if recipe.decoupled_weight_decay is not None:
         chain.append(optax.add_decayed_weights(recipe.decoupled_weight_decay, _is_kernel))
@@ -118,7 +122,7 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def learning_rate(recipe: Recipe, epoch: Array, step: Array) -> Array:
-    """The rate of a step: milestones by epoch, time decay by step."""
+    """The learning rate of a step."""
     rate = recipe.learning_rate / (1 + recipe.time_decay * step)
     for milestone in recipe.milestones:
         rate = rate * jnp.where(epoch >= milestone, recipe.milestone_factor, 1)

@@ -23,16 +23,16 @@ from jaxad.training.compilation import Stopwatch
 from jaxad.training.engine import State
 from jaxad.training.history import History
 from jaxad.training.hosts import (
-    agreed,
+    broadcast,
     check_alike,
     failing_together,
     join_rows,
     on_host,
-    spans,
+    spans_processes,
 )
 from jaxad.training.members import Member, Subset, split_members
 from jaxad.training.mesh import check_data_axis, make_mesh, padded_size, rows_sharding
-from jaxad.training.programs import Alone, Together
+from jaxad.training.programs import OneModel, Population
 from jaxad.training.recipe import Recipe, as_leaves, optimizer
 from jaxad.typing import Key, Objective, Params, Stats
 
@@ -166,12 +166,12 @@ def fit(
       >>> training.score(objective, result.params, result.stats, x).shape
       (200,)
     """
-    joined = spans(mesh)
+    joined = spans_processes(mesh)
     with failing_together(joined):
         recipe.check()
         check_data_axis(mesh, recipe.batch_size)
-        data = _rows_of_one(rows, joined)
-        held_out = None if validation is None else _rows_of_one(validation, joined)
+        data = _checked_rows(rows, joined)
+        held_out = None if validation is None else _checked_rows(validation, joined)
     with Stopwatch() as watch:
         objective, how = as_leaves((objective, recipe))
         if joined:
@@ -181,7 +181,7 @@ def fit(
             initial = on_host(initial)
         named = {"rows": data, "validation": held_out, "initial": initial, "fitted": fitted}
         saver = open_saver(checkpoints, objective, how, key, joined=joined, **named)
-        run = _run_alone(objective, how, key, data, held_out, mesh)
+        run = _single_run(objective, how, key, data, held_out, mesh)
         state = run.begin(initial, fitted)
         state, history = _train(run, state, how, saver, progress)
         figures = _figures(run, state)
@@ -252,7 +252,7 @@ def fit_population(
     """
     with Stopwatch() as watch:
         mesh = make_mesh() if mesh is None else mesh
-        joined = spans(mesh)
+        joined = spans_processes(mesh)
         with failing_together(joined):
             own, shared, size = split_members(
                 objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
@@ -271,7 +271,7 @@ def fit_population(
             given |= {"vectorised": vectorised, "progress": progress}
             check_alike(**given, checkpoints=str(checkpoints))
         saver = open_saver(checkpoints, *what, joined=joined, **named)
-        call = Together(own, shared, size, mesh, vectorised)
+        call = Population(own, shared, size, mesh, vectorised)
         if stream is not None:
             stream = dataclasses.replace(stream, sharding=NamedSharding(mesh, PartitionSpec()))
         run = _Resident(call) if stream is None else _Streamed(call, stream, own.recipe)
@@ -307,7 +307,7 @@ def begin(
       >>> int(state.epoch), training.score(objective, result.params, result.stats, x).shape
       (3, (200,))
     """
-    _, run = _endless(objective, recipe, key, rows)
+    _, run = _incremental_run(objective, recipe, key, rows)
     return run.begin(initial, fitted)
 
 
@@ -329,7 +329,7 @@ def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State
       ValueError: the recipe's optimizer has other parts than the one the run began with.
     """
     with Stopwatch() as watch:
-        how, run = _endless(objective, recipe, state.key, rows)
+        how, run = _incremental_run(objective, recipe, state.key, rows)
         before = _figures(run, state)
         try:
             copy = jax.tree.map(jnp.copy, state)  # the state of a failed call is still good
@@ -360,11 +360,11 @@ def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State
 class _Resident:
     """A run on rows in memory: a group of epochs is one compiled call."""
 
-    def __init__(self, call: Alone | Together):
+    def __init__(self, call: OneModel | Population):
         self.call = call
 
     def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:
-        program = programs.go_on if fitted else programs.begin
+        program = programs.begin_fitted if fitted else programs.begin
         return self.call(program, _initial(self.call, initial))
 
     def train(self, state: State, epochs: int, bar: Any) -> Any:
@@ -379,7 +379,7 @@ class _Resident:
 class _Streamed:
     """A run on a stream: every chunk is a compiled call, an exact pass is a loop over chunks."""
 
-    def __init__(self, call: Alone | Together, rows: Stream, how: Recipe):
+    def __init__(self, call: OneModel | Population, rows: Stream, how: Recipe):
         self.call = call
         self._rows, self._chunks = rows, rows.in_multiples_of(how.batch_size)
         self._limit = how.max_skipped
@@ -387,8 +387,8 @@ class _Streamed:
     def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:
         params, stats = _initial(self.call, initial)
         if not fitted:
-            stats = self.call.in_turn(engine.prepare, params, stats, self._rows)
-        return self.call(programs.go_on, (params, stats))
+            stats = self.call.fit_statistics(engine.prepare, params, stats, self._rows)
+        return self.call(programs.begin_fitted, (params, stats))
 
     def train(self, state: State, epochs: int, bar: Any) -> Any:
         del epochs  # one, since a chunk takes long enough
@@ -405,10 +405,10 @@ class _Streamed:
 
     def finish(self, state: State) -> tuple[Params, Stats]:
         params, stats, *_ = state.best or (state.params, state.stats)
-        return params, self.call.in_turn(engine.finish, params, stats, self._rows)
+        return params, self.call.fit_statistics(engine.finish, params, stats, self._rows)
 
 
-def _rows_of_one(rows: Any, joined: bool) -> Rows:
+def _checked_rows(rows: Any, joined: bool) -> Rows:
     """Rows for one model, checked."""
     data = as_rows(rows)
     if data.resident and np.ndim(data.label) + np.ndim(data.weight) > 2:
@@ -436,7 +436,7 @@ def _stream(rows: Rows, joined: bool) -> Any:
     return rows
 
 
-def _run_alone(
+def _single_run(
     objective: Any, how: Recipe, key: Key, data: Any, held_out: Any, mesh: Mesh | None
 ) -> _Resident | _Streamed:
     """A run of one model, its rows on the devices."""
@@ -445,18 +445,18 @@ def _run_alone(
     member = Member(objective, how, key, None, validation, sample)
     if not data.resident:
         stream = dataclasses.replace(data, sharding=rows_sharding(mesh))
-        return _Streamed(Alone(member, mesh), stream, how)
+        return _Streamed(OneModel(member, mesh), stream, how)
     rows = Subset(None, _placed("rows", data, mesh))
-    return _Resident(Alone(member._replace(rows=rows), mesh))
+    return _Resident(OneModel(member._replace(rows=rows), mesh))
 
 
 def _placed(name: str, rows: ArrayRows, mesh: Mesh | None) -> ArrayRows:
-    if mesh is not None and spans(mesh):
+    if mesh is not None and spans_processes(mesh):
         return join_rows(name, rows, mesh)
     return rows.padded(padded_size(len(rows.x), mesh), rows_sharding(mesh))
 
 
-def _endless(objective: Any, recipe: Any, key: Key, rows: Any) -> tuple[Recipe, _Resident]:
+def _incremental_run(objective: Any, recipe: Any, key: Key, rows: Any) -> tuple[Recipe, _Resident]:
     """A run in pieces: one model's, or a population's on one device."""
     endless = {"epochs": np.inf, "patience": None}
     if key.ndim:
@@ -464,16 +464,18 @@ def _endless(objective: Any, recipe: Any, key: Key, rows: Any) -> tuple[Recipe, 
         own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
         how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)
         shared = shared._replace(recipe=shared.recipe.replace(patience=None))
-        return how, _Resident(Together(own._replace(recipe=how), shared, size, mesh))
+        return how, _Resident(Population(own._replace(recipe=how), shared, size, mesh))
     recipe.check()
     objective, how = as_leaves((objective, recipe.replace(**endless)))
     data = as_rows(rows)
     member = Member(objective, how, key, Subset(None, data.padded(bucket(len(data.x)))))
     sample = np.zeros((1, *data.shape), np.float32)
-    return how, _Resident(Alone(member._replace(sample=sample)))
+    return how, _Resident(OneModel(member._replace(sample=sample)))
 
 
-def _initial(call: Alone | Together, given: tuple[Params, Stats] | None) -> tuple[Params, Stats]:
+def _initial(
+    call: OneModel | Population, given: tuple[Params, Stats] | None
+) -> tuple[Params, Stats]:
     """Parameters and statistics to start from, which the run may use up."""
     return call(programs.initialise, None) if given is None else call.place(given)
 
@@ -489,8 +491,8 @@ def _train(
         state, saved = saver.resume(state)
         if saved:
             history.resume(saved)
-    pause = _longest_pause(saver, progress)
-    done, group = _epochs_done(run, state), 1 if pause < np.inf else engine.HISTORY
+    max_seconds = _max_group_seconds(saver, progress)
+    done, group = _epochs_done(run, state), 1 if max_seconds < np.inf else engine.HISTORY
     due = bool((done < limits).any())
     first = int(done.max())
     with tqdm(total=total, initial=first, unit="epoch", disable=not progress, leave=False) as bar:
@@ -506,7 +508,7 @@ def _train(
             if progress:
                 bar.set_postfix(loss=f"{history.last_loss():.4g}")
             seconds, several = time.perf_counter() - began, not state.epoch.is_fully_addressable
-            group = _next_group(group, seconds, pause, several)
+            group = _next_group(group, seconds, max_seconds, several)
             if saver is not None and due and saver.due():
                 saver.save(state, history.so_far())
     return state, history.so_far()
@@ -524,17 +526,17 @@ def _epochs_done(run: _Resident | _Streamed, state: State) -> np.ndarray:
     return np.atleast_1d(_figures(run, state).epochs)
 
 
-def _longest_pause(saver: Saver | None, progress: bool) -> float:
+def _max_group_seconds(saver: Saver | None, progress: bool) -> float:
     """How many seconds a group of epochs may take."""
-    return min(np.inf if saver is None else saver.pause, 0.25 if progress else np.inf)
+    return min(np.inf if saver is None else saver.max_seconds, 0.25 if progress else np.inf)
 
 
-def _next_group(group: int, seconds: float, pause: float, joined: bool) -> int:
-    """How many epochs take ``pause`` if ``group`` of them took ``seconds``."""
-    if pause == np.inf:
+def _next_group(group: int, seconds: float, max_seconds: float, joined: bool) -> int:
+    """How many epochs take ``max_seconds`` if ``group`` of them took ``seconds``."""
+    if max_seconds == np.inf:
         return engine.HISTORY
-    group = int(np.clip(group * pause / seconds, 1, engine.HISTORY))
-    return agreed(group) if joined else group
+    group = int(np.clip(group * max_seconds / seconds, 1, engine.HISTORY))
+    return broadcast(group) if joined else group
 
 
 class _Figures(NamedTuple):

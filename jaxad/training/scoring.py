@@ -1,7 +1,7 @@
 """Row-wise functions of trained models, in chunks that fit the cache.
 
-The chunk is of one size whatever the number of rows, so a row's value is the same to the bit in
-any company, and no row count compiles again.
+All chunks have one size. A row's value is therefore bit-identical whatever rows are scored with it,
+and another number of rows does not recompile.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 
 from jaxad.rows import Rows, map_rows, unweighted
 from jaxad.training.hosts import on_host
-from jaxad.training.members import Member, axes_of, leading_axes, only_length, spread
+from jaxad.training.members import Member, leading_axes, member_axes, per_member, population_size
 from jaxad.training.mesh import make_mesh
-from jaxad.training.programs import Alone, Program, Together
+from jaxad.training.programs import OneModel, Population, Program
 from jaxad.training.recipe import as_leaves
 from jaxad.typing import Array, Params, Stats
 
@@ -25,27 +25,47 @@ from jaxad.typing import Array, Params, Stats
 def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
     """Anomaly scores ``[N]`` of rows ``[N, ...]`` or a stream, higher = more anomalous.
 
-    Of a stream no more than a few chunks are in memory at a time, beside the scores.
+    Args:
+      objective: the trained objective.
+      params: its parameters.
+      stats: its statistics.
+      x: the rows. Of a stream, only the scores and a few chunks are in memory at a time.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> x, objective = np.eye(5), objectives.autoencoder(networks.MLP((3,)), networks.MLP((5,)))
+      >>> result = training.fit(objective, training.Recipe(epochs=1), jax.random.key(0), x)
+      >>> training.score(objective, result.params, result.stats, x).shape
+      (5,)
     """
     return apply_rows("score", objective, params, stats, x)
 
 
 def apply_rows(method: str, objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
-    """``objective.method(params, stats, x)`` for all rows ``[N, ...]``.
+    """``objective.method(params, stats, x)`` for all rows, ``[N, ...]``.
 
     Args:
-      method: ``"score"``, ``"transform"``, ... or ``"gradient"``: the score's slope in every entry
-        of a row.
-      objective: what was trained.
+      method: a row-wise method such as ``"score"`` or ``"transform"``; or ``"gradient"``, the
+        derivative of each row's score with respect to the row.
+      objective: the trained objective.
       params: its parameters.
       stats: its statistics.
       x: rows ``[N, ...]``, or a stream.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> x, objective = np.eye(5), objectives.autoencoder(networks.MLP((3,)), networks.MLP((5,)))
+      >>> result = training.fit(objective, training.Recipe(epochs=1), jax.random.key(0), x)
+      >>> training.apply_rows("transform", objective, result.params, result.stats, x).shape
+      (5, 3)
     """
     objective = as_leaves(objective)
-    call = Alone(Member(objective=objective))
+    call = OneModel(Member(objective=objective))
     model = jax.tree.map(_on_device, (params, stats))  # once, and not with every block
     blocks = _rows(x).blocks(objective.chunk)
-    return _joined((call(_row_wise(method), model, *_block(b)), b[1]) for b in blocks)
+    return _concatenate((call(_row_wise(method), model, *_block(b)), b[1]) for b in blocks)
 
 
 def score_population(
@@ -54,12 +74,21 @@ def score_population(
     """Scores ``[P, N]`` of rows ``[N, ...]`` or a stream by every member.
 
     Args:
-      objective: as given to `fit_population`.
+      objective: the objective, as given to `fit_population`.
       params: leaves ``[P, ...]``.
       stats: leaves ``[P, ...]``.
-      x: the rows, shared.
-      mesh: as in `fit_population`, but None means the devices of this process, so that each can
-        score rows of its own.
+      x: the rows, shared by all members.
+      mesh: as in `fit_population`, but None uses the devices of this process, so that each process
+        can score other rows.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> x, objective = np.eye(5), objectives.autoencoder(networks.MLP((3,)), networks.MLP((5,)))
+      >>> keys = jax.random.split(jax.random.key(0), 2)
+      >>> result = training.fit_population(objective, training.Recipe(epochs=1), keys, x)
+      >>> training.score_population(objective, result.params, result.stats, x).shape
+      (2, 5)
     """
     return apply_population("score", objective, params, stats, x, mesh=mesh)
 
@@ -69,29 +98,29 @@ def apply_population(
 ) -> np.ndarray:
     """`apply_rows` by every member of a population: ``[P, N, ...]``; see `score_population`."""
     mesh = make_mesh(devices=jax.local_devices()) if mesh is None else mesh
-    axes = axes_of(objective, "objective") | leading_axes({"params": params, "stats": stats})
-    size = only_length(axes)
+    axes = member_axes(objective, "objective") | leading_axes({"params": params, "stats": stats})
+    size = population_size(axes)
     chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
-    members = Member(objective=spread(objective, size))
+    members = Member(objective=per_member(objective, size))
     none_shared = Member(jax.tree.map(lambda _: None, members.objective))
-    call = Together(members, none_shared, size, mesh, vectorised=False)
+    call = Population(members, none_shared, size, mesh, vectorised=False)
     model = call.place((params, stats))
     blocks = _rows(x).blocks(chunk)
     parts = (
         (call.outcome(on_host(call(_row_wise(method), model, *_block(b)))).swapaxes(0, 1), b[1])
         for b in blocks
     )
-    return _joined(parts).swapaxes(0, 1)
+    return _concatenate(parts).swapaxes(0, 1)
 
 
-@cache  # one program for each name: what is compiled is remembered by it
+@cache  # jit caches by the function object, so every name needs one fixed Program
 def _row_wise(method: str) -> Program:
     def call(model: tuple[Params, Stats], member: Member, x: Array, count: Array) -> Array:
         objective = member.objective
 
         def one_chunk(x: Array) -> Array:
             if method == "gradient":
-                # Rows do not interact: the gradient of the sum is the gradient of every row.
+                # Rows do not interact, so the gradient of the sum holds every row's gradient.
                 return jax.grad(lambda x: jnp.sum(objective.score(*model, x)))(x)
             return getattr(objective, method)(*model, x)
 
@@ -106,7 +135,7 @@ def _on_device(leaf: Any) -> Array:
 
 
 def _rows(x: Any) -> Rows:
-    """Rows to score, perhaps none; those in memory keep their type up to the copy of a block."""
+    """Rows to score, maybe none; arrays keep their type until a block is copied."""
     if isinstance(x, Rows):
         return x
     x = np.asarray(x)
@@ -118,14 +147,14 @@ def _block(block: tuple[Any, int]) -> tuple[Any, np.int32]:
     return x, np.int32(count)
 
 
-def _joined(parts: Iterable[tuple[Any, int]]) -> np.ndarray:
-    """The first rows of all parts on the host, as many of each as it says.
+def _concatenate(parts: Iterable[tuple[Any, int]]) -> np.ndarray:
+    """Concatenate pairs of values and their number of real rows on the host.
 
-    A part is fetched when the next one is under way. The result grows in place, so it is in memory
-    once.
+    A part is fetched while the device computes the next one. The result grows in place, so it is in
+    memory only once.
     """
-    each = (np.asarray(values)[:count] for values, count in _one_late(parts))
-    whole = np.array(next(each), order="C")  # so that it grows at its end
+    each = (np.asarray(values)[:count] for values, count in _one_behind(parts))
+    whole = np.array(next(each), order="C")  # C order: resizing appends rows
     for part in each:
         done = len(whole)
         whole.resize((done + len(part), *whole.shape[1:]), refcheck=False)
@@ -133,8 +162,8 @@ def _joined(parts: Iterable[tuple[Any, int]]) -> np.ndarray:
     return whole
 
 
-def _one_late(items: Iterable[Any]) -> Iterator[Any]:
-    """The same items, each given when the one after it has been asked for."""
+def _one_behind(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield every item after the next one has been requested."""
     items = iter(items)
     held = next(items)
     for item in items:

@@ -1,8 +1,8 @@
 """A folder of snapshots: named arrays and JSON. The newest undamaged ones are kept.
 
 A snapshot is the file ``epochs-N.safetensors``, written last, atomically and with a checksum. With
-orbax the arrays on devices are in the folder ``epochs-N.orbax`` beside it, of which every process
-writes its own part; the file holds the checksums of that folder.
+orbax, every process writes its part of the device arrays to the folder ``epochs-N.orbax``, and the
+file holds that folder's checksums.
 """
 
 import errno
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxad import persistence
-from jaxad.training.hosts import agreed, of_each
+from jaxad.training.hosts import broadcast, gather_arrays
 from jaxad.training.trees import storable
 from jaxad.typing import Array
 
@@ -30,10 +30,10 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """The snapshots in a folder, which is made if it does not exist.
+    """The snapshots in a folder.
 
     Args:
-      folder: must be visible to all processes.
+      folder: created if missing; must be visible to all processes.
       keep: how many snapshots to keep.
       orbax: whether each process writes its own part of the device arrays.
       joined: whether several processes are one run.
@@ -64,7 +64,7 @@ class Snapshots:
                     stacklevel=5,
                 )
         number = -1 if found is None else int(found.path.stem.split("-")[1])
-        if self._joined and len(set(numbers := of_each(number).tolist())) > 1:
+        if self._joined and len(set(numbers := gather_arrays(number).tolist())) > 1:
             raise RuntimeError(
                 f"{self.folder}: the processes find different checkpoints there, of epochs "
                 f"{numbers}: give a folder on a disk that they share"
@@ -72,9 +72,9 @@ class Snapshots:
         return found
 
     def read(self, snapshot: Snapshot, like: dict[str, Array]) -> dict[str, Any]:
-        """The device arrays of a snapshot, on the host or on the devices of ``like``."""
+        """The saved device arrays, on the host or, with orbax, on the devices of ``like``."""
         if "files" in snapshot.metadata:
-            return _read_sharded(_beside(snapshot.path), like)
+            return _read_sharded(_orbax_folder(snapshot.path), like)
         return snapshot.arrays["state"]
 
     def write(
@@ -84,12 +84,12 @@ class Snapshots:
         arrays: dict[str, Any],
         metadata: dict[str, Any],
     ) -> None:
-        """Write a snapshot, then remove damaged ones and those beyond the number to keep.
+        """Write a snapshot, then remove damaged and surplus ones.
 
         Args:
-          number: N in its name.
+          number: N in the file name.
           state: device arrays by name.
-          arrays: nested host arrays; the same in all processes.
+          arrays: nested host arrays, equal in all processes.
           metadata: anything that JSON can hold.
 
         Raises:
@@ -99,7 +99,7 @@ class Snapshots:
         self.check_space(size)
         path = self.folder / f"epochs-{number:08d}.safetensors"
         if self._orbax:
-            metadata = metadata | {"files": _write_sharded(_beside(path), state)}
+            metadata = metadata | {"files": _write_sharded(_orbax_folder(path), state)}
         else:
             arrays = arrays | {"state": {name: storable(leaf) for name, leaf in state.items()}}
         if not self._leads:
@@ -109,14 +109,14 @@ class Snapshots:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise self._no_space(size) from error  # someone else was quicker
+            raise self._no_space(size) from error  # another program took the space
         self._damaged.discard(path)
         whole = [other for other in self._files() if other not in self._damaged]
         self.clear((*self._damaged, *whole[self._keep :]))
         self._damaged.clear()
 
     def clear(self, files: Iterable[Path] = ()) -> None:
-        """Remove snapshots, and unfinished ones that a killed process left."""
+        """Remove these files, and unfinished snapshots of killed processes."""
         if not self._leads:
             return
         for path in (*files, *self.folder.glob(".epochs-*.tmp")):
@@ -128,16 +128,16 @@ class Snapshots:
     def check_space(self, size: int) -> None:
         """Raise an OSError if fewer than ``size`` bytes are free."""
         lacks = shutil.disk_usage(self.folder).free < size
-        if agreed(lacks) if self._joined else lacks:
+        if broadcast(lacks) if self._joined else lacks:
             raise self._no_space(size)
 
     def _no_space(self, size: int) -> OSError:
         free = shutil.disk_usage(self.folder).free
-        told = (
+        message = (
             f"a checkpoint needs {size} bytes, {free} are free: make room, or give another "
             "folder; the checkpoints before it are as they were"
         )
-        return OSError(errno.ENOSPC, told, str(self.folder))
+        return OSError(errno.ENOSPC, message, str(self.folder))
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("epochs-*.safetensors"), reverse=True)
@@ -150,17 +150,17 @@ def size_of(tree: Any) -> int:
 
 def _read(path: Path) -> Snapshot:
     arrays, metadata = persistence.read(path)
-    if "files" in metadata and not _is_whole(_beside(path), metadata["files"]):
-        raise persistence.FileFormatError(f"{_beside(path)}: damaged")
+    if "files" in metadata and not _is_whole(_orbax_folder(path), metadata["files"]):
+        raise persistence.FileFormatError(f"{_orbax_folder(path)}: damaged")
     return Snapshot(path, arrays, metadata)
 
 
-def _beside(path: Path) -> Path:
+def _orbax_folder(path: Path) -> Path:
     return path.with_suffix(".orbax")
 
 
 def require_orbax() -> Any:
-    """The library orbax, or an ImportError that says how to get it."""
+    """Import orbax, or raise an ImportError that says how to install it."""
     try:
         import orbax.checkpoint
     except ImportError as error:
@@ -171,9 +171,9 @@ def require_orbax() -> Any:
 
 
 def _write_sharded(folder: Path, arrays: dict[str, Array]) -> dict[str, str]:
-    """Write named arrays that may lie on devices of several processes; return files' SHA-256.
+    """Write named arrays on devices of any processes; return the SHA-256 of every file.
 
-    All processes call it, and each writes the parts that it has. An existing folder is replaced.
+    All processes must call it; each writes its own part. An existing folder is replaced.
     """
     orbax = require_orbax()
     with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as writer:
@@ -182,12 +182,12 @@ def _write_sharded(folder: Path, arrays: dict[str, Array]) -> dict[str, str]:
 
 
 def _is_whole(folder: Path, digests: dict[str, str]) -> bool:
-    """Whether the folder still holds what `_write_sharded` wrote."""
+    """Whether the folder's files have these digests."""
     return folder.is_dir() and _digests(folder) == digests
 
 
 def _read_sharded(folder: Path, like: dict[str, Array]) -> dict[str, Array]:
-    """Read named arrays onto the devices of ``like``. All processes call it."""
+    """Read named arrays onto the devices of ``like``. All processes must call it."""
     orbax = require_orbax()
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -1,4 +1,4 @@
-"""Trees of arrays: digests that tell them apart, and names under which they are stored."""
+"""Trees of arrays: digests, and conversion to named arrays that can be stored."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from jaxad.typing import Array, PyTree
 
 
 def digest(tree: PyTree) -> str:
-    """SHA-256 of all arrays of a tree and their paths, or of this process's parts of them."""
+    """SHA-256 of a tree's arrays and paths; of sharded arrays, only this process's part counts."""
     found = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if is_key(leaf):
@@ -28,17 +28,17 @@ def digest(tree: PyTree) -> str:
 
 
 def described(value: Any) -> str:
-    """``repr`` without the addresses of functions, which differ from process to process."""
+    """``repr`` without the addresses of functions, which differ between processes."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether it is a typed key or an array of them."""
+    """Whether a leaf is a typed key or an array of typed keys."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def named(tree: Any) -> dict[str, Array]:
-    """The leaves of a tree by their paths; typed keys become plain numbers."""
+    """The leaves of a tree by path; typed keys become integer arrays."""
     return {
         jax.tree_util.keystr(path): jax.random.key_data(leaf) if is_key(leaf) else leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -46,7 +46,7 @@ def named(tree: Any) -> dict[str, Array]:
 
 
 def renamed(like: Any, values: dict[str, Any]) -> Any:
-    """A tree like ``like``, on the same devices, from values under the names that `named` gives."""
+    """The inverse of `named`: a tree like ``like``, on the same devices, with these values."""
 
     def leaf(path: Any, like: Array) -> Array:
         value = values[jax.tree_util.keystr(path)]
@@ -59,18 +59,18 @@ def renamed(like: Any, values: dict[str, Any]) -> Any:
 
 
 def layout(leaves: dict[str, Array]) -> dict[str, list]:
-    """Type and shape of each array, as JSON holds them."""
+    """Type and shape of each array, ready for JSON."""
     return {name: [leaf.dtype.name, *leaf.shape] for name, leaf in leaves.items()}
 
 
 def storable(leaf: Array) -> np.ndarray:
-    """The array on the host, in a type that files have: bfloat16 and the like as their bits."""
+    """The array on the host; types that files lack, such as bfloat16, become unsigned integers."""
     values = np.asarray(leaf)
     return values.view(f"u{values.dtype.itemsize}") if values.dtype.kind == "V" else values
 
 
 def _placed(value: Any, like: Array) -> Array:
-    """Put ``value`` on the devices of ``like``, with its sharding; another would recompile."""
+    """Put ``value`` on the devices of ``like`` with its sharding; another one would recompile."""
     if not isinstance(value, jax.Array):
         value = np.asarray(value).view(like.dtype)
     if like.committed:
