@@ -1,8 +1,8 @@
-"""`fit` and `fit_population`: runs from rows to trained models; `begin` and `advance`: in pieces.
+"""Training runs: whole (`fit`, `fit_population`), or one epoch per call (`begin`, `advance`).
 
-All are the same steps. The arguments are checked. Rows are put on the devices. The programs of
-`jaxad.training.programs` begin the state, advance it by groups of epochs and finish the statistics,
-for one model or for the members of a population, on rows in memory or on a stream.
+Every run checks its arguments, puts the rows on the devices, begins the state, trains groups of
+epochs and finishes the statistics. The programs of `jaxad.training.programs` do this for one model
+or a population; rows are in memory or streamed.
 """
 
 import dataclasses
@@ -38,29 +38,28 @@ from jaxad.typing import Key, Objective, Params, Stats
 
 
 class NonFiniteError(RuntimeError):
-    """Training met steps that are not finite, one after the other."""
+    """Too many consecutive steps had a loss or gradient that is not finite."""
 
 
 class Result(NamedTuple):
-    """A trained model, or the P models of a population, and how the training went.
+    """A trained model or population, and a record of its training.
 
-    For a population every leaf of ``params`` and ``stats`` has a leading axis ``[P]``, and so have
-    the histories (NaN after a member's last epoch) and the figures from ``best_epoch`` to
-    ``failed``.
+    In a population, the leaves of ``params`` and ``stats``, the history (NaN after a member's last
+    epoch) and the fields from ``best_epoch`` to ``failed`` have a leading axis ``[P]``.
 
     Attributes:
-      params: the networks' parameters; the best epoch's if the recipe has patience.
-      stats: the statistics that are fitted without a gradient, exact for ``params``.
-      history: for each epoch ``loss``, ``learning_rate``, ``skipped`` and with validation rows
-        ``validation_loss``; numpy ``[epochs]``.
-      best_epoch: the epoch that was restored, or None.
+      params: the networks' parameters; with patience, those of the best epoch.
+      stats: statistics that are fitted without a gradient, exact for ``params``.
+      history: numpy ``[epochs]`` for ``loss``, ``learning_rate``, ``skipped`` and, with validation
+        rows, ``validation_loss``.
+      best_epoch: the restored epoch, or None without patience.
       epochs: epochs done.
-      steps: steps done.
-      skipped: steps that were skipped because loss or gradient was not finite.
-      failed: whether the run ended early for that. Other members are not touched by it.
+      steps: steps done, including skipped ones.
+      skipped: steps skipped because loss or gradient was not finite.
+      failed: whether too many steps were skipped. A failing member does not affect the others.
       compilations: programs compiled in this call.
-      compile_seconds: the time that took.
-      run_seconds: the rest of the call.
+      compile_seconds: seconds spent compiling.
+      run_seconds: remaining seconds of the call.
     """
 
     params: Params
@@ -77,11 +76,15 @@ class Result(NamedTuple):
 
     @property
     def size(self) -> int:
-        """P of a population; 1 for one model."""
+        """P; 1 for one model."""
         return np.size(self.steps)
 
     def member(self, p: int) -> "Result":
-        """Member ``p`` as if it had been trained alone; the times are those of all."""
+        """Member ``p`` as a single model. Compilations and times are the population's.
+
+        Raises:
+          IndexError: there is no such member.
+        """
         if not 0 <= p < self.size:
             raise IndexError(f"p={p}: the population has members 0 to {self.size - 1}")
         params, stats = jax.tree.map(lambda leaf: leaf[p], (self.params, self.stats))
@@ -97,7 +100,7 @@ class Result(NamedTuple):
         )
 
     def take(self, index: Any) -> "Result":
-        """The members with these numbers, as a population."""
+        """The population of the members ``index``, integers or booleans."""
         index = np.asarray(index)
         params, stats = jax.tree.map(lambda leaf: leaf[index], (self.params, self.stats))
         longest = int(self.epochs[index].max(initial=0))
@@ -126,36 +129,37 @@ def fit(
     checkpoints: Any = None,
     progress: bool = False,
 ) -> Result:
-    """Train an objective by a recipe.
+    """Train one model.
 
     Args:
-      objective: what for, see `jaxad.typing.Objective`.
-      recipe: how.
+      objective: the objective, see `jaxad.typing.Objective`.
+      recipe: how to train it.
       key: a typed key, consumed.
       rows: an array ``[N, ...]``, rows with labels and weights from `as_rows`, or a
-        `jaxad.data.stream` of rows that need not fit into memory. Rows of a stream are shuffled
-        within chunks, whose order stays; with a recipe that does not shuffle, the result is that of
-        the same rows in memory.
-      validation: an array, or rows from `as_rows`, for the validation loss of each epoch; they are
-        evaluated, never trained on.
-      initial: parameters and statistics to start from instead of ``objective.init``: a pretrained
-        encoder.
-      fitted: whether the statistics of ``initial`` are fitted, so that the run goes on with them
-        (Deep SVDD's centre) instead of preparing them from ``rows``.
-      mesh: from `make_mesh`: the rows of every batch are shared out along its ``data`` axis. The
-        result is that of one device to float tolerance, whatever the loss. If it has devices of
-        several processes (see `join_hosts`) each passes its own rows, and own validation rows; the
-        result, of the rows of all in the order of the processes, is on every process's host.
-      checkpoints: `Checkpoints`, or their folder: save the run now and then, and go on from what is
-        saved there. A run that was killed ends with the same bits on the same machine. Runs on a
-        stream are saved between epochs, and told apart by its first chunk.
+        `jaxad.data.stream`. A stream is shuffled within its chunks, which keep their order. Without
+        shuffling, it gives the same result as the same rows in memory.
+      validation: an array, or rows from `as_rows`, for the validation loss of each epoch.
+      initial: parameters and statistics, such as a pretrained encoder's, to start from instead of
+        ``objective.init``.
+      fitted: keep the statistics of ``initial``, such as Deep SVDD's centre, instead of preparing
+        them from ``rows``.
+      mesh: from `make_mesh`. Its ``data`` axis shards the rows of every batch; the result agrees
+        with one device's to float tolerance. On a mesh over several processes (see `join_hosts`)
+        every process passes its own rows and validation rows. The model is trained on all of them,
+        in the order of the processes, and returned on every process's host.
+      checkpoints: `Checkpoints`, or a folder: save the run regularly, and resume from the newest
+        checkpoint. A resumed run is bit-identical on the same machine. Runs on a stream are saved
+        between epochs and identified by the first chunk.
       progress: show a progress bar.
 
+    Returns:
+      The trained model, a `Result`.
+
     Raises:
-      ValueError: for rows or a recipe out of range, or if the folder of the checkpoints holds
-        another run; before anything is compiled. Rows of a stream are checked as they come.
-      OSError: there is too little space for a checkpoint; those before it are whole.
-      NonFiniteError: if ``recipe.max_skipped`` steps in a row, or all of them, are not finite.
+      ValueError: rows or a recipe are out of range, or the checkpoints are another run's; raised
+        before anything is compiled. Rows of a stream are checked when they are read.
+      OSError: there is too little space for a checkpoint; earlier checkpoints are unchanged.
+      NonFiniteError: ``recipe.max_skipped`` steps in a row, or all steps, were not finite.
 
     Example:
       >>> import jax, numpy as np
@@ -209,37 +213,39 @@ def fit_population(
     checkpoints: Any = None,
     progress: bool = False,
 ) -> Result:
-    """Train P models by one compiled program; member p is what `fit` alone would make of it.
+    """Train P models in one compiled program. Member p equals the model that `fit` would train.
 
-    Any number of objective and recipe may be an array ``[P]``, one value for each member, and so
-    may the keys; a number without such an axis is shared. A member whose steps are not finite ends
-    by itself and is marked as failed.
+    Every number of objective and recipe may be an array ``[P]`` with one value per member; single
+    numbers are shared. A member whose steps are not finite stops and is marked as failed.
 
     Args:
-      objective: what for, see `jaxad.typing.Objective`; or a list of P alike in structure.
-      recipe: how; or a list of P alike in structure.
-      keys: typed keys ``[P]``; or one key, split into P.
-      rows: shared rows: an array ``[N, ...]``, rows from `as_rows`, whose labels and weights may be
-        ``[P, N]``, or a `jaxad.data.stream`; or a list of P sets in memory, each member's own.
-      subsets: for each member the numbers of its rows (repeated ones count repeatedly), for
-        folds and bootstraps of shared rows.
+      objective: the objective, see `jaxad.typing.Objective`; or a list of P with equal structure.
+      recipe: how to train it; or a list of P with equal structure.
+      keys: typed keys ``[P]``; or one key, which is split into P.
+      rows: rows that all members share: an array ``[N, ...]``, rows from `as_rows` with labels and
+        weights ``[N]`` or ``[P, N]``, or a `jaxad.data.stream`. Or a list of P sets in memory, one
+        per member.
+      subsets: P sets of row numbers, one per member, for folds and bootstraps of shared rows.
+        Repeated rows count repeatedly.
       validation: like ``rows``, for the validation loss.
-      validation_subsets: like ``subsets``, among ``validation``, or among ``rows`` if there is
-        no ``validation``.
+      validation_subsets: like ``subsets``, for ``validation`` or, without it, for ``rows``.
       initial: parameters and statistics to start from, leaves ``[P, ...]``.
-      fitted: whether the statistics of ``initial`` are fitted, as in `fit`.
-      mesh: from `make_mesh`; members are shared out along its ``population`` axis. None: all
-        devices. If these are of several processes (see `join_hosts`) every process passes the
-        same arguments, and gets the whole population, on its host.
-      vectorised: advance a device's members together, or one after the other. None: together on
-        accelerators, and if a member is small.
+      fitted: keep the statistics of ``initial``, as in `fit`.
+      mesh: from `make_mesh`. Its ``population`` axis distributes the members; None uses all
+        devices. On a mesh over several processes (see `join_hosts`) every process passes the same
+        arguments and gets the whole population on its host.
+      vectorised: whether a device trains its members side by side, or one after the other. None:
+        side by side on accelerators, and for small members.
       checkpoints: as in `fit`; all members are saved together.
       progress: show a progress bar.
 
+    Returns:
+      The trained population, a `Result`.
+
     Raises:
-      ValueError: axes of different lengths, an axis where only one value can be, rows or a recipe
-        out of range, another run's checkpoints; before anything is compiled.
-      OSError: there is too little space for a checkpoint; those before it are whole.
+      ValueError: axes have different lengths, structure has an axis over members, rows or a recipe
+        are out of range, or the checkpoints are another run's; raised before anything is compiled.
+      OSError: there is too little space for a checkpoint; earlier checkpoints are unchanged.
 
     Example:
       >>> import jax, numpy as np
@@ -292,9 +298,9 @@ def begin(
     initial: tuple[Params, Stats] | None = None,
     fitted: bool = False,
 ) -> State:
-    """The state before the first step of a run, or of a population with keys ``[P]``.
+    """The state of a run before its first step; of a population if ``key`` is keys ``[P]``.
 
-    Arguments as for `fit` and `fit_population`; rows are in memory.
+    The arguments are those of `fit` and `fit_population`; the rows must be in memory.
 
     Example:
       >>> import jax, numpy as np
@@ -312,27 +318,27 @@ def begin(
 
 
 def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State, Result]:
-    """Train one epoch on ``rows``, whatever ``recipe.epochs`` and ``recipe.patience`` say.
+    """Train one epoch on ``rows``; ``recipe.epochs`` and ``recipe.patience`` are ignored.
 
     Args:
-      objective: what for.
-      recipe: how.
-      state: from `begin`, or from the call before.
-      rows: in memory, as for `fit`.
+      objective: the objective.
+      recipe: how to train it.
+      state: from `begin`, or from the previous call.
+      rows: rows in memory, as for `fit`.
 
     Returns:
-      The new state, and a result with this epoch's history, whose statistics are exact for these
-      rows and the new parameters.
+      The new state, and a `Result` with the history of this epoch. Its statistics are exact for
+      the new parameters on these rows.
 
     Raises:
-      NonFiniteError: as `fit` does, for any member. ``state`` can be used again.
-      ValueError: the recipe's optimizer has other parts than the one the run began with.
+      NonFiniteError: as in `fit`, for any member. ``state`` stays usable.
+      ValueError: the recipe needs another optimizer state than the run began with.
     """
     with Stopwatch() as watch:
         how, run = _incremental_run(objective, recipe, state.key, rows)
         before = _figures(run, state)
         try:
-            copy = jax.tree.map(jnp.copy, state)  # the state of a failed call is still good
+            copy = jax.tree.map(jnp.copy, state)  # keeps `state` usable if the call fails
             state, record, _ = run.train(copy, 1, None)
         except Exception as error:
             init = optimizer(how).init
@@ -377,7 +383,7 @@ class _Resident:
 
 
 class _Streamed:
-    """A run on a stream: every chunk is a compiled call, an exact pass is a loop over chunks."""
+    """A run on a stream: a chunk is one compiled call; exact passes loop over the chunks."""
 
     def __init__(self, call: OneModel | Population, rows: Stream, how: Recipe):
         self.call = call
@@ -391,11 +397,11 @@ class _Streamed:
         return self.call(programs.begin_fitted, (params, stats))
 
     def train(self, state: State, epochs: int, bar: Any) -> Any:
-        del epochs  # one, since a chunk takes long enough
+        del epochs  # always one: epochs of a stream are long
         tally, rows = self.call(programs.begin_epoch, state), 0
         for number, chunk in enumerate(self._chunks):
             state, tally = self.call(programs.train_chunk, (state, tally), chunk, np.int32(number))
-            # This waits for the chunk, which bounds the memory: calls would queue up.
+            # Reading the streak waits for the chunk; otherwise chunks would queue up in memory.
             if (self.call.outcome(state.streak) >= self._limit).all():
                 break
             rows += int(chunk.count)
@@ -409,7 +415,7 @@ class _Streamed:
 
 
 def _checked_rows(rows: Any, joined: bool) -> Rows:
-    """Rows for one model, checked."""
+    """Check the rows of one model."""
     data = as_rows(rows)
     if data.resident and np.ndim(data.label) + np.ndim(data.weight) > 2:
         raise ValueError(
@@ -420,7 +426,7 @@ def _checked_rows(rows: Any, joined: bool) -> Rows:
 
 
 def _stream(rows: Rows, joined: bool) -> Any:
-    """The rows if they are a stream that can be trained on, None if they are in memory."""
+    """Rows of a stream, checked; None for rows in memory."""
     if rows.resident:
         return None
     if getattr(rows, "once", False):
@@ -439,7 +445,7 @@ def _stream(rows: Rows, joined: bool) -> Any:
 def _single_run(
     objective: Any, how: Recipe, key: Key, data: Any, held_out: Any, mesh: Mesh | None
 ) -> _Resident | _Streamed:
-    """A run of one model, its rows on the devices."""
+    """A run of one model, with its rows on the devices."""
     validation = None if held_out is None else Subset(None, _placed("validation", held_out, mesh))
     sample = np.zeros((1, *data.shape), np.float32)
     member = Member(objective, how, key, None, validation, sample)
@@ -457,7 +463,7 @@ def _placed(name: str, rows: ArrayRows, mesh: Mesh | None) -> ArrayRows:
 
 
 def _incremental_run(objective: Any, recipe: Any, key: Key, rows: Any) -> tuple[Recipe, _Resident]:
-    """A run in pieces: one model's, or a population's on one device."""
+    """A run without an end, of one model or of a population on one device, and its recipe."""
     endless = {"epochs": np.inf, "patience": None}
     if key.ndim:
         mesh = make_mesh(1, devices=jax.local_devices()[:1])
@@ -476,14 +482,14 @@ def _incremental_run(objective: Any, recipe: Any, key: Key, rows: Any) -> tuple[
 def _initial(
     call: OneModel | Population, given: tuple[Params, Stats] | None
 ) -> tuple[Params, Stats]:
-    """Parameters and statistics to start from, which the run may use up."""
+    """Initial parameters and statistics, copied if given, because the run reuses their memory."""
     return call(programs.initialise, None) if given is None else call.place(given)
 
 
 def _train(
     run: _Resident | _Streamed, state: State, how: Recipe, saver: Saver | None, progress: bool
 ) -> tuple[State, dict[str, np.ndarray]]:
-    """Train until no member is due: groups of epochs that progress and checkpoints can wait for."""
+    """Train all epochs, in groups short enough for the progress bar and checkpoints."""
     limits = np.ravel(how.epochs)
     total = int(limits.max())
     history = History(run.call.size, validated=run.call.validated)
@@ -515,24 +521,24 @@ def _train(
 
 
 def _model(run: _Resident | _Streamed, state: State, joined: bool) -> tuple[Params, Stats]:
-    """The parameters and their exact statistics; with several processes on every host."""
+    """The final parameters and statistics; of a joined run, on every process's host."""
     model = run.finish(state)
     model = on_host(model) if joined else model
     return jax.block_until_ready(run.call.outcome(model))
 
 
 def _epochs_done(run: _Resident | _Streamed, state: State) -> np.ndarray:
-    """``[P]`` epochs that the members have done; ``[1]`` for one model."""
+    """Epochs done by each member, ``[P]``; ``[1]`` for one model."""
     return np.atleast_1d(_figures(run, state).epochs)
 
 
 def _max_group_seconds(saver: Saver | None, progress: bool) -> float:
-    """How many seconds a group of epochs may take."""
+    """Longest time of a group of epochs, in seconds."""
     return min(np.inf if saver is None else saver.max_seconds, 0.25 if progress else np.inf)
 
 
 def _next_group(group: int, seconds: float, max_seconds: float, joined: bool) -> int:
-    """How many epochs take ``max_seconds`` if ``group`` of them took ``seconds``."""
+    """The size of the next group, if the last one, of ``group`` epochs, took ``seconds``."""
     if max_seconds == np.inf:
         return engine.HISTORY
     group = int(np.clip(group * max_seconds / seconds, 1, engine.HISTORY))
@@ -540,7 +546,7 @@ def _next_group(group: int, seconds: float, max_seconds: float, joined: bool) ->
 
 
 class _Figures(NamedTuple):
-    """Where a run stands, on the host: numbers, or ``[P]`` for a population."""
+    """Counters of a run, on the host: numbers, or ``[P]`` for a population."""
 
     best_epoch: Any
     epochs: Any
@@ -549,10 +555,7 @@ class _Figures(NamedTuple):
     streak: Any
 
     def failed(self, how: Recipe, before: "_Figures | None" = None) -> Any:
-        """Whether too many steps in a row, or all of them, were skipped.
-
-        ``before``: from where on steps count for "all"; None: from the first step.
-        """
+        """Whether too many steps in a row, or all steps since ``before``, were skipped."""
         steps, skipped = self.steps, self.skipped
         if before is not None:
             steps, skipped = steps - before.steps, skipped - before.skipped
