@@ -1,7 +1,6 @@
-"""Objectives: what a network is trained for, one for each paper.
+"""Objectives: losses, scores and exact statistics, one objective per paper.
 
-A function such as `deep_svdd` makes an objective from networks and a loss; a class such as `DAGMM`
-is one.
+Functions such as `deep_svdd` make an objective from networks and a loss; `DAGMM` is a class.
 """
 
 import warnings

@@ -11,11 +11,11 @@ from jaxad.typing import Params, Stats
 
 
 class BaseObjective(struct.PyTreeNode):
-    """A dataclass and a tree: its numbers are leaves, fields with ``pytree_node=False`` are not.
+    """Base class of objectives: a dataclass and pytree whose numbers are leaves.
 
-    A subclass defines ``chunk``, ``init``, ``loss`` and ``score``, see `jaxad.typing.Objective`,
-    and `prepare` or `finish` if statistics are fitted without a gradient. It registers itself by
-    its name.
+    Fields with ``pytree_node=False`` are structure. A subclass defines ``chunk``, ``init``,
+    ``loss`` and ``score``, see `jaxad.typing.Objective`, and `prepare` or `finish` if it fits
+    statistics without a gradient. Subclasses register themselves by name.
 
     Example:
       >>> import jax, jax.numpy as jnp, numpy as np
@@ -45,11 +45,11 @@ class BaseObjective(struct.PyTreeNode):
         _register(OBJECTIVES, cls)
 
     def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
-        """The statistics that training needs before its first step."""
+        """Fit the statistics that training needs before its first step; by default none."""
         del params, rows
         return stats
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
-        """The statistics that scoring needs, fitted exactly with the final parameters."""
+        """Fit the statistics that scoring needs, with the final parameters; by default none."""
         del params, rows
         return stats

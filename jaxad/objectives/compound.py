@@ -1,4 +1,4 @@
-"""Several losses over one network, as one objective."""
+"""Compound objectives: a weighted sum of several losses over shared networks."""
 
 from typing import Any
 
@@ -11,17 +11,19 @@ from jaxad.typing import Array, Batch, Key, Objective, Params, Stats
 
 
 class Compound(BaseObjective):
-    """A weighted sum of objectives that share what they name alike.
+    """A weighted sum of objectives that share networks.
 
-    Objectives keep their parameters by role (``encoder``, ``decoder``, ...). Parts with a role in
-    common share that network: it is made once and gets the gradients of all. What they compute in
-    common is computed once, since the whole step is one compiled program. A further loss over a
-    network is a further part, with no change to the engine.
+    Objectives keep their parameters by role (``encoder``, ``decoder``, ...). Parts with the same
+    role share one network, which gets the gradients of all of them. A step is one compiled
+    program, so common computations are done once.
 
     Attributes:
       parts: the objectives.
-      weights: leaves, how much each counts in the loss.
-      score_weights: leaves, how much each counts in the score; None is ``weights``.
+      weights: leaves, each part's weight in the loss.
+      score_weights: leaves, each part's weight in the score; None uses ``weights``.
+
+    Raises:
+      ValueError: the number of weights is not that of the parts.
 
     Example:
       >>> from jaxad import networks, objectives
@@ -35,7 +37,7 @@ class Compound(BaseObjective):
     score_weights: tuple[Any, ...] | None = None
 
     def __post_init__(self):
-        """Check that there is a weight for every part."""
+        """Check the number of weights."""
         for name in ("weights", "score_weights"):
             given = getattr(self, name)
             if isinstance(given, tuple) and len(given) != len(self.parts):
@@ -47,7 +49,7 @@ class Compound(BaseObjective):
         return min(part.chunk for part in self.parts)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Make each part's networks; what a part shares comes from the first that has it."""
+        """Initialise each part; a shared network comes from the first part that has it."""
         params: Params = {}
         stats: Stats = {"batch_stats": {}}
         for i, part in enumerate(self.parts):
@@ -60,7 +62,7 @@ class Compound(BaseObjective):
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
-        """The weighted sum of the parts' values. All parts see the same key."""
+        """The weighted sum of the parts' losses. All parts get the same key."""
         total, merged = jnp.zeros_like(batch.weight), stats
         for part, weight in zip(self.parts, self.weights, strict=True):
             values, new = part.loss(params, stats, batch, key)
@@ -78,7 +80,7 @@ class Compound(BaseObjective):
 
     def _exact(self, method: str, params: Params, stats: Stats, rows: Rows) -> Stats:
         for part in self.parts:
-            if hasattr(part, method):  # an objective that needs none need not have it
+            if hasattr(part, method):  # both methods are optional
                 stats = getattr(part, method)(params, stats, rows)
         return stats
 
@@ -91,13 +93,13 @@ class Compound(BaseObjective):
         return total
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
-        """The first part's latent vectors."""
+        """Latent vectors ``[B, L]`` of the first part."""
         first: Any = self.parts[0]
         return first.transform(params, stats, x)
 
 
 def _merge(old: Stats, merged: Stats, new: Stats) -> Stats:
-    """``merged`` with what ``new`` changed of ``old``; of two changes the first stays."""
+    """Copy the changes from ``old`` to ``new`` into ``merged``, which keeps its own changes."""
     result = dict(merged)
     for name, value in new.items():
         if name == "batch_stats":

@@ -15,13 +15,13 @@ from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
 class DAGMM(BaseObjective):
-    """An autoencoder whose latents and errors follow a Gaussian mixture; score by its energy.
+    """An autoencoder with a Gaussian mixture of its latents and errors; the score is the energy.
 
-    A row's ``z`` is its latent vector, its relative Euclidean error and the cosine between it and
-    its reconstruction. The estimation network gives responsibilities, their moments over the batch
-    the mixture, and the loss is reconstruction + ``lambda_energy`` * energy +
-    ``lambda_covariance`` * sum of inverse variances (equation 7). Scores use the mixture of all
-    training rows with the final weights, in one exact pass.
+    A row's features ``z`` are its latent vector, its relative Euclidean error, and the cosine
+    between the row and its reconstruction. The estimation network maps them to responsibilities,
+    and the responsibilities' moments over a batch give the mixture. The loss is reconstruction +
+    ``lambda_energy`` * energy + ``lambda_covariance`` * sum of inverse variances (equation 7).
+    Scores use the mixture of all training rows, fitted exactly with the final weights.
 
     Attributes:
       encoder: ``[B, D] -> [B, L]``.
@@ -31,7 +31,14 @@ class DAGMM(BaseObjective):
       lambda_covariance: leaf, 0.005 in the paper.
       jitter: leaf, added to the variances relative to their mean.
       reduction: ``"sum"`` of squared errors over features as in the paper, or ``"mean"`` as in
-        several implementations: 1/D of the weight against the lambdas.
+        several implementations, which divides the reconstruction's weight by D.
+      chunk: rows at a time in exact passes and scoring.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> encoder, decoder = networks.MLP((16, 2)), networks.MLP((16, 6))
+      >>> objectives.DAGMM(encoder, decoder, networks.MLP((10, 4))).lambda_energy
+      0.1
     """
 
     encoder: nn.Module = struct.field(pytree_node=False)
@@ -49,7 +56,7 @@ class DAGMM(BaseObjective):
         return networks.EncoderDecoder(self.encoder, self.decoder)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Make the three networks; the mixture is empty until `finish`."""
+        """Initialise the three networks; `finish` fits the mixture."""
         first, second = jax.random.split(key)
         params, running = networks.init(self.autoencoder, first, x)
         (output, latent), _ = networks.apply(self.autoencoder, params, running, x[:1])
@@ -77,7 +84,7 @@ class DAGMM(BaseObjective):
         return values, stats | {"batch_stats": batch_stats}
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
-        """Calibrate batch norm where there is any, and fit the mixture of all rows."""
+        """Calibrate batch norm and fit the mixture of all rows."""
         running = stats["batch_stats"]
         pair = {k: v for k, v in running.items() if k != "estimator"}
         pair = networks.calibrate(
@@ -100,11 +107,11 @@ class DAGMM(BaseObjective):
         return mixture.energy(z, mixture.Mixture(**stats["mixture"]))
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
-        """``[B, L + 2]``: latent vector, relative error, cosine."""
+        """The features ``[B, L + 2]``: latent vector, relative error, cosine."""
         return self._forward(params, stats, networks.lay_features_first(x), None, None)[1]
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
-        """Reconstructions, the shape of ``x``."""
+        """Reconstructions of ``x``, in its shape."""
         return self._forward(params, stats, x, None, None)[0]
 
     def _forward(self, params, stats, x, weight, key):

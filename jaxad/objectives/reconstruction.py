@@ -1,4 +1,4 @@
-"""Autoencoders: reconstruct normal rows, score by the reconstruction error."""
+"""Autoencoders: reconstruct normal rows and score by the reconstruction error."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ AVAILABLE = ("x", "reconstruction", "z")
 
 
 def mean_squared_error(x: Array, reconstruction: Array) -> Array:
-    """The squared error of each row, averaged over its entries: ``[B]``."""
+    """Squared error of each row ``[B]``, averaged over its entries."""
     return losses.squared_error(x, reconstruction, reduction="mean")
 
 
 def sum_squared_error(x: Array, reconstruction: Array) -> Array:
-    """The squared error of each row, summed over its entries: ``[B]``."""
+    """Squared error of each row ``[B]``, summed over its entries."""
     return losses.squared_error(x, reconstruction, reduction="sum")
 
 
@@ -38,21 +38,21 @@ def autoencoder(
     chunk: int = 1024,
     **numbers: Any,
 ) -> Reconstruction:
-    """An autoencoder: a loss of the row and its reconstruction is minimised, and is the score.
+    """An autoencoder; its reconstruction loss is also the score.
 
     Args:
       encoder: ``[B, ...] -> [B, L]``.
       decoder: ``[B, L] -> [B, ...]``, the shape of the input.
-      loss: gives values ``[B]``; it gets the arguments it names of ``x``, ``reconstruction`` and
-        ``z``. Deep SVDD's pretraining sums over pixels (`sum_squared_error`), Deep SAD's averages,
-        so the same weight decay has another effect.
-      noise: the standard deviation of Gaussian noise added to the input in training (a denoising
+      loss: returns ``[B]``; its arguments are any of ``x``, ``reconstruction`` and ``z``, matched
+        by name. Deep SVDD's pretraining sums over pixels (`sum_squared_error`) and Deep SAD's
+        averages, so the same weight decay acts differently.
+      noise: standard deviation of Gaussian noise added to the input in training (a denoising
         autoencoder, Vincent et al. 2008), or None. The target stays clean.
       chunk: rows at a time in exact passes and scoring.
-      **numbers: the loss's own numbers.
+      **numbers: further arguments of the loss.
 
     Raises:
-      TypeError: the loss needs an argument that is neither available nor given.
+      TypeError: the loss has an argument that is neither available nor given.
 
     Example:
       >>> from jaxad import networks, objectives
@@ -64,7 +64,7 @@ def autoencoder(
 
 
 class Reconstruction(BaseObjective):
-    """An encoder, a decoder and a loss of what comes out of them. `autoencoder` makes it."""
+    """An encoder, a decoder and a reconstruction loss. Made by `autoencoder`."""
 
     encoder: nn.Module = struct.field(pytree_node=False)
     decoder: nn.Module = struct.field(pytree_node=False)
@@ -75,11 +75,11 @@ class Reconstruction(BaseObjective):
 
     @property
     def network(self) -> nn.Module:
-        """Both networks as one."""
+        """Encoder and decoder as one network."""
         return networks.EncoderDecoder(self.encoder, self.decoder)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Make both networks."""
+        """Initialise both networks."""
         params, batch_stats = networks.init(self.network, key, x)
         return params, {"batch_stats": batch_stats}
 
@@ -111,7 +111,7 @@ class Reconstruction(BaseObjective):
         return self._values(x, output, z)
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
-        """Reconstructions, the shape of ``x``."""
+        """Reconstructions of ``x``, in its shape."""
         return networks.apply(self.network, params, stats["batch_stats"], x)[0][0]
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
@@ -123,5 +123,5 @@ class Reconstruction(BaseObjective):
 
 
 def encoder_of(params: Params, stats: Stats) -> tuple[Params, Any]:
-    """The encoder's parameters and running statistics, to start another objective from."""
+    """The parameters and running statistics of the encoder, to initialise another objective."""
     return params["encoder"], stats["batch_stats"].get("encoder", {})

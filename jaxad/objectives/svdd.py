@@ -1,4 +1,4 @@
-"""Deep SVDD and Deep SAD: map normal rows close to a centre, score by the distance to it.
+"""Deep SVDD and Deep SAD: map normal rows close to a centre and score by the distance to it.
 
 Ruff et al., "Deep One-Class Classification", ICML 2018, and "Deep Semi-Supervised Anomaly
 Detection", ICLR 2020.
@@ -25,22 +25,22 @@ AVAILABLE = ("distance", "nu", "label", "z", "centre")
 class Hypersphere(BaseObjective):
     """A network, a fixed centre and a loss of the squared distances to it.
 
-    `deep_svdd` and `deep_sad` make it. Two things are fitted without a gradient. The ``centre``
-    ``[L]`` is the mean of all rows' outputs before the first step, with coordinates near 0 moved
-    away from it. The ``radius`` is 0 for ``warm_up`` epochs, then the ``1 - nu`` quantile of each
-    batch's distances, and at the end exact over all rows. Without ``radius`` it is always 0.
+    Made by `deep_svdd` and `deep_sad`. Its statistics are the ``centre`` ``[L]`` and the
+    ``radius``. The centre is the mean output over all rows before the first step, with coordinates
+    near 0 moved away from 0. The radius is 0 for ``warm_up`` epochs, then the ``1 - nu`` quantile
+    of each batch's distances, and finally that of all rows. Without ``radius`` it stays 0.
 
     Attributes:
       encoder: the network ``[B, ...] -> [B, L]``.
-      function: the loss. It gets the arguments it names of ``distance`` ``[B]`` (squared),
-        ``radius``, ``nu``, ``label`` ``[B]``, ``z`` ``[B, L]`` and ``centre`` ``[L]``, and returns
-        ``[B]``.
-      numbers: leaves, the loss's own numbers by name.
+      function: the loss, which returns ``[B]``. Its arguments are any of ``distance`` ``[B]``
+        (squared), ``radius``, ``nu``, ``label`` ``[B]``, ``z`` ``[B, L]`` and ``centre`` ``[L]``,
+        matched by name.
+      numbers: leaves, further arguments of the loss.
       nu: leaf in (0, 1], the share of rows outside the ball.
       warm_up: leaf, epochs before the radius moves.
-      minimum_centre: leaf, the smallest coordinate of the centre.
+      minimum_centre: leaf, the smallest absolute value of the centre's coordinates.
       anomalies_in_centre: whether known anomalies count for the centre.
-      chunk: rows at a time.
+      chunk: rows at a time in exact passes and scoring.
       radius: whether a radius is fitted; the score is then ``d - R^2``.
     """
 
@@ -55,11 +55,11 @@ class Hypersphere(BaseObjective):
     radius: bool = struct.field(pytree_node=False)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Make the encoder; `prepare` sets the centre."""
+        """Initialise the encoder; `prepare` sets the centre."""
         return self.from_encoder(*networks.init(self.encoder, key, x), x)
 
     def from_encoder(self, params: Params, batch_stats: Any, x: Array) -> tuple[Params, Stats]:
-        """Start from an encoder's parameters and running statistics, pretrained or not."""
+        """Parameters and statistics around an encoder's, which may be pretrained."""
         z = jax.eval_shape(lambda: networks.apply(self.encoder, params, batch_stats, x[:1])[0])
         centre = jnp.zeros(z.shape[-1], z.dtype)
         return {"encoder": params}, {
@@ -71,7 +71,7 @@ class Hypersphere(BaseObjective):
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
-        """The loss of each row, and the radius of the batch."""
+        """The loss of each row ``[B]``, and the statistics with the batch's radius."""
         z, batch_stats = networks.apply(
             self.encoder,
             params["encoder"],
@@ -135,13 +135,13 @@ class Hypersphere(BaseObjective):
         return stats | {"batch_stats": {"encoder": running}}
 
     def _normals(self, rows: Rows) -> Rows:
-        """The rows that centre and radius are of: all but known anomalies, unless these count."""
+        """The rows that define centre and radius: known anomalies count only if asked for."""
         if self.anomalies_in_centre:
             return rows
         return rows.reweigh(lambda batch: jnp.where(batch.label < 0, 0, batch.weight))
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
-        """Squared distance ``d``; with a radius ``d - R^2``."""
+        """Squared distances ``d`` ``[B]``; with a radius ``d - R^2``."""
         z = self.transform(params, stats, x)
         distance = hypersphere.squared_distance(z, stats["centre"])
         if self.radius:
@@ -165,26 +165,25 @@ def deep_svdd(
     chunk: int = 2048,
     **numbers: Any,
 ) -> Hypersphere:
-    """Deep SVDD: the squared distance to a centre is minimised, and is the score.
+    """Deep SVDD: minimise the squared distance to a centre, which is also the score.
 
-    The default loss is the one-class objective (equation 4). With
-    ``loss=losses.hypersphere.soft_boundary, radius=True`` it is the soft boundary (equation 3),
-    scored by ``d - R^2``. Any function of the same kind is a variant: it gets the arguments it
-    names of ``distance``, ``radius``, ``nu``, ``label``, ``z`` and ``centre``, and its ``numbers``
-    are leaves, so that another value does not compile again.
+    The default loss is the one-class objective (equation 4). The soft boundary (equation 3) is
+    ``loss=losses.hypersphere.soft_boundary, radius=True``, scored by ``d - R^2``. Any loss whose
+    arguments are among ``distance``, ``radius``, ``nu``, ``label``, ``z``, ``centre`` and its own
+    ``numbers`` can be used; new values of the numbers do not recompile.
 
     Args:
       encoder: a network without biases ``[B, ...] -> [B, L]``.
-      loss: gives values ``[B]`` of the squared distances.
-      radius: fit a radius, pass it to the loss and subtract its square from the score.
+      loss: returns ``[B]``; see `Hypersphere` for its arguments.
+      radius: whether to fit a radius, pass it to the loss and subtract its square from the score.
       nu: share of rows outside the ball, in (0, 1].
-      warm_up: epochs before the radius moves (the papers: 10).
-      minimum_centre: coordinates of the centre closer to 0 are moved away to it.
+      warm_up: epochs before the radius moves (10 in the papers).
+      minimum_centre: coordinates of the centre closer to 0 are moved to this distance from 0.
       chunk: rows at a time in exact passes and scoring.
-      **numbers: the loss's own numbers.
+      **numbers: further arguments of the loss.
 
     Raises:
-      TypeError: the loss needs an argument that is neither available nor given.
+      TypeError: the loss has an argument that is neither available nor given.
 
     Example:
       >>> import jax.numpy as jnp
@@ -219,22 +218,21 @@ def deep_sad(
     chunk: int = 2048,
     **numbers: Any,
 ) -> Hypersphere:
-    """Deep SAD: known normals near the centre, known anomalies far from it.
+    """Deep SAD: pull known normals to the centre and push known anomalies away from it.
 
-    An unlabelled row costs its squared distance ``d``, a labelled one ``eta * (d + epsilon) **
-    label``. Without labels it is Deep SVDD. The score is ``d``. Any loss that takes ``label`` is a
-    variant, see `deep_svdd`.
+    The loss of an unlabelled row is its squared distance ``d``; of a labelled row it is ``eta *
+    (d + epsilon) ** label``. The score is ``d``. Without labels this is Deep SVDD.
 
     Args:
       encoder: a network without biases ``[B, ...] -> [B, L]``.
-      loss: gives values ``[B]`` of the squared distances and the labels.
-      minimum_centre: coordinates of the centre closer to 0 are moved away to it.
-      anomalies_in_centre: let known anomalies count for the centre, as the paper's code does.
+      loss: returns ``[B]``; see `Hypersphere` for its arguments.
+      minimum_centre: coordinates of the centre closer to 0 are moved to this distance from 0.
+      anomalies_in_centre: whether known anomalies count for the centre, as in the paper's code.
       chunk: rows at a time in exact passes and scoring.
-      **numbers: the loss's own numbers: ``eta`` (1), ``epsilon`` (1e-6) and ``exponent`` (1).
+      **numbers: further arguments of the loss: ``eta`` (1), ``epsilon`` (1e-6), ``exponent`` (1).
 
     Raises:
-      TypeError: the loss needs an argument that is neither available nor given.
+      TypeError: the loss has an argument that is neither available nor given.
 
     Example:
       >>> from jaxad import networks, objectives

@@ -1,4 +1,4 @@
-"""A user's loss in an objective: a pure function whose arguments are matched by name."""
+"""Losses as arguments of objectives: pure functions whose arguments are matched by name."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,16 +15,16 @@ def check_loss(
     *,
     needs: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Raise unless every argument of ``loss`` is available or given as a number.
+    """Check that every argument of ``loss`` is available or given as a number.
 
     Args:
-      loss: ``loss(distance, *, delta) -> [B]``, say: arguments are matched by name.
-      available: what the objective can pass.
-      numbers: what the user gave by keyword.
-      needs: for an argument that the objective can pass only with an option, that option.
+      loss: a function that returns ``[B]``, such as ``loss(distance, *, delta)``.
+      available: names of the arguments that the objective can pass.
+      numbers: arguments that the user gave by keyword.
+      needs: the options that make further arguments available, by argument.
 
     Raises:
-      TypeError: an argument of the loss is neither, or a number is not an argument.
+      TypeError: an argument is missing, or a number is not an argument of the loss.
     """
     parameters = inspect.signature(loss).parameters
     name = getattr(loss, "__name__", "the loss")
@@ -47,6 +47,6 @@ def check_loss(
 def call_loss(
     loss: Callable[..., Array], available: dict[str, Any], numbers: dict[str, Any]
 ) -> Array:
-    """Call ``loss`` with the available arguments that it names, and its numbers."""
+    """Call ``loss`` with the available arguments that it takes, and its numbers."""
     parameters = inspect.signature(loss).parameters
     return loss(**{k: v for k, v in available.items() if k in parameters} | numbers)

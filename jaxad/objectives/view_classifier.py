@@ -1,4 +1,4 @@
-"""GOAD: tell views of a row apart; a row whose views are confused is anomalous.
+"""GOAD: classify which view of a row is shown; rows whose views are confused are anomalous.
 
 Bergman & Hoshen, "Classification-Based Anomaly Detection for General Data", ICLR 2020; for images
 with the transforms of Golan & El-Yaniv, "Deep Anomaly Detection Using Geometric Transformations",
@@ -21,19 +21,19 @@ from jaxad.typing import Array, Batch, Key, Params, Stats
 
 
 class ViewClassifier(BaseObjective):
-    """Tell M views of a row apart; a row whose views are confused is anomalous.
+    """A classifier of M views of a row; rows whose views it confuses are anomalous.
 
-    `goad` and `image_goad` make it. A shared network takes every view to ``z_m``; the loss is the
-    cross-entropy of a linear head that names m, plus ``triplet_weight`` times the triplet-centre
-    loss. The class centres of scoring are the exact means of ``z_m`` over the training rows with
-    the final weights. Nothing of size N x M, and nothing of size B x M x M x L, is ever held.
+    Made by `goad` and `image_goad`. A shared network maps view m to ``z_m``. The loss is the
+    cross-entropy of a linear head that predicts m, plus ``triplet_weight`` times the triplet-centre
+    loss. Scoring uses class centres: the exact means of ``z_m`` over the training rows with the
+    final weights. No array has size N x M or B x M x M x L.
 
     Attributes:
-      trunk: ``[B, ...] -> [B, L]``, the same for every view.
-      views: how a row is seen.
-      margin: leaf, of the triplet-centre loss, in squared distance.
+      trunk: ``[B, ...] -> [B, L]``, shared by all views.
+      views: makes the views of a row.
+      margin: leaf, margin of the triplet-centre loss, in squared distance.
       triplet_weight: leaf, the paper's lambda.
-      epsilon: leaf, least squared distance in the score's probabilities.
+      epsilon: leaf, the smallest squared distance in the score's probabilities.
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)
@@ -48,7 +48,7 @@ class ViewClassifier(BaseObjective):
         return self.views.chunk
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Draw the views and make trunk and head; `finish` sets the centres."""
+        """Draw the views and initialise trunk and head; `finish` sets the centres."""
         view_key, trunk_key, head_key = jax.random.split(key, 3)
         params, stats = _init(self.trunk, self.views, view_key, trunk_key, x)
         z, _ = _encode(self.trunk, self.views, params, stats, x[:1])
@@ -58,7 +58,7 @@ class ViewClassifier(BaseObjective):
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
-        """Cross-entropy plus triplet-centre, with the batch's own class centres."""
+        """Cross-entropy plus triplet-centre loss, with the class centres of the batch."""
         z, running = _encode(self.trunk, self.views, params, stats, batch.x, batch.weight, key)
         values = transformation.fused_loss(
             z,
@@ -70,7 +70,7 @@ class ViewClassifier(BaseObjective):
         return values, stats | {"batch_stats": stats["batch_stats"] | {"trunk": running}}
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
-        """Calibrate batch norm where there is any, and set the class centres."""
+        """Calibrate batch norm and set the class centres."""
         stats = _calibrate(self.trunk, self.views, params, stats, rows)
 
         def encode(x):
@@ -79,7 +79,7 @@ class ViewClassifier(BaseObjective):
         return stats | {"centres": rows.mean(encode, chunk=self.chunk)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
-        """Sum over m of ``-log softmax(-max(squared distance, epsilon))`` of the own class."""
+        """Sum over m of ``-log p(m | z_m)``; p is the softmax of ``-max(distance^2, epsilon)``."""
         z, _ = _encode(self.trunk, self.views, params, stats, x)
         distances = transformation.squared_distances(z, stats["centres"])
         return transformation.score(distances, epsilon=self.epsilon)
@@ -101,16 +101,16 @@ def goad(
     map_scale: Any = 1.0,
     map_offset: Any = 1.0,
 ) -> ViewClassifier:
-    """GOAD for tables: tell M random linear maps of a row apart.
+    """GOAD for tables: classify which of M random affine maps of a row is shown.
 
     Args:
-      trunk: ``[B, r] -> [B, L]``. It must not be linear: on standardised rows a linear network
-        without biases has every class centre at 0, and all scores are equal.
+      trunk: ``[B, r] -> [B, L]``. It must not be linear: on standardised rows, a linear network
+        without biases has every class centre at 0 and all scores are equal.
       n_transforms: M, at least 2.
-      transform_dim: r.
-      margin: of the triplet-centre loss, in squared distance.
+      transform_dim: r, the length of a mapped row.
+      margin: margin of the triplet-centre loss, in squared distance.
       triplet_weight: the paper's lambda.
-      epsilon: least squared distance in the score's probabilities.
+      epsilon: the smallest squared distance in the score's probabilities.
       map_scale: standard deviation of the maps' entries; 1 in the paper.
       map_offset: standard deviation of the maps' offsets, see `LinearMaps`.
 
@@ -132,22 +132,22 @@ def image_goad(
     epsilon: Any = 1e-6,
     chunk: int = 16,
 ) -> ViewClassifier:
-    """GOAD for images: tell 72 geometric transforms of an image apart.
+    """GOAD for images: classify which of 72 geometric transforms of an image is shown.
 
-    An image is seen flipped or not, shifted by ``-shift``, 0 or ``shift`` pixels in both directions
-    and turned by 0, 90, 180 or 270 degrees. A batch of B images is 72 B images to the network.
+    An image is flipped or not, shifted by ``-shift``, 0 or ``shift`` pixels in both directions, and
+    rotated by 0, 90, 180 or 270 degrees. The network sees 72 B images for a batch of B.
 
     Args:
-      trunk: ``[B, H, W, C] -> [B, L]``, in the paper `jaxad.networks.WideResNet`. It gets pixels in
-        [-1, 1] from rows in [0, 1].
-      shift: pixels; None is a quarter of the side, the paper's 8 for 32.
-      margin: of the triplet-centre loss, in squared distance.
+      trunk: ``[B, H, W, C] -> [B, L]``; `jaxad.networks.WideResNet` in the paper. Pixels in [0, 1]
+        are scaled to [-1, 1] for it.
+      shift: shift in pixels; None is a quarter of the side, as in the paper (8 of 32).
+      margin: margin of the triplet-centre loss, in squared distance.
       triplet_weight: the paper's lambda.
-      epsilon: least squared distance in the score's probabilities.
+      epsilon: the smallest squared distance in the score's probabilities.
       chunk: rows at a time in exact passes and scoring.
 
     Raises:
-      ValueError: from ``init``, for images that are not square, or a shift that does not fit them.
+      ValueError: raised by ``init`` if images are not square or the shift is too large for them.
 
     Example:
       >>> import jax
@@ -162,17 +162,23 @@ def image_goad(
 
 
 class MapReconstruction(BaseObjective):
-    """Reconstruct every mapped row from its latent vector, by a decoder of its own.
+    """Reconstruct every mapped row from its latent vector; each map has its own decoder.
 
-    A part for `Compound` beside a `goad` with the same trunk: they share trunk and maps.
+    Combine it by `Compound` with a `goad` of the same trunk: the two share trunk and maps.
 
     Attributes:
       trunk: ``[B, r] -> [B, L]``.
-      decoder: ``[B, L] -> [B, r]``; each of the M maps has its own copy.
+      decoder: ``[B, L] -> [B, r]``, copied for each of the M maps.
       n_transforms: M.
       transform_dim: r.
       map_scale: leaf, see `goad`.
       map_offset: leaf, see `goad`.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> trunk, decoder = networks.MLP((16, 8)), networks.MLP((32,))
+      >>> parts = objectives.goad(trunk), objectives.MapReconstruction(trunk, decoder)
+      >>> objective = objectives.Compound(parts, weights=(1.0, 0.1))
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)
@@ -188,7 +194,7 @@ class MapReconstruction(BaseObjective):
         return self._maps.chunk
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Draw the maps and make the trunk and M decoders."""
+        """Draw the maps and initialise the trunk and M decoders."""
         map_key, trunk_key, decoder_key = jax.random.split(key, 3)
         params, stats = _init(self.trunk, self._maps, map_key, trunk_key, x)
         z, _ = _encode(self.trunk, self._maps, params, stats, x[:1])
@@ -200,20 +206,20 @@ class MapReconstruction(BaseObjective):
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
-        """Mean squared error of the mapped rows, mean over the maps."""
+        """Mean squared error ``[B]`` of the mapped rows, averaged over the maps."""
         z, trunk = _encode(self.trunk, self._maps, params, stats, batch.x, batch.weight, key)
         values, decoders = self._errors(params, stats, batch.x, z, batch.weight, key)
         running = stats["batch_stats"] | {"trunk": trunk, "decoders": decoders}
         return values, stats | {"batch_stats": running}
 
     def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
-        """Calibrate the trunk's batch norm where there is any."""
+        """Calibrate the trunk's batch norm."""
         return _calibrate(self.trunk, self._maps, params, stats, rows)
 
     finish = prepare
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
-        """Mean squared error of the mapped rows, mean over the maps."""
+        """Mean squared error ``[B]`` of the mapped rows, averaged over the maps."""
         z, _ = _encode(self.trunk, self._maps, params, stats, x)
         return self._errors(params, stats, x, z, None, None)[0]
 

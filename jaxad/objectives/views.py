@@ -1,4 +1,4 @@
-"""How GOAD sees a row: many views of it, one for each class to tell apart."""
+"""Views: the transforms of a row that GOAD classifies."""
 
 import math
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from jaxad.typing import Array, Key, Stats
 
 
 class Views(Protocol):
-    """M views of every row. Another kind of data is another class like this."""
+    """M views of every row. Every kind of data has its own class."""
 
     @property
     def count(self) -> int:
@@ -25,27 +25,27 @@ class Views(Protocol):
         ...
 
     def init(self, key: Key, x: Array) -> Stats:
-        """What is drawn once for rows shaped like ``x`` and kept."""
+        """Draw the fixed random parts of the views, for rows shaped like ``x``."""
         ...
 
     def __call__(self, stats: Stats, x: Array) -> Array:
-        """``[B, M, ...]`` from ``[B, ...]``; ``stats`` holds what `init` drew."""
+        """The views ``[B, M, ...]`` of rows ``[B, ...]``; ``stats`` contains what `init` drew."""
         ...
 
 
 @struct.dataclass
 class LinearMaps:
-    """Random affine maps ``x W_m + b_m`` of a table's row.
+    """Random affine maps ``x W_m + b_m`` of a table's rows.
 
-    ``stats["maps"]`` ``[D, M, r]`` holds the W, ``stats["offsets"]`` ``[M, r]`` the b. Without
-    offsets, maps of standardised rows all scatter around 0, and a network tells them apart the
-    better the farther a row is from the mean: training then makes anomalies look normal.
+    The W are ``stats["maps"]`` ``[D, M, r]``, the b are ``stats["offsets"]`` ``[M, r]``. Without
+    offsets, all maps of standardised rows scatter around 0. Rows far from the mean are then the
+    easiest to classify, so training makes anomalies look normal.
 
     Attributes:
       count: M.
       dim: r.
       scale: leaf, standard deviation of the maps' entries.
-      offset: leaf, standard deviation of the offsets, in units of that of a mapped standardised
+      offset: leaf, standard deviation of the offsets, relative to that of a mapped standardised
         row.
     """
 
@@ -56,7 +56,7 @@ class LinearMaps:
 
     @property
     def chunk(self) -> int:
-        """Rows at a time so that ``[chunk, M, max(M, r)]`` stays in the cache, but at least 4."""
+        """Rows at a time: ``[chunk, M, max(M, r)]`` fits the cache, but at least 4."""
         rows = 2**17 // (self.count * max(self.count, self.dim))
         return 1 << max(2, rows.bit_length() - 1)
 
@@ -71,7 +71,7 @@ class LinearMaps:
         }
 
     def __call__(self, stats: Stats, x: Array) -> Array:
-        """``[B, M, r]``, one product: the maps lie side by side."""
+        """The mapped rows ``[B, M, r]``, from one matrix product."""
         return jnp.einsum("bd,dmr->bmr", x, stats["maps"]) + stats["offsets"][None]
 
 
@@ -80,9 +80,9 @@ class GeometricViews:
     """The 72 geometric transforms of square images, see `jaxad.networks.geometric_transforms`.
 
     Attributes:
-      shift: pixels, None for a quarter of the side.
-      chunk: rows at a time. Batch norm is calibrated on the views of as many rows, so it should not
-        be much smaller than a training batch.
+      shift: shift in pixels; None is a quarter of the side.
+      chunk: rows at a time. Batch norm is calibrated on chunks, so they should not be much smaller
+        than a training batch.
     """
 
     shift: int | None = struct.field(pytree_node=False)
@@ -94,11 +94,11 @@ class GeometricViews:
         return networks.GEOMETRIC_TRANSFORMS
 
     def init(self, key: Key, x: Array) -> Stats:
-        """Nothing is drawn."""
+        """Return no statistics, since nothing is random."""
         del key, x
         return {}
 
     def __call__(self, stats: Stats, x: Array) -> Array:
-        """``[B, 72, H, W, C]``, pixels of [0, 1] brought to [-1, 1]."""
+        """The transformed images ``[B, 72, H, W, C]``, scaled from [0, 1] to [-1, 1]."""
         del stats
         return networks.geometric_transforms(2 * x - 1, shift=self.shift)
