@@ -1,4 +1,4 @@
-"""Estimators: scikit-learn's face on objectives, recipes and the engine."""
+"""Estimators: detectors with the interface of scikit-learn."""
 
 from jaxad.checks import labels_from_anomalies as labels_from_anomalies
 from jaxad.estimators.autoencoder import AutoEncoder as AutoEncoder

@@ -16,44 +16,25 @@ from jaxad.typing import Objective
 class AutoEncoder(Detector):
     """Reconstruct normal rows through a bottleneck; the anomaly score is the mean squared error.
 
-    Dense (``network="mlp"``) or convolutional (``"conv"``, ``"lenet"`` and the papers' networks).
-
     Args:
       noise: standard deviation of Gaussian noise added to the scaled input in training (a
-        denoising autoencoder); 0 for none.
+        denoising autoencoder); 0 adds none.
       network: ``"mlp"``, ``"conv"``, ``"lenet"``, one of the papers' ``"mnist_lenet"``,
         ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
-      decoder: with a Flax module as ``network``, the module that maps ``[B, L]`` back.
-      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
-      latent_dim: L; None is the network's own.
-      batch_norm: batch normalisation in an MLP (image networks have their own).
+      decoder: a Flax module ``[B, L] -> [B, ...]``, if ``network`` is a Flax module.
+      batch_norm: batch normalisation in an MLP; image networks always have it.
       epochs: a number, or ``"auto"``: about 2,000 steps, 8,000 above 12,000 rows, from 1
         to 200 epochs. 0 leaves the network untrained (a control).
-      batch_size: rows per step.
-      learning_rate: of Adam.
       time_decay: the rate is divided by ``1 + time_decay * step``.
-      weight_decay: coupled L2.
-      milestones: epochs from which on the rate is a tenth.
-      clip_norm: largest gradient norm, or None.
-      validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
-        set the threshold.
-      patience: epochs without improvement before stopping and restoring the best, or None.
-      n_members: models of an ensemble, see `DeepSVDD`.
-      combine: how their scores make one, see `DeepSVDD`; ``"auto"`` is "mean".
-      scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
-        ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
-      contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
-      warm_start: let ``fit`` go on from the fitted network and scaler, see `DeepSVDD`.
-      random_state: an int for the same result again, a numpy generator, or None.
-      verbose: show a progress bar.
+      **others: ``hidden``, ``latent_dim``, ``batch_size``, ``learning_rate``, ``weight_decay``,
+        ``milestones``, ``clip_norm``, ``validation_fraction``, ``patience``, ``n_members``,
+        ``combine``, ``scaler``, ``contamination``, ``warm_start``, ``random_state`` and
+        ``verbose`` are those of `DeepSVDD`.
 
     Attributes:
-      threshold_: scores above it are anomalies. May be assigned.
-      history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
       params_: parameters of ``encoder`` and ``decoder``.
       stats_: their ``batch_stats``.
-      n_members_: members of an ensemble, see `DeepSVDD`.
-      n_features_in_: number of features.
+      **others: the other fitted attributes are those of `DeepSVDD`.
 
     Example:
       >>> import numpy as np
@@ -74,8 +55,9 @@ class AutoEncoder(Detector):
     time_decay: float = argument(0.0, RANGES["time_decay"])
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """Reconstructions in the units and the shape of ``X`` (images ``[N, H, W, C]``); of an
-        ensemble the mean of its members'.
+        """Reconstructions in the units and shape of ``X`` (images ``[N, H, W, C]``).
+
+        An ensemble returns the mean of its members' reconstructions.
         """
         return self._reconstruct(X)
 
@@ -103,7 +85,7 @@ class AutoEncoder(Detector):
         output = "linear"
         if self.network in IMAGES:
             options["batch_norm"] = True
-            # Pixels scaled to [0, 1], by the whole set or one by one.
+            # Both scalers map pixels to [0, 1].
             output = "sigmoid" if self.scaler in ("auto", "minmax") else "linear"
         else:
             options["activation"] = "relu"

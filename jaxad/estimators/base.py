@@ -1,4 +1,4 @@
-"""What every detector shares: scikit-learn's face on an objective, a recipe and the engine."""
+"""The base class of detectors, with the interface of scikit-learn."""
 
 import dataclasses
 import math
@@ -30,11 +30,11 @@ from jaxad.typing import Stats
 
 
 class CollapseWarning(UserWarning):
-    """All rows have the same score: the network learnt a constant, or never saw a difference."""
+    """All training rows have the same score: the network learnt a constant."""
 
 
 def argument(default: Any, check: Check) -> Any:
-    """A field of a `Detector` whose values must pass a check."""
+    """An argument of a `Detector` whose value must pass ``check``."""
     return dataclasses.field(default=default, metadata={"check": check})
 
 
@@ -43,46 +43,27 @@ def argument(default: Any, check: Check) -> Any:
 class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator):
     """A deep anomaly detector with scikit-learn's conventions.
 
-    ``anomaly_score`` is what everything derives from: higher = more anomalous. ``score_samples``
-    is its negative, ``decision_function = score_samples - offset_``, and ``predict`` its sign:
-    +1 normal, -1 anomaly. ``contamination`` sets only the threshold, which may be changed after
-    fitting by assigning ``threshold_``. It is the quantile of the training rows' scores, or with a
-    ``validation_fraction`` that of the held-out rows', which new rows resemble more. A detector
-    that takes no labels ignores ``y``.
+    All methods build on ``anomaly_score``, where higher is more anomalous. ``score_samples`` is its
+    negative, ``decision_function`` is ``score_samples - offset_``, and ``predict`` is its sign: +1
+    normal, -1 anomaly. ``contamination`` affects only ``threshold_``, which may be assigned after
+    fitting. The threshold is a quantile of the training scores or, with a ``validation_fraction``,
+    of the held-out rows' scores, which are closer to those of new rows. Detectors without labels
+    ignore ``y``.
 
-    With ``n_members`` P > 1 it is an ensemble: P models that differ in their random keys, trained
-    as one population; the first is the model of ``n_members=1``. How their scores make one is
-    fixed when fitting, so that a row's score never depends on other rows.
+    With ``n_members`` P > 1 it is an ensemble: P models with different random keys, trained as one
+    population. The first member is the model of ``n_members=1``. Fitting fixes how scores are
+    combined, so a row's score never depends on other rows.
 
-    Rows that do not fit into memory are given as a `jaxad.data.stream`, which all methods but
-    ``explain`` take for ``X``.
+    For rows that do not fit into memory pass a `jaxad.data.stream` as ``X``; only ``explain`` does
+    not accept it.
 
-    A subclass is a keyword-only dataclass without a decorator: its annotated attributes are
-    arguments, and ``argument(default, check)`` states the values that one may have. It registers
-    itself by its name, so that its files can be loaded; ``register=False`` is for a base class.
+    A subclass becomes a keyword-only dataclass without a decorator: annotated attributes are
+    arguments, and ``argument(default, check)`` restricts their values. Subclasses register
+    themselves by name, so that their files can be loaded; base classes use ``register=False``.
 
-    Args:
-      epochs: a number, or ``"auto"``: as many as make about the steps that the detector needs. 0
-        leaves the network untrained (a control).
-      batch_size: rows per step.
-      learning_rate: of Adam.
-      weight_decay: coupled L2, as in the papers' code.
-      milestones: epochs from which on the rate is a tenth.
-      clip_norm: largest gradient norm, or None.
-      validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
-        set the threshold.
-      patience: epochs without improvement before stopping and restoring the best, or None.
-      n_members: models of an ensemble; ``"auto"``: 5 for tables in memory, else 1.
-      combine: how an ensemble's scores make one: ``"mean"``; ``"z"``, standardised by their mean
-        and deviation over the training (or held-out) rows; ``"rank"``, as shares of those rows
-        that score lower; or ``"auto"``.
-      scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
-        ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
-      contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
-      warm_start: let ``fit`` go on from the fitted network, scaler and statistics, if there are
-        any, instead of starting anew; without pretraining, with a new optimizer.
-      random_state: an int for the same result again, a numpy generator, or None.
-      verbose: show a progress bar.
+    Arguments control training (``epochs`` to ``patience``), the ensemble (``n_members``,
+    ``combine``), preprocessing and threshold (``scaler``, ``contamination``) and repeated fits
+    (``warm_start``, ``random_state``, ``verbose``). `DeepSVDD` describes each of them.
     """
 
     epochs: Any = argument("auto", Special("auto", RANGES["epochs"]))
@@ -103,8 +84,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     network: ClassVar[Any] = "mlp"  # an argument of most subclasses
     _networks: ClassVar[tuple[str, ...]] = (*TABULAR, *IMAGES)
-    _combine: ClassVar[str] = "mean"  # what combine="auto" is
-    _max_epochs: ClassVar[int] = 200  # of epochs="auto": more would learn few rows by heart
+    _combine: ClassVar[str] = "mean"  # the meaning of combine="auto"
+    _max_epochs: ClassVar[int] = 200  # limit of epochs="auto": more epochs overfit small sets
 
     def __init_subclass__(cls, register: bool = True, **options: Any):
         """Make the subclass a dataclass, and register it."""
@@ -118,18 +99,18 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
         Args:
           X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network;
-            or a `jaxad.data.stream`. Memory is then bounded by its chunks, but for the scores
-            that the threshold is taken from: about 12 bytes for each row and member.
-          y: ignored by detectors that take no labels.
-          checkpoints: `jaxad.training.Checkpoints`, or their folder: save the training now and
-            then, and go on from what is saved there.
+            or a `jaxad.data.stream`, of which a few chunks are in memory at a time. The threshold
+            takes about 12 further bytes per row and member.
+          y: labels ``[N]``; ignored by detectors without labels.
+          checkpoints: `jaxad.training.Checkpoints`, or a folder: save the training regularly, and
+            resume from the newest checkpoint.
 
         Raises:
-          ValueError: an argument or a value in X cannot be used, or the folder of the checkpoints
-            holds another training; before anything is compiled.
+          ValueError: an argument or a value in X is invalid, or the checkpoints are another run's;
+            raised before anything is compiled.
           OSError: there is too little space for a checkpoint.
-          jaxad.NonFiniteError: training met steps that are not finite, one after the other. A
-            member of an ensemble is left out for that, with a warning, unless all fail.
+          jaxad.NonFiniteError: too many consecutive steps were not finite. In an ensemble such
+            members are left out with a warning, unless all of them fail.
         """
         plan = prepare.plan(self, X, y, checkpoints)
         with training.Stopwatch() as watch:
@@ -141,25 +122,24 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         return self._adopt(plan, trained, watch)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Train one epoch on ``X``, going on from the calls before.
+        """Train one more epoch, on ``X``.
 
-        The first call does what ``fit`` does before the first epoch: it fits the scaler, draws or
-        pretrains the network and sets the centre, all of which stays. Parameters, the optimizer's
-        state and the counters of epochs (for ``milestones`` and the warm-up) and steps are carried
-        from call to call. Exact statistics (batch norm, radius, mixture, class centres) and the
-        threshold are those of the rows of the last call. ``epochs`` and ``patience`` mean nothing
-        here. After ``fit``, or with a
-        loaded detector, the calls go on with a new optimizer and counters at 0.
+        The first call fits the scaler, draws or pretrains the network and sets the centre; later
+        calls keep them. Parameters, the optimizer's state and the counters of epochs (for
+        ``milestones`` and the warm-up) and steps continue from call to call. Exact statistics
+        (batch norm, radius, mixture, class centres) and the threshold are refitted on each call's
+        rows. ``epochs`` and ``patience`` are ignored. After ``fit`` or ``jaxad.load``, the first
+        call starts a new optimizer, with counters at 0.
 
         Args:
-          X: rows, as for ``fit``; a `jaxad.data.stream` counts as one call for each chunk (a last
-            one of less than half the rows goes with that before), and may be read only once.
+          X: rows, as for ``fit``. Each chunk of a `jaxad.data.stream` counts as one call, and the
+            stream may be readable only once. A last chunk below half size joins the previous one.
           y: labels, as for ``fit``.
 
         Raises:
-          ValueError: as ``fit`` does, or rows or arguments that do not go with the calls before.
-          jaxad.NonFiniteError: training of any member met steps that are not finite; the detector
-            stays as it was.
+          ValueError: as in ``fit``, or the rows or arguments do not match the earlier calls.
+          jaxad.NonFiniteError: too many consecutive steps of some member were not finite; the
+            detector is unchanged.
         """
         if self.validation_fraction:
             raise ValueError(
@@ -196,9 +176,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self._state = state
 
     def _adopt(self, plan: Plan, trained: Trained, watch: training.Stopwatch) -> Self:
-        """Become what was trained."""
+        """Set the fitted attributes."""
         result, score = trained.result, trained.score
-        self._state = None  # of partial_fit
+        self._state = None
         self.compile_seconds_ = watch.compile_seconds
         self.fit_seconds_ = watch.run_seconds
         self.scaler_ = plan.scaler
@@ -216,7 +196,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.n_steps_ = tuple(result.steps.tolist()) if several else result.steps
         self.n_skipped_ = tuple(result.skipped.tolist()) if several else result.skipped
         self.n_members_ = result.size
-        # Rows that were trained on score lower than new ones: held-out rows, if any, are fairer.
+        # Training rows score lower than new rows, so held-out rows are preferred.
         rows = plan.held_out if len(plan.held_out) else slice(None)
         self.combination_ = ensemble.fit_combination(self._rule(), score[:, rows])
         calibration = ensemble.combine(self.combination_, score[:, rows])
@@ -240,25 +220,24 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         vars(self).pop("params_", None)
 
     def anomaly_score(self, X: Any) -> np.ndarray:
-        """Anomaly scores ``[N]``, higher = more anomalous; a row's never depends on its company."""
+        """Anomaly scores ``[N]``, higher = more anomalous; rows are scored independently."""
         scores = self.member_scores(X)
         return ensemble.combine(self.combination_, scores)
 
     def member_scores(self, X: Any) -> np.ndarray:
-        """The members' own anomaly scores ``[P, N]``; P is 1 where there is no ensemble."""
+        """Anomaly scores ``[P, N]`` of each member; P is 1 for a single model."""
         check_is_fitted(self)
         model = self.objective_, self.params_, self.stats_
         return fitting.score(*model, prepare.scaled(self, X), self.n_members_)
 
     def score_spread(self, X: Any) -> np.ndarray:
-        """How far the members disagree on each row ``[N]``.
+        """Disagreement of the members on each row ``[N]``.
 
-        It is the standard deviation of what ``anomaly_score`` averages: scores with
-        ``combine="mean"``, standardised scores with ``"z"``, shares of training rows with
-        ``"rank"``.
+        The standard deviation over members of the values that ``anomaly_score`` averages: scores
+        with ``combine="mean"``, standardised scores with ``"z"``, ranks with ``"rank"``.
 
         Raises:
-          ValueError: there is no ensemble.
+          ValueError: the detector is a single model.
         """
         check_is_fitted(self)
         if self.n_members_ == 1:
@@ -277,25 +256,28 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
-        """+1 for normal rows, -1 for anomalies: those scoring above ``threshold_``."""
+        """-1 for rows with scores above ``threshold_`` (anomalies), +1 for the others, ``[N]``."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def transform(self, X: Any) -> np.ndarray:
-        """Latent vectors ``[N, L]``, float32; an ensemble's members side by side ``[N, P * L]``."""
+        """Latent vectors ``[N, L]``, float32; those of an ensemble are joined to ``[N, P * L]``."""
         check_is_fitted(self)
         return np.concatenate(list(self._apply("transform", prepare.scaled(self, X))), axis=1)
 
     def explain(self, X: Any, method: str = "auto") -> np.ndarray:
-        """How much each entry of ``X`` adds to its row's score, the shape of ``X``.
+        """Contribution of each entry of ``X`` to its row's score, in the shape of ``X``.
 
-        Of an ensemble it is the mean over members, whose scores have the units that they are
-        averaged in; with ``combine="rank"`` those of ``"z"``.
+        An ensemble averages its members' contributions in the units of ``combine``; for ``"rank"``
+        in those of ``"z"``.
 
         Args:
-          X: rows.
-          method: ``"gradient"``: the score's slope in every scaled entry times the entry, for all
-            detectors. ``"reconstruction"``: every entry's squared reconstruction error in scaled
-            units, for detectors that reconstruct. ``"auto"``: the latter where there is one.
+          X: rows in memory.
+          method: ``"gradient"``: gradient of the score times the scaled entry, for all detectors.
+            ``"reconstruction"``: squared reconstruction error of each entry in scaled units, for
+            detectors that reconstruct. ``"auto"`` prefers ``"reconstruction"``.
+
+        Raises:
+          ValueError: X is a stream, or the detector lacks the method.
         """
         check_is_fitted(self)
         rows, objective = prepare.scaled(self, X), self.objective_
@@ -315,18 +297,23 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         return ensemble.average([e / scale for e, scale in zip(explained, scales, strict=True)])
 
     def save(self, path: Any) -> None:
-        """Write the fitted detector to one file, which `jaxad.load` reads. Written atomically."""
+        """Write the fitted detector atomically to one file; `jaxad.load` reads it.
+
+        Raises:
+          ValueError: the detector's class is not registered.
+          FileNotFoundError: the folder does not exist.
+        """
         check_is_fitted(self)
         storage.save(self, path)
 
     @property
     def offset_(self) -> float:
-        """``-threshold_``: what ``decision_function`` subtracts."""
+        """``-threshold_``, the offset in ``decision_function``."""
         return -self.threshold_
 
     @property
     def _n_features_out(self) -> int:
-        """How many features ``transform`` makes."""
+        """Number of features that ``transform`` returns."""
         row = jax.ShapeDtypeStruct((1, *self.scaler_.shift.shape), jnp.float32)
         model = self.params_, self.stats_
         if self.n_members_ > 1:
@@ -335,28 +322,28 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         return self.n_members_ * latent.shape[1]
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether there is a trained network; arguments seen by ``fit`` alone do not count."""
+        """Whether a network is trained; a failed ``fit`` sets only other attributes."""
         return hasattr(self, "params_")
 
     def __sklearn_tags__(self) -> Any:
-        """scikit-learn's tags: latent vectors are float32 whatever the input."""
+        """scikit-learn's tags: latent vectors are float32 for every type of input."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    # What a subclass defines.
+    # Hooks for subclasses.
 
     def _objective(self, shape: tuple[int, ...], count: int) -> Any:
-        """The objective for ``count`` training rows of this shape."""
+        """The objective for ``count`` training rows of ``shape``."""
         raise TypeError(f"{type(self).__name__} does not say what it is trained for")
 
     def _steps(self, rows: int) -> int:
-        """How many steps ``epochs="auto"`` aims at."""
+        """Number of steps that ``epochs="auto"`` aims at."""
         del rows
         return 1000
 
     def _recipe(self, rows: int) -> training.Recipe:
-        """How ``rows`` training rows are trained on."""
+        """The recipe for ``rows`` training rows."""
         return training.Recipe(
             epochs=self._epochs(rows),
             batch_size=self.batch_size,
@@ -368,12 +355,12 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         )
 
     def _labels(self, y: Any, count: int) -> np.ndarray:
-        """Labels ``[count]``; a detector that takes none ignores ``y``."""
+        """Labels ``[count]``; detectors without labels ignore ``y``."""
         del y
         return np.zeros(count, np.int32)
 
     def _pretraining(self, objective: Any, rows: Any, seed: int) -> Run | None:
-        """What is to be trained first on the scaled training rows, or None."""
+        """The pretraining run on the scaled training rows, or None."""
         del objective, rows, seed
         return None
 
@@ -386,16 +373,16 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             check_choice("network", self.network, self._networks)
 
     def _check_rows(self, shape: tuple[int, ...], count: int) -> None:
-        """Raise a ValueError if ``count`` rows of this shape and the arguments do not fit."""
+        """Raise a ValueError if the arguments do not fit ``count`` rows of ``shape``."""
 
     def _takes_images(self, X: Any) -> bool:
         """Whether the network takes images."""
         if isinstance(self.network, str):
             return self.network in IMAGES
-        return np.ndim(X) > 2  # a user's module takes what it is given
+        return np.ndim(X) > 2  # a Flax module accepts tables and images
 
     def _collapse(self, x: np.ndarray, score: np.ndarray, stats: Stats) -> str | None:
-        """Why a model with these statistics and scores ``[N]`` is of no use, or None."""
+        """Why a model with these statistics and training scores ``[N]`` is useless, or None."""
         del stats
         if np.ptp(score) > 1e-6 * max(score.max(), -score.min()) or not np.ptp(x, axis=0).any():
             return None
@@ -405,9 +392,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             "and with an unbounded activation"
         )
 
-    # What all share.
+    # Shared by all detectors.
 
-    _state = None  # of the training that partial_fit continues
+    _state = None  # of partial_fit
 
     def _epochs(self, rows: int) -> int:
         if self.epochs != "auto":
@@ -416,24 +403,24 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         return min(max(1, epochs), self._max_epochs)
 
     def _rule(self) -> str:
-        """How scores are combined; those of a single model stay as they are."""
+        """The rule that combines scores; "mean" leaves those of a single model unchanged."""
         if self.n_members_ == 1:
             return "mean"
         return self._combine if self.combine == "auto" else self.combine
 
     def _apply(self, method: str, rows: Rows) -> np.ndarray:
-        """A function of the objective for all scaled rows, by each member ``[P, N, ...]``."""
+        """A method of the objective on all scaled rows, for each member ``[P, N, ...]``."""
         model = self.objective_, self.params_, self.stats_
         return fitting.apply(method, *model, rows, self.n_members_)
 
     def _reconstruct(self, X: Any) -> np.ndarray:
-        """Reconstructions in the units of ``X``; of an ensemble the mean of its members'."""
+        """Reconstructions in the units of ``X``, averaged over members."""
         check_is_fitted(self)
         members = self._apply("reconstruct", prepare.scaled(self, X))
         return self.scaler_.inverse(ensemble.average(list(members)))
 
     def _collapsed_members(self, rows: Rows, score: np.ndarray) -> str | None:
-        """Why the fitted detector, or which of its members, is of no use, or None."""
+        """Why the fitted detector or some members are useless, or None."""
         x, _ = next(rows.on_host())
         stats = jax.tree.map(np.asarray, self.stats_)
         each = [stats]

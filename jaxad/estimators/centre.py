@@ -1,4 +1,4 @@
-"""What Deep SVDD and Deep SAD share: the encoder, pretraining, and collapse onto the centre."""
+"""The common base of Deep SVDD and Deep SAD: encoder, pretraining, test for collapse."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,23 +13,11 @@ from jaxad.networks import IMAGES, build
 from jaxad.rows import Rows
 from jaxad.typing import Array
 
-_UNIT = ("auto", "minmax")  # scalers that bring pixels to [0, 1]
+_UNIT = ("auto", "minmax")  # scalers that map pixels to [0, 1]
 
 
 class CentreDetector(Detector, register=False):
-    """A bias-free network that maps normal rows close to a centre.
-
-    Args:
-      network: ``"mlp"``, ``"lenet"``, ``"conv"``, one of the papers' ``"mnist_lenet"``,
-        ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
-      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
-      latent_dim: L; None is the network's own.
-      batch_norm: batch normalisation (without scale and offset) before each activation.
-      pretrain_epochs: epochs of an autoencoder whose encoder starts the run.
-      pretrain_learning_rate: its rate; None is ``learning_rate``.
-      pretrain_weight_decay: its weight decay.
-      **others: see `Detector`.
-    """
+    """A bias-free network that maps normal rows close to a centre; see `DeepSVDD`."""
 
     network: Any = "mlp"
     hidden: tuple[int, ...] | None = None
@@ -60,13 +48,13 @@ class CentreDetector(Detector, register=False):
     def _autoencoder(
         self, objective: Any, rows: Rows, seed: int, loss: Callable[..., Array]
     ) -> Run | None:
-        """The run of an autoencoder whose encoder starts ``objective``, if it is asked for.
+        """The run that pretrains the encoder of ``objective`` as an autoencoder, if wanted.
 
         Args:
-          objective: has an ``encoder`` and ``from_encoder``.
-          rows: to pretrain on.
-          seed: the detector's.
-          loss: the autoencoder's; Deep SVDD's code sums over a row's entries, Deep SAD's averages.
+          objective: an objective with ``encoder`` and ``from_encoder``.
+          rows: rows to pretrain on.
+          seed: the detector's seed.
+          loss: the autoencoder's loss.
         """
         if not self.pretrain_epochs:
             return None

@@ -14,29 +14,29 @@ from jaxad.training.recipe import RANGES
 class DAGMM(Detector):
     """Deep Autoencoding Gaussian Mixture Model (Zong et al., ICLR 2018).
 
-    An autoencoder's latent vector and two reconstruction features follow a Gaussian mixture; a
-    row's energy under the mixture of the whole training set is its anomaly score. Train on rows
-    that are mostly normal; no labels are used.
+    A Gaussian mixture models an autoencoder's latent vectors and two reconstruction features. The
+    anomaly score is the energy under the mixture of all training rows. Train on mostly normal rows;
+    labels are not used.
 
     `DAGMM.paper` has the paper's networks and settings for its four data sets. The defaults here
-    differ: a wider latent space, and training so short that it never did much harm; more jitter
-    and clipped gradients end the NaNs of longer training.
+    have a wider latent space and short training, because long training ranked anomalies worse.
+    More jitter and clipped gradients prevent the NaNs of long training.
 
     Args:
-      latent_dim: L of the compression network, at most the number of features; None is 8, or
-        that number if it is less.
+      latent_dim: L of the compression network, at most the number of features D; None is
+        ``min(8, D)``.
       n_components: K of the mixture.
       hidden: hidden widths of the encoder; the decoder mirrors them.
       estimation_hidden: hidden widths of the estimation network.
       lambda_energy: weight of the energy.
       lambda_covariance: weight of the inverse variances.
       jitter: added to the covariances, relative to their mean variance.
-      dropout: share dropped in the estimation network.
-      network_dropout: share dropped of the input and of all hidden units of encoder and decoder.
+      dropout: dropout rate in the estimation network.
+      network_dropout: dropout rate of the input and of all hidden units of encoder and decoder.
       reduction: ``"sum"`` of squared errors over features (the paper) or ``"mean"``.
-      epochs: a number, or ``"auto"``: about 100 steps, from 1 to 50 epochs; longer training ranked
-        anomalies worse on most sets that were tried. 0 leaves the networks untrained (a control).
-      combine: that of `DeepSVDD`; ``"auto"`` is "rank".
+      epochs: a number, or ``"auto"``: about 100 steps, from 1 to 50 epochs. 0 leaves the networks
+        untrained (a control).
+      combine: see `DeepSVDD`; ``"auto"`` is "rank".
       **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
         ``validation_fraction``, ``patience``, ``n_members``, ``scaler``, ``contamination``,
         ``warm_start``, ``random_state`` and ``verbose``, and the fitted attributes, are those of
@@ -72,7 +72,10 @@ class DAGMM(Detector):
 
         Args:
           dataset: ``"kddcup"``, ``"kddcup_rev"``, ``"thyroid"`` or ``"arrhythmia"``.
-          **others: arguments to set differently.
+          **others: arguments that replace the paper's.
+
+        Raises:
+          ValueError: the paper has no such data set.
 
         Example:
           >>> from jaxad import DAGMM
@@ -95,7 +98,7 @@ class DAGMM(Detector):
         return cls(**(settings | others))
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """Reconstructions ``[N, D]`` in the units of ``X``; of an ensemble the mean."""
+        """Reconstructions ``[N, D]`` in the units of ``X``, averaged over members."""
         return self._reconstruct(X)
 
     def _check_rows(self, shape: tuple[int, ...], count: int) -> None:

@@ -15,16 +15,16 @@ from jaxad.rows import Rows
 class DeepSAD(CentreDetector):
     """Deep Semi-supervised Anomaly Detection (Ruff et al., ICLR 2020).
 
-    Deep SVDD that also learns from labels: known normals are drawn to the centre like unlabelled
-    rows, known anomalies pushed away. ``fit(X, y)`` takes ``y`` ``[N]``: +1 known normal, -1 known
-    anomaly, 0 unlabelled; `jaxad.labels_from_anomalies` makes it from a 0/1 column. Without labels
-    it is Deep SVDD.
+    Deep SVDD with labels: known normals and unlabelled rows are pulled to the centre, known
+    anomalies are pushed away. ``fit(X, y)`` takes ``y`` ``[N]``: +1 known normal, -1 known anomaly,
+    0 unlabelled; `jaxad.labels_from_anomalies` makes it from a 0/1 column. Without labels this is
+    Deep SVDD.
 
     Args:
-      eta: how much labelled rows count, > 0.
+      eta: weight of labelled rows, > 0.
       epsilon: added to the distance of labelled rows, > 0.
-      anomalies_in_centre: let known anomalies count for the centre, as the paper's code does.
-      pretrain_on: ``"unlabelled"`` rows or ``"all"``.
+      anomalies_in_centre: whether known anomalies count for the centre, as in the paper's code.
+      pretrain_on: ``"unlabelled"`` or ``"all"`` rows.
       epochs: a number, or ``"auto"``: about 3,000 steps, from 1 to 1,500 epochs. 0 leaves the
         network untrained (a control).
       **others: the other arguments, and the fitted attributes, are those of `DeepSVDD`.
@@ -46,7 +46,7 @@ class DeepSAD(CentreDetector):
     anomalies_in_centre: bool = False
     pretrain_on: str = argument("unlabelled", Choice(("unlabelled", "all")))
 
-    _max_epochs = 1500  # labels keep a small set from being learnt by heart
+    _max_epochs = 1500  # labels prevent overfitting of small sets
 
     def _objective(self, shape: tuple[int, ...], count: int):
         return objectives.deep_sad(
@@ -57,7 +57,7 @@ class DeepSAD(CentreDetector):
         )
 
     def _steps(self, rows: int) -> int:
-        return 3000  # what is pushed away goes on moving after the rest has settled
+        return 3000  # known anomalies still move when the other rows have settled
 
     def _labels(self, y: Any, count: int) -> np.ndarray:
         if y is None:

@@ -16,53 +16,54 @@ LOSSES = {"one-class": hypersphere.one_class, "soft-boundary": hypersphere.soft_
 class DeepSVDD(CentreDetector):
     """Deep Support Vector Data Description (Ruff et al., ICML 2018).
 
-    A bias-free network maps normal rows close to a fixed centre; the squared distance to the
-    centre is the anomaly score. Train on rows that are mostly normal; no labels are used.
+    A bias-free network maps normal rows close to a fixed centre. The anomaly score is the squared
+    distance to the centre. Train on mostly normal rows; labels are not used.
 
     Args:
       objective: ``"one-class"`` (mean squared distance) or ``"soft-boundary"`` (a ball whose
         radius leaves about a share ``nu`` of the rows outside).
-      nu: in (0, 1], for the soft boundary.
-      warm_up_epochs: epochs before the radius moves; ``"auto"`` is the paper's 10, at most a third
-        of the run.
+      nu: share of rows outside the soft boundary, in (0, 1].
+      warm_up_epochs: epochs before the radius moves; ``"auto"`` is the paper's 10, but at most a
+        third of the run.
       network: ``"mlp"``, ``"lenet"``, ``"conv"``, one of the papers' ``"mnist_lenet"``,
         ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
-      hidden: hidden widths of an MLP, filters of an image network; None is the network's own.
-      latent_dim: L; None is the network's own.
+      hidden: hidden widths of an MLP, or filters of an image network; None is its default.
+      latent_dim: L; None is the network's default.
       batch_norm: batch normalisation (without scale and offset) before each activation.
-      pretrain_epochs: epochs of an autoencoder whose encoder starts the run.
-      pretrain_learning_rate: its rate; None is ``learning_rate``.
-      pretrain_weight_decay: its weight decay.
+      pretrain_epochs: epochs of an autoencoder that initialises the encoder.
+      pretrain_learning_rate: learning rate of the autoencoder; None is ``learning_rate``.
+      pretrain_weight_decay: weight decay of the autoencoder.
       epochs: a number, or ``"auto"``: about 1,000 steps, from 1 to 200 epochs. 0 leaves the network
         untrained (a control).
       batch_size: rows per step.
-      learning_rate: of Adam.
+      learning_rate: learning rate of Adam.
       weight_decay: coupled L2 as in the papers' code.
-      milestones: epochs from which on the rate is a tenth.
+      milestones: epochs at which the learning rate drops to a tenth.
       clip_norm: largest gradient norm, or None.
-      validation_fraction: share of the rows held out, for ``history_["validation_loss"]`` and to
-        set the threshold.
-      patience: epochs without improvement before stopping and restoring the best, or None.
-      n_members: models of an ensemble, which differ in their random keys and are trained as one
-        population; ``"auto"``: 5 for tables, 1 (a single model) for images.
-      combine: how an ensemble's scores make one: ``"mean"``; ``"z"``, standardised by their mean
-        and deviation over the training (or held-out) rows; ``"rank"``, as shares of those rows
-        that score lower; or ``"auto"``, which is "mean".
+      validation_fraction: share of the rows held out for ``history_["validation_loss"]`` and for
+        the threshold.
+      patience: epochs without improvement before training stops and restores the best, or None.
+      n_members: members of an ensemble, which differ in their random keys and are trained as one
+        population; ``"auto"``: 5 for tables in memory, otherwise 1 (a single model).
+      combine: how an ensemble averages its members' scores: ``"mean"`` averages them unchanged;
+        ``"z"`` standardises them by mean and standard deviation over the training (or held-out)
+        rows; ``"rank"`` replaces them by the share of these rows with lower scores; ``"auto"`` is
+        "mean".
       scaler: ``"auto"`` (standard for tables, one min-max for images), ``"standard"``,
         ``"minmax"``, ``"robust"`` or ``"none"``; fitted on X and applied in scoring.
       contamination: share of the training (or held-out) rows above the threshold, in [0, 0.5].
-      warm_start: let ``fit`` go on from the fitted network, scaler and statistics (the centre), if
-        there are any, instead of starting anew; without pretraining, with a new optimizer.
-      random_state: an int for the same result again, a numpy generator, or None.
+      warm_start: whether ``fit`` on a fitted detector keeps its network, scaler and statistics (the
+        centre) and trains on, without pretraining and with a new optimizer.
+      random_state: an int for reproducible results, a numpy generator, or None.
       verbose: show a progress bar.
 
     Attributes:
       threshold_: scores above it are anomalies. May be assigned.
-      history_: per epoch ``loss``, ``learning_rate``, ``skipped``, ``validation_loss``.
+      history_: ``loss``, ``learning_rate``, ``skipped`` and ``validation_loss`` of each epoch.
       params_: the network's parameters.
       stats_: ``centre`` ``[L]``, ``radius``, ``batch_stats``.
-      n_members_: P, the members whose training did not fail. If there is more than one, what is in
-        ``history_``, ``params_`` and ``stats_`` has a leading axis ``[P]``.
+      n_members_: P, the number of members whose training did not fail. If P > 1, the arrays in
+        ``history_``, ``params_`` and ``stats_`` have a leading axis ``[P]``.
       n_features_in_: number of features.
 
     Example:

@@ -1,7 +1,7 @@
-"""How an ensemble's members make one score: fixed by their scores of the calibration rows.
+"""Combine the scores of an ensemble's members into one.
 
-What is kept says for every member how its scores are read, whatever they are read beside, so a
-row's score never depends on other rows.
+Scores on calibration rows fix one increasing function per member. Later scores are mapped by it and
+averaged, so a row's score never depends on other rows.
 """
 
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ import numpy as np
 
 RULES = ("mean", "z", "rank")
 _BLOCK = 65_536  # rows
-KNOTS = 1024  # of an empirical distribution function: what is kept does not grow with the rows
+KNOTS = 1024  # most points of a distribution function, whatever the number of rows
 
 Combination = dict[str, np.ndarray]
 
 
 def fit_combination(rule: str, scores: np.ndarray) -> Combination:
-    """What `combine` has to know of P members, from their scores ``[P, N]`` of calibration rows.
+    """Fit the functions that `combine` applies to the members' scores.
 
     Args:
-      rule: ``"mean"`` of the scores as they are; ``"z"``: of scores less their mean, over their
-        standard deviation; ``"rank"``: of the shares of calibration rows that score lower.
-      scores: ``[P, N]``.
+      rule: ``"mean"`` keeps scores; ``"z"`` subtracts their mean and divides by their standard
+        deviation; ``"rank"`` replaces them by the share of calibration rows with lower scores.
+      scores: scores ``[P, N]`` of the calibration rows.
 
     Returns:
-      ``shift`` and ``scale`` ``[P]``; and for ``"rank"`` ``knots`` and ``levels`` ``[P, K]``, K at
-      most 1,024: scores, ascending, and the shares of rows below them.
+      ``shift`` and ``scale`` ``[P]``. For ``"rank"`` also ``knots`` and ``levels`` ``[P, K]``, K at
+      most 1,024: scores in ascending order, and the shares of rows below them.
 
     Example:
       >>> fit_combination("z", np.array([[1.0, 3.0], [20.0, 60.0]]))["scale"].tolist()
@@ -45,7 +45,7 @@ def fit_combination(rule: str, scores: np.ndarray) -> Combination:
 
 
 def combine(combination: Combination, scores: np.ndarray) -> np.ndarray:
-    """The ensemble's scores ``[N]`` from those of its members ``[P, N]``, row by row.
+    """The ensemble's scores ``[N]`` from its members' scores ``[P, N]``.
 
     Example:
       >>> by_rank = fit_combination("rank", np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 900.0]]))
@@ -53,21 +53,21 @@ def combine(combination: Combination, scores: np.ndarray) -> np.ndarray:
       [0.5]
     """
     combined = np.empty(scores.shape[1])
-    for start in range(0, len(combined), _BLOCK):  # for less memory, to the bit the same
+    for start in range(0, len(combined), _BLOCK):  # saves memory; the result is bit-identical
         block = slice(start, start + _BLOCK)
         combined[block] = average(in_units(combination, scores[:, block]))
     return combined
 
 
 def spread(combination: Combination, scores: np.ndarray) -> np.ndarray:
-    """Standard deviation ``[N]`` of what `combine` averages: how far the members disagree."""
+    """Standard deviation ``[N]`` over members of the values that `combine` averages."""
     values = in_units(combination, scores)
     middle = average(values)
     return np.sqrt(average([np.square(value - middle) for value in values]))
 
 
 def in_units(combination: Combination, scores: np.ndarray) -> list[np.ndarray]:
-    """Every member's scores ``[N]`` in the unit that can be averaged, a rising function of each."""
+    """Each member's scores ``[N]``, mapped by its function to comparable units."""
     scores = np.asarray(scores, np.float64)
     standard = (scores - combination["shift"][:, None]) / combination["scale"][:, None]
     if "knots" not in combination:
@@ -77,24 +77,23 @@ def in_units(combination: Combination, scores: np.ndarray) -> list[np.ndarray]:
 
 
 def average(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean of P arrays, summed one after the other: to the bit the same for a part of the rows."""
+    """Mean of P arrays, added in order, so that a subset of rows gives bit-identical values."""
     return reduce(np.add, values) / len(values)
 
 
 def _distribution(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots of the empirical distribution function ``[K]``; equal scores share their mid-rank."""
+    """Knots and levels ``[K]`` of the empirical distribution; equal scores share their mid-rank."""
     values, counts = np.unique(scores, return_counts=True)
     levels = (np.cumsum(counts) - counts / 2) / len(scores)
-    # Where there are fewer values than knots some are there twice, which changes nothing.
+    # If there are fewer values than knots, repeated knots do not change the interpolation.
     places = np.linspace(0, len(values) - 1, min(len(scores), KNOTS)).round().astype(int)
     return values[places], levels[places]
 
 
 def _level(knots: np.ndarray, levels: np.ndarray, scale: float, scores: np.ndarray) -> np.ndarray:
-    """Interpolated between the knots, and rising as a logarithm beyond them.
+    """Ranks, interpolated between the knots and extrapolated logarithmically beyond them.
 
-    A row beyond all calibration rows ranks by how far, but one member's distance, which may be
-    great, does not outweigh the others'.
+    Rows beyond all calibration rows are thus still ordered, and no member dominates the mean.
     """
     above = np.maximum(scores - knots[-1], 0) / scale
     below = np.maximum(knots[0] - scores, 0) / scale

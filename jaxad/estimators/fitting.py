@@ -16,17 +16,17 @@ REMEDY = "Lower learning_rate, or set clip_norm (5 is a good start)"
 
 
 class Run(NamedTuple):
-    """Everything that training needs.
+    """The inputs of a training run; those of several detectors are lists with one entry per member.
 
     Attributes:
-      objective: what for; of several detectors a list with one for each member.
-      recipe: how; of several detectors a list.
-      key: of a single model, or keys ``[P]``.
-      rows: to train on; of several detectors perhaps a list.
-      validation: rows held out for the validation loss, or None; perhaps a list.
-      pretraining: the run of an autoencoder whose encoder starts this one, or None.
-      initial: fitted parameters and statistics to go on with, or None; with keys ``[P]`` they
-        have that axis, too.
+      objective: the objective, or a list.
+      recipe: the recipe, or a list.
+      key: the key of a single model, or keys ``[P]``.
+      rows: rows to train on, or a list.
+      validation: rows held out for the validation loss, or a list, or None.
+      pretraining: the run of an autoencoder that initialises the encoder, or None.
+      initial: fitted parameters and statistics to continue from, with keys ``[P]`` leaves
+        ``[P, ...]``; or None.
     """
 
     objective: Any
@@ -39,25 +39,25 @@ class Run(NamedTuple):
 
     @property
     def size(self) -> int:
-        """P, 1 for a single model."""
+        """P; 1 for a single model."""
         return int(np.size(self.key))
 
     @property
     def structure(self) -> Hashable:
-        """Equal for runs that can be one population."""
+        """A value that is equal for runs that can be trained as one population."""
         before = self.pretraining and self.pretraining.structure
         tree = jax.tree.structure((self.objective, self.recipe))
         return tree, self.rows.shape, self.validation is None, self.initial is None, before
 
 
 class Plan(NamedTuple):
-    """What a detector's ``fit`` is to do.
+    """The plan of a detector's ``fit``.
 
     Attributes:
-      scaler: fitted to the rows.
-      rows: all rows, scaled; the threshold comes from their scores.
-      held_out: numbers of the rows that are not trained on.
-      run: what is trained.
+      scaler: the fitted scaler.
+      rows: all rows, scaled; their scores determine the threshold.
+      held_out: numbers of the rows held out from training.
+      run: the training run.
     """
 
     scaler: Any
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
     run: Run
 
     def sharing(self, other: "Plan") -> "Plan":
-        """Reuse the arrays of another plan that are equal, so that P detectors share one copy."""
+        """Reuse the equal arrays of another plan, so that P detectors share one copy."""
         rows = other.rows if _equal(self.rows, other.rows) else self.rows
         same = _equal(self.run.rows, other.run.rows)
         return self._replace(
@@ -75,13 +75,13 @@ class Plan(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What became of a plan.
+    """The outcome of a plan.
 
     Attributes:
-      result: the members that did not fail; of one member, a single model.
-      pretrain_history: of their pretraining, or None.
+      result: the members that did not fail; a single one is a single model.
+      pretrain_history: history of their pretraining, or None.
       lost: numbers of the members that failed.
-      score: ``[P, N]`` of all rows of the plan.
+      score: scores ``[P, N]`` of all rows of the plan.
     """
 
     result: training.Result
@@ -91,13 +91,13 @@ class Trained(NamedTuple):
 
 
 def key_from(seed: int, stream: int = 0) -> Key:
-    """A typed key for one purpose (``stream``) of a seed; nothing is compiled for it."""
+    """A typed key from a seed and a purpose (``stream``), made without compiling anything."""
     words = np.random.SeedSequence([seed, stream]).generate_state(2)
     return jax.random.wrap_key_data(jnp.asarray(words))
 
 
 def member_keys(key: Key, size: int) -> Key:
-    """Keys ``[P]`` for the members of an ensemble, the first of them ``key``; one is a key."""
+    """Keys ``[P]`` for an ensemble, the first of which is ``key``; for P = 1 just ``key``."""
     if size == 1:
         return key
     words = np.asarray(jax.random.key_data(key)).tolist()
@@ -115,21 +115,20 @@ def fit(
     progress: bool = False,
     population: bool = False,
 ) -> list[Trained | None]:
-    """Train plans of one structure, with all their members, as one population.
+    """Train the members of all plans, which must have one structure, as one population.
 
     Args:
-      plans: what to train.
-      mesh: from `jaxad.training.make_mesh`; None: all devices.
-      checkpoints: as of `jaxad.training.fit`.
+      plans: the plans.
+      mesh: from `jaxad.training.make_mesh`; None uses all devices.
+      checkpoints: as in `jaxad.training.fit`.
       progress: show a progress bar.
-      population: whether a single model is trained as a population of one, which marks it as
-        failed where a single run raises an error.
+      population: train a single model as a population of one, so that a failure does not raise.
 
     Returns:
-      What became of each plan; None if all its members failed.
+      The outcome of each plan; None if all its members failed.
 
     Raises:
-      jaxad.NonFiniteError: a single model met steps that are not finite.
+      jaxad.NonFiniteError: a single model had too many steps that were not finite.
     """
     run = _as_population([plan.run for plan in plans], population)
     result, pretrained = _train(run, mesh=mesh, checkpoints=checkpoints, progress=progress)
@@ -153,7 +152,7 @@ def fit(
 
 
 def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
-    """What a run starts from, and the pretraining that made it, or None."""
+    """The initial parameters and statistics of a run, and the pretraining's result, or None."""
     first = run.pretraining
     if first is None:
         return run.initial, None
@@ -172,7 +171,7 @@ def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
 def _train(
     run: Run, *, mesh: Any = None, checkpoints: Any = None, progress: bool = False
 ) -> tuple[training.Result, training.Result | None]:
-    """The result of a run and of its pretraining; a member fails if either fails."""
+    """The results of a run and of its pretraining; a member fails if either of them fails."""
     below = subfolder(checkpoints, "pretraining")
     initial, pretrained = initial_of(run, mesh=mesh, checkpoints=below, progress=progress)
     options = {
@@ -186,14 +185,14 @@ def _train(
     if run.key.ndim == 0:
         return training.fit(*what, **options), pretrained
     result = training.fit_population(*what, mesh=mesh, **options)
-    # On the default device: members that are left lie anywhere on the mesh.
+    # Members that did not fail may lie on any device of the mesh; collect them.
     params, stats = jax.device_get((result.params, result.stats))
     failed = result.failed if pretrained is None else result.failed | pretrained.failed
     return result._replace(params=params, stats=stats, failed=failed), pretrained
 
 
 def _as_population(runs: Sequence[Run], population: bool) -> Run:
-    """Runs of one structure as the run of a population; one alone stays as it is unless asked."""
+    """Merge runs of one structure; a single model stays one unless ``population``."""
     if len(runs) == 1 and (runs[0].key.ndim or not population):
         return runs[0]
     if not all(run.rows.resident for run in runs):
@@ -220,7 +219,7 @@ def _with_axis(run: Run) -> Any:
 
 
 def _members(result: training.Result, kept: np.ndarray) -> training.Result:
-    """The members that are kept; one alone is a single model."""
+    """The members ``kept``; a single one becomes a single model."""
     part = result.member(kept[0]) if len(kept) == 1 else result.take(kept)
     params, stats = jax.tree.map(jnp.asarray, (part.params, part.stats))
     return part._replace(params=params, stats=stats)
@@ -234,9 +233,9 @@ def _score(plan: Plan, result: training.Result, mesh: Any) -> np.ndarray:
 def score(
     objective: Any, params: Params, stats: Stats, rows: Rows, size: int, *, mesh: Any = None
 ) -> np.ndarray:
-    """Scores ``[P, N]`` by an ensemble of ``size`` members, or by a single model.
+    """Scores ``[P, N]`` of an ensemble of ``size`` members, or of a single model.
 
-    They are float64; for a stream float32, as they are computed, since they may be very many.
+    They are float64; for a stream they stay float32 to save memory.
     """
     scores = apply("score", objective, params, stats, rows, size, mesh=mesh)
     return scores.astype(np.float64) if rows.resident else scores
@@ -252,20 +251,20 @@ def apply(
     *,
     mesh: Any = None,
 ) -> np.ndarray:
-    """A row-wise function of the objective by every member, ``[P, N, ...]``."""
+    """A row-wise method of the objective for every member, ``[P, N, ...]``."""
     if size == 1:
         return training.apply_rows(method, objective, params, stats, rows)[None]
     return training.apply_population(method, objective, params, stats, rows, mesh=mesh)
 
 
 def subfolder(checkpoints: Any, name: str) -> training.Checkpoints | None:
-    """Checkpoints, or their folder, as those of a run of this name; None stays None."""
+    """Checkpoints in the subfolder ``name``; None stays None."""
     given = training.Checkpoints.of(checkpoints)
     return None if given is None else given.within(name)
 
 
 def _shared(sets: list[Any]) -> Any:
-    """One set if all are the same, so that it lies in memory once; else the list."""
+    """One set if all are equal, so that it is in memory only once; else the list."""
     first = sets[0]
     return first if first is None or all(_equal(first, other) for other in sets[1:]) else sets
 

@@ -13,37 +13,37 @@ from jaxad.typing import Objective
 class GOAD(Detector):
     """Classification-based anomaly detection (Bergman & Hoshen, ICLR 2020).
 
-    A network learns to tell M random linear maps of a table's row, or 72 geometric transforms of a
-    square image, apart; a row whose transforms are confused is anomalous. Train on rows that are
-    mostly normal; no labels are used.
+    A network learns to classify which of M random affine maps of a table's row, or which of 72
+    geometric transforms of a square image, is shown. Rows whose transforms it confuses are
+    anomalous. Train on mostly normal rows; labels are not used.
 
-    To the network a batch of images is 72 times as many: choose a small ``batch_size``, and without
-    an accelerator a small ``resnet_width`` and few rows.
+    The network sees every image 72 times: choose a small ``batch_size``, and without an accelerator
+    a small ``resnet_width`` and few rows.
 
     Args:
-      network: ``"mlp"`` for tables, ``"wide_resnet"`` for images, or a Flax module, which gets
-        what a row or an image is transformed to.
-      n_transforms: M of a table, at least 2; images have 72.
-      transform_dim: r, what a table's row is mapped to.
-      hidden: hidden widths of the MLP; with none it is linear, and on standardised rows all
-        scores are nearly equal (a warning says so).
-      latent_dim: L of the MLP; that of the residual network is ``64 * resnet_width``.
-      resnet_depth: of the residual network: 10, 16, 22, ...
+      network: ``"mlp"`` for tables, ``"wide_resnet"`` for images, or a Flax module that takes
+        transformed rows or images.
+      n_transforms: M, at least 2, for tables; images have 72.
+      transform_dim: r, the length of a table's mapped rows.
+      hidden: hidden widths of the MLP. Without hidden layers it is linear, and all scores of
+        standardised rows are nearly equal (with a warning).
+      latent_dim: L of the MLP; the residual network has ``64 * resnet_width``.
+      resnet_depth: depth of the residual network: 10, 16, 22, ...
       resnet_width: factor of the residual network's channels.
-      shift: how many pixels an image is shifted; None is a quarter of its side.
-      margin: of the triplet-centre loss.
+      shift: pixels by which images are shifted; None is a quarter of the side.
+      margin: margin of the triplet-centre loss.
       triplet_weight: weight of the triplet-centre loss, the paper's lambda.
-      epsilon: least squared distance in the score's probabilities.
+      epsilon: the smallest squared distance in the score's probabilities.
       map_scale: standard deviation of the maps' entries; 1 in the paper.
-      map_offset: standard deviation of the maps' offsets, in units of a mapped standardised row.
-        With 0 the maps are linear; training then tells them apart better the farther a row is from
-        the mean, and can make anomalies look normal.
+      map_offset: standard deviation of the maps' offsets, relative to a mapped standardised row.
+        With 0 the maps are linear. Rows far from the mean are then the easiest to classify, so
+        training can make anomalies look normal.
       reconstruction_weight: weight, in loss and score, of reconstructing every mapped row from its
-        latent vector by a decoder of its own; 0 for none. For tables only.
+        latent vector; 0 turns it off. For tables only.
       epochs: a number, or ``"auto"``: about 300 steps, from 1 to 200 epochs. 0 leaves the
         networks untrained (a control).
-      scaler: that of `DeepSVDD`; images are taken to have pixels in [0, 1] after it, as with
-        ``"auto"``, and shown to the network in [-1, 1].
+      scaler: see `DeepSVDD`. Scaled images must have pixels in [0, 1], as with ``"auto"``; the
+        network gets them in [-1, 1].
       **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
         ``validation_fraction``, ``patience``, ``n_members``, ``combine``, ``contamination``,
         ``warm_start``, ``random_state`` and ``verbose``, and the fitted attributes, are those of
@@ -82,7 +82,7 @@ class GOAD(Detector):
             )
         try:
             check_sizes(self.resnet_depth, self.resnet_width)
-        except ValueError as error:  # speaks of the network's "depth"
+        except ValueError as error:  # its message names "depth" or "width"
             raise ValueError(f"resnet_{error}") from None
 
     def _takes_images(self, X: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The one way in: from a user's ``X`` to checked, scaled rows and to the plan of a fit."""
+"""Input of estimators: from ``X`` to checked, scaled rows and to the plan of a fit."""
 
 import math
 import numbers
@@ -20,16 +20,17 @@ from jaxad.typing import Params, Stats
 
 
 def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
-    """Rows of ``X`` in the user's units, checked, with the labels ``y`` if the detector has any.
+    """Checked rows of ``X``, unscaled, with labels from ``y`` or from the stream.
 
     Args:
-      detector: gets the number and names of the features if ``reset``, is compared with otherwise.
+      detector: with ``reset`` it gets the number and names of the features; otherwise ``X`` must
+        agree with them.
       X: array-like, a DataFrame, or a stream.
-      y: labels ``[N]``; those of a stream come with it.
+      y: labels ``[N]``; a stream has its own labels.
       reset: whether the detector is fitted to these rows.
 
     Raises:
-      ValueError: ``X`` or ``y`` cannot be used; the message names the place and the remedy.
+      ValueError: ``X`` or ``y`` is invalid; the message names the place and the remedy.
     """
     if not isinstance(X, Rows):
         rows = check_rows(X, detector, images=detector._takes_images(X), reset=reset)
@@ -40,7 +41,7 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
             "jaxad.data.stream"
         )
     stream: Any = X
-    stand_in: Any = np.zeros((2, *stream.shape))  # checked like rows of the stream's shape
+    stand_in: Any = np.zeros((2, *stream.shape))  # has the stream's shape and columns
     images = detector._takes_images(stand_in)
     if stream.columns is not None and not images:
         stand_in = pd.DataFrame(stand_in, columns=[*stream.columns])
@@ -49,12 +50,12 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
 
 
 def scaled(detector: Any, X: Any) -> Rows:
-    """Rows of ``X`` as a fitted detector's network takes them."""
+    """Checked rows of ``X``, scaled by a fitted detector's scaler."""
     return read(detector, X, reset=False).map(detector.scaler_)
 
 
 def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None) -> Plan:
-    """Check everything, fit the scaler, and say what ``fit`` is to train."""
+    """Check arguments and rows, fit the scaler, and plan ``fit``."""
     detector._check_parameters()
     if checkpoints is not None and detector.random_state is None:
         raise ValueError(
@@ -67,7 +68,7 @@ def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None) -> Plan:
 
 
 def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
-    """The plan of a fit to rows that are checked; ``continues``: from what is fitted."""
+    """The plan of a fit to checked rows; ``continues`` starts from the fitted model."""
     seed = seed_from(detector.random_state)
     if not rows.resident:
         _check_streamed(detector, rows)
@@ -100,7 +101,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
 
 
 class _Survey:
-    """A pass that finds how many rows there are, and which labels."""
+    """A pass over the rows that counts them and collects their labels."""
 
     def __init__(self, rows: Rows):
         self._rows, self.count, self.labels = rows, 0, set()
@@ -134,7 +135,7 @@ def _check_streamed(detector: Any, rows: Any) -> None:
 
 
 def _split(rows: Any, fraction: float, seed: int) -> tuple[Rows, Rows | None, np.ndarray]:
-    """Rows to train on, rows held out or None, and the numbers of the latter."""
+    """Rows to train on, held-out rows or None, and the numbers of the held-out rows."""
     held_out = round(len(rows.x) * fraction) if fraction else 0
     if not held_out:
         return rows, None, np.zeros(0, np.int64)
@@ -149,17 +150,17 @@ def _split(rows: Any, fraction: float, seed: int) -> tuple[Rows, Rows | None, np
 
 
 def _members(given: Any, rows: Rows) -> int:
-    """P; "auto" is 5 for tables in memory, else 1."""
+    """P; ``"auto"`` is 5 for tables in memory, else 1."""
     if given != "auto":
         return int(given)
     return 5 if rows.resident and len(rows.shape) == 1 else 1
 
 
 def _fitted_model(detector: Any, objective: Any, shape: tuple[int, ...]) -> tuple[Params, Stats]:
-    """A fitted detector's parameters and statistics, if ``objective`` can go on with them.
+    """A fitted detector's parameters and statistics, to continue training ``objective``.
 
     Raises:
-      ValueError: its networks for rows of ``shape`` have other shapes than the fitted ones.
+      ValueError: the objective's networks for rows of ``shape`` differ from the fitted ones.
     """
     row = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     wanted = _shapes(jax.eval_shape(objective.init, jax.random.key(0), row), axes=0)
@@ -175,7 +176,7 @@ def _fitted_model(detector: Any, objective: Any, shape: tuple[int, ...]) -> tupl
 
 
 def _shapes(tree: Any, *, axes: int) -> dict[str, tuple[int, ...]]:
-    """The shape of every leaf by its path, without the first ``axes``."""
+    """The shape of every leaf by its path, without the first ``axes`` axes."""
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path): np.shape(leaf)[axes:] for path, leaf in leaves}
 
@@ -183,8 +184,8 @@ def _shapes(tree: Any, *, axes: int) -> dict[str, tuple[int, ...]]:
 def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarray:
     """Validated rows: ``[N, D]`` of a table, or ``[N, H, W, C]`` of images.
 
-    They are float32 where that holds every value of the input's type exactly (small integers,
-    float32), else float64.
+    They are float32 if it represents all values of the input's type (small integers, float32), else
+    float64.
 
     Args:
       X: array-like or DataFrame. Grey images may also be ``[N, H, W]``.
@@ -194,8 +195,8 @@ def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarr
       reset: True when fitting (at least two rows are needed), False when scoring.
 
     Raises:
-      ValueError: X cannot be used; the message names the place and the remedy.
-      TypeError: an element of X is no number at all.
+      ValueError: X is invalid; the message names the place and the remedy.
+      TypeError: an element of X is not a number.
     """
     if sparse.issparse(X):
         raise ValueError(
@@ -208,7 +209,7 @@ def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarr
         "dtype": "numeric",
         "ensure_2d": not images,
         "allow_nd": images,
-        "ensure_all_finite": False,  # checked below, with the place
+        "ensure_all_finite": False,  # `_check_finite` also names the place
         "ensure_min_samples": 2 if reset else 1,
     }
     try:
@@ -266,7 +267,7 @@ def _check_rank(X: Any, images: bool) -> None:
 
 
 def _remedy(X: Any, estimator: Any, reset: bool) -> str:
-    """What to add to scikit-learn's message about ``X``, or nothing where it says enough."""
+    """A remedy to add to scikit-learn's message about ``X``; empty if the message suffices."""
     shape = tuple(X.shape)
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if kind == "c":

@@ -1,4 +1,4 @@
-"""Fitted detectors as files: what of an estimator is written, and how it comes back."""
+"""Fitted detectors as files."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxad.estimators.scaling import AffineScaler
 from jaxad.persistence import FileFormatError
 from jaxad.registry import DETECTORS, name_of, named
 
-# Numbers and names a fitted detector carries beside its arrays.
+# Fitted attributes that are not arrays.
 _FACTS = (
     "n_features_in_",
     "input_shape_",
@@ -24,7 +24,11 @@ _NOT_WRITTEN = object()
 
 
 def save(detector: Any, path: Any) -> None:
-    """Write a fitted detector to one file; see `jaxad.persistence.write`."""
+    """Write a fitted detector to one file; see `jaxad.persistence.write`.
+
+    Raises:
+      ValueError: the detector's class is not registered.
+    """
     kind = type(detector)
     if DETECTORS.get(name_of(kind)) is not kind:
         raise ValueError(
@@ -54,17 +58,31 @@ def save(detector: Any, path: Any) -> None:
 
 
 def load(path: Any, **modules: Any) -> Any:
-    """Read a detector that ``save`` wrote. Its scores are equal to the bit.
+    """Read a detector that ``save`` wrote; its scores are bit-identical.
 
     Args:
       path: the file.
-      **modules: the arguments that were Flax modules or generators when the detector was made
-        (``network=``, ``decoder=``): no code is stored in the file.
+      **modules: the arguments that are Flax modules (``network=``, ``decoder=``). Files contain no
+        code, so these must be passed again.
+
+    Returns:
+      The fitted detector.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      jaxad.FileFormatError: the file is truncated, damaged, from a newer version, or not ours.
-      ValueError: a module is missing or was not asked for.
+      FileNotFoundError: the file does not exist.
+      jaxad.FileFormatError: the file is truncated, damaged, from a newer version, or not jaxad's.
+      ValueError: a module is missing or not needed.
+
+    Example:
+      >>> import jaxad, numpy as np, os, tempfile
+      >>> X = np.random.default_rng(0).normal(size=(200, 4))
+      >>> detector = jaxad.DeepSVDD(epochs=1, n_members=1, random_state=0).fit(X)
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = os.path.join(folder, "detector.safetensors")
+      ...     detector.save(path)
+      ...     loaded = jaxad.load(path)
+      >>> bool((loaded.anomaly_score(X) == detector.anomaly_score(X)).all())
+      True
     """
     arrays, metadata = persistence.read(path)
     try:
@@ -80,7 +98,7 @@ def load(path: Any, **modules: Any) -> Any:
     parameters = {
         k: tuple(v) if isinstance(v, list) else v for k, v in metadata["parameters"].items()
     }
-    # Files from before there were ensembles are of single models.
+    # Files of versions without ensembles hold single models.
     detector = kind(**{"n_members": 1} | parameters, **modules)
     detector.n_members_ = 1
     for name, value in metadata["facts"].items():
@@ -95,7 +113,7 @@ def load(path: Any, **modules: Any) -> Any:
     detector.combination_ = arrays.get("combination", identity)
     detector.objective_ = detector._objective(tuple(metadata["row_shape"]), 1)
     trained_for, now = metadata.get("objective"), name_of(type(detector.objective_))
-    if trained_for not in (None, now):  # earlier files do not say
+    if trained_for not in (None, now):  # early files do not name it
         raise FileFormatError(
             f"{path}: was trained for {trained_for!r}, but this {kind.__name__} makes {now!r}: use "
             "the version of the class that saved it"
@@ -110,7 +128,7 @@ def _on_device(tree: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as JSON holds it, or `_NOT_WRITTEN`."""
+    """``value`` ready for JSON, or `_NOT_WRITTEN`."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, tuple | list):
