@@ -1,8 +1,7 @@
 """Checks of numbers, choices, labels and seeds, made before anything is compiled.
 
-A check raises an error that names the argument and its value, and says what to choose. `Interval`,
-`Whole`, `Choice`, `Flag` and `Special` describe the values that an argument may have, so that a
-class can state the range of a field where it declares the field.
+A check raises an error that names the argument, its value and the valid values. `Interval`,
+`Whole`, `Choice`, `Flag`, `Special` and `Each` are checks that a class can attach to its fields.
 """
 
 import dataclasses
@@ -17,16 +16,16 @@ Closed = Literal["both", "left", "right", "neither"]
 
 
 class Check(Protocol):
-    """Raises an error if an argument called ``name`` may not have ``value``."""
+    """A function that raises an error if ``value`` is invalid for the argument ``name``."""
 
     def __call__(self, name: str, value: Any) -> Any:
-        """Return the value, perhaps as another type."""
+        """Return the value, possibly converted."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A number between two bounds; ``whole``: without a fraction."""
+    """A number between two bounds; with ``whole`` it must be an integer."""
 
     low: float
     high: float = math.inf
@@ -66,7 +65,7 @@ class Flag:
     """True or False."""
 
     def __call__(self, name: str, value: Any) -> bool:
-        """Raise a TypeError if it is neither."""
+        """Raise a TypeError for other types."""
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{name}={value!r} is not True or False")
         return bool(value)
@@ -80,7 +79,7 @@ class Special:
     otherwise: Check
 
     def __call__(self, name: str, value: Any) -> Any:
-        """Check what is not the special value."""
+        """Check the value unless it is the special value."""
         same = value is None if self.value is None else isinstance(value, str)
         return value if same and value == self.value else self.otherwise(name, value)
 
@@ -115,15 +114,15 @@ def check_interval(
     """``value`` as a float, if it lies between ``low`` and ``high``.
 
     Raises:
-      TypeError: not a real number.
-      ValueError: outside, or NaN.
+      TypeError: the value is not a real number.
+      ValueError: the value is NaN or outside the interval.
 
     Example:
       >>> check_interval("nu", 1.7, 0, 1, closed="right")
       Traceback (most recent call last):
       ValueError: nu=1.7 is outside (0, 1]: choose 0 < nu <= 1
     """
-    if getattr(value, "ndim", None) == 0:  # a number of numpy or JAX
+    if getattr(value, "ndim", None) == 0:  # a NumPy or JAX scalar
         value = value.item()
     left, right = closed in ("both", "left"), closed in ("both", "right")
     interval = f"{'[' if left else '('}{low:g}, {high:g}{']' if right else ')'}"
@@ -143,8 +142,8 @@ def check_positive_int(name: str, value: Any) -> int:
     """``value`` as an int, if it is a whole number of at least 1.
 
     Raises:
-      TypeError: not an integer.
-      ValueError: less than 1.
+      TypeError: the value is not an integer.
+      ValueError: the value is less than 1.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is not an integer: choose one of at least 1")
@@ -158,7 +157,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """``value``, if it is one of ``choices``.
 
     Raises:
-      ValueError: it is not; the message lists them.
+      ValueError: it is another value; the message lists the choices.
     """
     if not isinstance(value, str) or value not in choices:
         valid = ", ".join(map(repr, choices))
@@ -171,9 +170,9 @@ class NonFinite:
     """The first value that is NaN or infinite.
 
     Attributes:
-      index: where it is.
+      index: its index.
       what: "NaN" or "infinity".
-      rows: how many rows have such a value.
+      rows: number of rows with NaN or infinite values.
     """
 
     index: tuple[int, ...]
@@ -195,8 +194,7 @@ def check_labels(y: Any, n: int) -> np.ndarray:
     """Labels ``[n]`` as int32: +1 known normal, -1 known anomaly, 0 unlabelled.
 
     Raises:
-      ValueError: another shape, another value, or booleans, which do not say whether False is
-        "normal" or "unknown".
+      ValueError: wrong shape or values, or booleans, whose False could mean "normal" or "unknown".
     """
     labels = np.asarray(y)
     if labels.shape != (n,):
@@ -211,20 +209,19 @@ def check_labels(y: Any, n: int) -> np.ndarray:
 
 
 def labels_from_anomalies(y: Any, known: Any = None, *, normal_known: bool = False) -> np.ndarray:
-    """Labels for semi-supervised fitting from 0/1 or boolean marks of anomalies.
+    """Convert 0/1 or boolean marks of anomalies to labels for semi-supervised fitting.
 
     Args:
-      y: ``[N]`` 1 or True for an anomaly, 0 or False for everything else.
-      known: ``[N]`` boolean, whose mark may be used; the other rows become unlabelled.
-        All of them by default.
-      normal_known: whether a 0 means "known to be normal" (+1) or "not known" (0).
+      y: ``[N]`` 1 or True for anomalies, 0 or False for other rows.
+      known: ``[N]`` boolean, rows whose mark is used; the others become unlabelled. None uses all.
+      normal_known: whether a mark of 0 means known normal (+1) or unlabelled (0).
 
     Returns:
       ``[N]`` int32: -1 known anomaly, 0 unlabelled, +1 known normal.
 
     Raises:
-      ValueError: ``y`` is not one-dimensional or has other values, or ``known`` is not a boolean
-        mask of the same length.
+      ValueError: ``y`` is not one-dimensional, ``y`` has other values, or ``known`` is not a
+        boolean mask of the same length.
 
     Example:
       >>> labels_from_anomalies([0, 1, 0])
@@ -257,7 +254,7 @@ def _check_values(name: str, values: np.ndarray, valid: tuple[int, ...], meaning
 def _is_in(value: Any, valid: tuple[int, ...]) -> bool:
     try:
         return value in valid
-    except TypeError:  # pandas.NA equals nothing, and does not say whether
+    except TypeError:  # comparison with pandas.NA is neither true nor false
         return False
 
 
@@ -265,12 +262,12 @@ def seed_from(random_state: Any) -> int:
     """A seed in ``[0, 2**32)`` from scikit-learn's ``random_state``.
 
     Args:
-      random_state: an int is the seed; a ``RandomState`` or ``Generator`` is drawn from, and so
-        advances; None draws from the operating system. numpy's global generator is never used.
+      random_state: an int is the seed; a ``RandomState`` or ``Generator`` draws the seed and
+        advances; None draws it from the operating system, never from numpy's global generator.
 
     Raises:
-      TypeError: something else.
-      ValueError: an int outside the range.
+      TypeError: ``random_state`` has another type.
+      ValueError: the int is outside the range.
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])

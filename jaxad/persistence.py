@@ -1,7 +1,7 @@
-"""One file for a fitted detector: safetensors, with everything else as JSON in its header.
+"""Files of arrays and metadata: safetensors with a JSON document in the header.
 
-The file can be opened by any safetensors reader, holds no code (nothing is unpickled) and keeps
-each array bit for bit. The header's metadata has two entries: ``jaxad``, a JSON document with the
+Any safetensors reader can open the files. They contain no code (nothing is unpickled) and keep
+arrays bit for bit. The header's metadata has two entries: ``jaxad``, a JSON document with the
 format version, the library versions, the nesting of the arrays and the caller's metadata; and
 ``sha256``, the digest of that document and of every tensor.
 """
@@ -21,30 +21,30 @@ import safetensors.numpy
 FORMAT = "jaxad"
 VERSION = 1
 
-# What safetensors can hand back to numpy in the same type. Others are refused when writing:
-# bfloat16, for one, could be written but not read.
+# Types that safetensors returns unchanged to numpy. Others are refused when writing: bfloat16, for
+# example, could be written but not read.
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _DTYPES = _INTEGERS | {"bool", "float16", "float32", "float64", "complex64"}
 
 
 class FileFormatError(ValueError):
-    """The file is there, but it is not a whole and undamaged file this version can read."""
+    """The file is truncated, damaged, not written by jaxad, or in a newer format."""
 
 
 def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
-    """Write nested arrays and JSON metadata to one file: all of it, or nothing.
+    """Write nested arrays and JSON metadata to one file, atomically.
 
-    The bytes go to a temporary file in the same folder, which takes the name ``path`` only when
-    it is complete and on disk. If anything fails an existing file stays as it was.
+    The bytes go to a temporary file in the same folder, which is renamed to ``path`` when it is
+    complete and on disk. If anything fails, an existing file is unchanged.
 
     Args:
-      path: the file to make or replace. Its folder must exist.
+      path: the file to create or replace. Its folder must exist.
       arrays: nested dict with string keys; leaves are numpy or JAX arrays or Python numbers.
       metadata: any dict that JSON can hold.
 
     Raises:
-      TypeError: a key is not a string, an array's type has no place in the format, or the
-        metadata are not JSON.
+      TypeError: a key is not a string, the format lacks an array's type, or JSON cannot hold the
+        metadata.
       FileNotFoundError: the folder does not exist.
 
     Example:
@@ -81,12 +81,12 @@ def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, A
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read what ``write`` wrote: ``(arrays, metadata)``, the arrays as numpy.
+    """Read a file written by ``write``: ``(arrays, metadata)`` with numpy arrays.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      FileFormatError: the file is empty, truncated, damaged, was not written by jaxad, or was
-        written in a newer format. The message says which, and what to do.
+      FileNotFoundError: the file does not exist.
+      FileFormatError: the file is empty, truncated, damaged, not written by jaxad, or in a newer
+        format.
     """
     path = Path(path)
     try:
@@ -110,7 +110,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     try:
         tensors = safetensors.numpy.load(data)
-    except Exception as error:  # safetensors has its own error type, numpy and KeyError others
+    except Exception as error:  # safetensors, numpy and missing keys raise different types
         raise _damaged(path) from error
     if _digest(entries[FORMAT], tensors) != entries.get("sha256"):
         raise _damaged(path)
@@ -118,14 +118,14 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _flatten(node: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray]) -> dict:
-    """Put the leaves of ``node`` into ``tensors``; return its structure with None for leaves."""
+    """Put the leaves of ``node`` into ``tensors``; return ``node`` with None in their place."""
     structure = {}
     for key, value in node.items():
         name = _join(prefix, key)
         if isinstance(value, dict):
             structure[key] = _flatten(value, name, tensors)
             continue
-        # `ascontiguousarray` would turn a 0-d array into a 1-d one.
+        # `ascontiguousarray` would make 0-d arrays 1-d.
         leaf = np.asarray(value, order="C")
         if leaf.dtype.name not in _DTYPES:
             raise TypeError(f"{name}: cannot save {leaf.dtype.name}; convert it, e.g. to float32")
@@ -143,7 +143,7 @@ def _restore(structure: dict[str, Any], prefix: str, tensors: dict[str, np.ndarr
 
 
 def _join(prefix: str, key: Any) -> str:
-    """A tensor's name: a JSON pointer (RFC 6901), so that no key collides with the separator."""
+    """A tensor's name: a JSON pointer (RFC 6901), which escapes separators in keys."""
     if not isinstance(key, str):
         raise TypeError(f"keys of saved dicts are strings, got {key!r} under {prefix or '/'!r}")
     return f"{prefix}/{key.replace('~', '~0').replace('/', '~1')}"
@@ -161,7 +161,7 @@ def _digest(document: str, tensors: dict[str, np.ndarray]) -> str:
 def _entries(path: Path, data: bytes) -> dict[str, str]:
     """The metadata of a safetensors file: 8 bytes of header length, a JSON header, tensor bytes.
 
-    Read by hand, because safetensors reports every defect as the same error.
+    safetensors reports every defect as the same error; this function tells them apart.
     """
     if not data:
         raise FileFormatError(f"{path}: the file is empty; restore it or save the detector again")

@@ -1,7 +1,6 @@
-"""The tables of detectors and objectives: files, suites, tests and documentation draw from them.
+"""Registries of detectors and objectives, used by files, benchmarks, tests and documentation.
 
-Classes enter themselves when they are defined: subclasses of `jaxad.Detector` and of
-`jaxad.objectives.BaseObjective`.
+Subclasses of `jaxad.Detector` and `jaxad.objectives.BaseObjective` register themselves.
 """
 
 from typing import Any
@@ -11,22 +10,22 @@ OBJECTIVES: dict[str, Any] = {}
 
 
 def register(table: dict[str, Any], member: type) -> None:
-    """Enter a class under its `name_of`; a class defined anew replaces the earlier one."""
+    """Register a class under its `name_of`; a class with the same name is replaced."""
     table[name_of(member)] = member
 
 
 def name_of(member: type) -> str:
-    """The name that stands in files: the class's own; outside of jaxad with its module."""
+    """The name of a class in files; classes outside jaxad include their module."""
     if member.__module__.startswith("jaxad."):
         return member.__name__
     return f"{member.__module__}.{member.__qualname__}"
 
 
 def named(table: dict[str, Any], name: Any) -> Any:
-    """The class with this name.
+    """The class registered under ``name``.
 
     Raises:
-      LookupError: there is none; the message says what to do.
+      LookupError: the name is unknown; the message says what to do.
     """
     if name in table:
         return table[name]

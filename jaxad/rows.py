@@ -1,8 +1,8 @@
 """The rows of a data set, in memory or streamed from a source larger than memory.
 
-Both kinds have one interface, `Rows`, so an objective's exact passes and a model's scores are
-written once. `ArrayRows` is a tree of arrays and may be traced by compiled programs. A pass over a
-`Stream` is a loop in Python around one compiled step, so it cannot be traced.
+Exact passes and scoring use the common interface `Rows`. `ArrayRows` is a tree of arrays, which
+compiled programs can trace. A pass over a `Stream` is a Python loop around a compiled step, which
+cannot be traced.
 """
 
 import abc
@@ -25,14 +25,14 @@ Carry = TypeVar("Carry", bound=PyTree)
 Block = tuple[np.ndarray, np.ndarray]
 Condition = Callable[[np.ndarray], np.ndarray]  # labels [B] -> booleans [B]
 
-_BLOCK_BYTES = 4 * 2**20  # of rows sent to the device at a time
+_BLOCK_BYTES = 4 * 2**20  # bytes of rows sent to the device at a time
 
 
 class Rows(abc.ABC):
     """All rows of a data set, with their labels and weights.
 
     Attributes:
-      resident: whether all rows are in memory, so that a compiled program can pass over them.
+      resident: whether all rows are in memory, so that compiled programs can trace them.
     """
 
     resident: ClassVar[bool]
@@ -45,41 +45,42 @@ class Rows(abc.ABC):
     @property
     @abc.abstractmethod
     def like(self) -> Batch:
-        """Arrays, or shapes and types of arrays, as a pass meets them; for `jax.eval_shape`."""
+        """A batch with the shapes and types of a pass, for `jax.eval_shape`."""
 
     @property
     @abc.abstractmethod
     def identity(self) -> PyTree:
-        """Arrays that tell these rows from others: all rows, or the first chunk of a stream."""
+        """Arrays that identify the rows: all rows, or the first chunk of a stream."""
 
     @abc.abstractmethod
     def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
-        """Fold ``step`` over chunks of ``chunk`` rows. Every row counts once."""
+        """Fold ``step`` over chunks of ``chunk`` rows, so that every row counts once."""
 
     @abc.abstractmethod
     def values(self, function: Callable[[Array], Array], *, chunk: int) -> tuple[Any, Any]:
-        """A row-wise function ``[chunk, ...] -> [chunk]`` of all rows, and the rows' weights.
+        """Apply a row-wise function ``[chunk, ...] -> [chunk]``.
 
         Returns:
-          Two arrays ``[N]``. Those of a stream lie in the host's memory, 8 bytes for each row.
+          The values of all rows and their weights, two arrays ``[N]``. For a stream they are on the
+          host and take 8 bytes per row.
         """
 
     @abc.abstractmethod
     def reweigh(self, weigh: Callable[[Batch], Array]) -> "Rows":
-        """The same rows with the weights ``[B]`` that ``weigh`` gives to a batch of them."""
+        """The same rows with weights ``[B]`` computed by ``weigh`` from each batch."""
 
     @abc.abstractmethod
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> "Rows":
-        """The rows after a row-wise function of numpy arrays that keeps their shape."""
+        """The rows transformed by a row-wise function of numpy arrays that keeps their shape."""
 
     def keep(self, condition: Condition, otherwise: Condition) -> "Rows":
-        """The rows whose labels ``[B]`` meet a condition; if none does, those that meet another."""
+        """The rows whose labels meet ``condition`` or, if none does, ``otherwise``."""
         some = any(condition(label).any() for _, label in self.on_host())
         return self._select(condition if some else otherwise)
 
     @abc.abstractmethod
     def _select(self, condition: Condition) -> "Rows":
-        """The rows whose labels meet a condition."""
+        """The rows whose labels meet ``condition``."""
 
     @abc.abstractmethod
     def on_host(self) -> Iterator[Block]:
@@ -87,16 +88,16 @@ class Rows(abc.ABC):
 
     @abc.abstractmethod
     def blocks(self, chunk: int) -> Iterator[tuple[Any, int]]:
-        """The rows for scoring: padded float32 blocks of whole chunks, and their real rows."""
+        """Padded float32 blocks of whole chunks, for scoring, and their numbers of real rows."""
 
     @abc.abstractmethod
     def pieces(self) -> Iterator["ArrayRows"]:
-        """The rows as sets in memory, one for each epoch of incremental training."""
+        """The rows as sets in memory, one per epoch of incremental training."""
 
     def mean(self, function: Callable[[Array], Array], *, chunk: int) -> Array:
-        """Weighted mean over all rows of a function ``[chunk, ...] -> [chunk, ...]`` of inputs.
+        """Weighted mean over all rows of a row-wise function ``[chunk, ...] -> [chunk, ...]``.
 
-        Chunk means are merged, so rounding does not grow with the number of rows.
+        It merges the means of chunks, so rounding errors do not grow with the number of rows.
         """
 
         def add(carry, batch):
@@ -126,8 +127,8 @@ class ArrayRows(Rows):
     Attributes:
       x: ``[N, ...]`` inputs.
       label: ``[N]`` +1 known normal, -1 known anomaly, 0 unlabelled.
-      weight: ``[N]`` how much each row counts. A padding row weighs 0 and changes nothing.
-      count: how many rows are real, a scalar; they come first. None: all.
+      weight: ``[N]`` weight of each row. A padding row has weight 0 and changes nothing.
+      count: number of real rows, a scalar; they come first. None: all rows are real.
     """
 
     x: Any
@@ -155,8 +156,8 @@ class ArrayRows(Rows):
     def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
         """See `Rows.fold`.
 
-        If ``chunk`` does not divide the rows, the last chunk reaches back; the rows it repeats
-        weigh 0 the second time. Chunks of padding at the end are not visited.
+        If ``chunk`` does not divide the number of rows, the last chunk overlaps the previous one,
+        and repeated rows get weight 0. Chunks of padding at the end are skipped.
         """
         total = len(self.weight)
         chunk = min(chunk, total)
@@ -201,9 +202,8 @@ class ArrayRows(Rows):
     def blocks(self, chunk: int) -> Iterator[tuple[np.ndarray, int]]:
         """See `Rows.blocks`.
 
-        Few rows are one block, padded with zeros to a bucket that ``chunk`` divides. Of more, all
-        blocks have one size whatever their number, and the last one is padded: a copy for the
-        device is of a block, which stays in the cache.
+        Few rows make one block, padded with zeros to a bucket that ``chunk`` divides. Many rows
+        make blocks of one size that fit the cache while they are copied; the last one is padded.
         """
         row_bytes = 4 * math.prod(self.shape)
         most = max(1, _BLOCK_BYTES // max(1, chunk * row_bytes)) * chunk
@@ -220,7 +220,7 @@ class ArrayRows(Rows):
         yield self
 
     def padded(self, size: int, sharding: Any = None) -> "ArrayRows":
-        """The rows on the device, or as ``sharding`` says, with padding rows up to ``size``."""
+        """The rows on the device, or with ``sharding``, padded to ``size`` rows."""
 
         def pad(values):
             whole = np.zeros((size, *values.shape[1:]), values.dtype)
@@ -233,22 +233,22 @@ class ArrayRows(Rows):
 
 @dataclasses.dataclass(frozen=True)
 class Stream(Rows):
-    """Rows in chunks, read anew for every pass over them. `jaxad.data.stream` makes it.
+    """Rows in chunks, read again in every pass. Made by `jaxad.data.stream`.
 
-    Iterating gives `ArrayRows` on the device for each chunk, all of ``rows`` rows: the last one is
-    filled up with rows of weight 0. A thread reads, checks and sends the next chunk while the
-    current one is in use, so at most two are on the device and a few on the host.
+    Iteration yields every chunk as `ArrayRows` on the device, with ``rows`` rows each; the last one
+    is padded. A thread reads, checks and sends the next chunk while the current one is in use, so
+    at most two chunks are on the device and a few on the host.
 
     Attributes:
-      read: called with the number of rows that a block should have, which is a wish; returns a
-        fresh iterator of blocks ``(x, label)`` of any length.
+      read: called with a preferred block size, returns a fresh iterator of blocks ``(x, label)`` of
+        any size.
       row_shape: the shape of one row.
-      rows: rows in a chunk.
-      columns: names of the features, where known.
-      once: whether it can be read only once.
-      transform: applied to the rows of each block on the host, or None.
-      weigh: gives the weights ``[rows]`` of a chunk on the device, or None: all 1.
-      sharding: how a chunk lies on the devices, or None.
+      rows: rows per chunk.
+      columns: names of the features, or None.
+      once: whether the source can be read only once.
+      transform: function that is applied to every block on the host, or None.
+      weigh: function that computes the weights ``[rows]`` of a chunk, or None for weights of 1.
+      sharding: sharding of the chunks, or None.
     """
 
     read: Callable[[int], Iterator[Block]]
@@ -269,7 +269,7 @@ class Stream(Rows):
 
     @property
     def like(self) -> Batch:
-        """Shapes and types of a chunk."""
+        """The shapes and types of a chunk."""
         count = (self.rows,)
         kinds = (count + self.shape, jnp.float32), (count, jnp.int32), (count, jnp.float32)
         leaves: Any = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
@@ -288,7 +288,7 @@ class Stream(Rows):
         """One pass over the chunks; the last may have fewer rows.
 
         Raises:
-          ValueError: rows that cannot be used; the message names their range, counted from 0.
+          ValueError: rows are invalid; the message names their range, counted from 0.
         """
         return _recut(self._checked(), self.rows)
 
@@ -296,7 +296,7 @@ class Stream(Rows):
         """See `Rows.fold`."""
         compiled = jax.jit(lambda carry, rows: rows.fold(step, carry, chunk=chunk))
         for rows in self.in_multiples_of(chunk):
-            # Without waiting, chunks that are yet to be used would queue up in memory.
+            # Without waiting, chunks would queue up in memory.
             carry = jax.block_until_ready(compiled(carry, rows))
         return carry
 
@@ -321,7 +321,7 @@ class Stream(Rows):
         return dataclasses.replace(self, transform=both)
 
     def with_channel(self) -> Self:
-        """Grey images ``[H, W]`` as images ``[H, W, 1]``."""
+        """Grey images ``[H, W]`` with a channel axis, ``[H, W, 1]``."""
         return dataclasses.replace(self.map(lambda x: x[..., None]), row_shape=(*self.shape, 1))
 
     def _select(self, condition: Condition) -> Self:
@@ -338,8 +338,8 @@ class Stream(Rows):
             yield rows.x, int(rows.count)
 
     def pieces(self) -> Iterator[ArrayRows]:
-        """The chunks. A last one of less than half the size is joined with the one before."""
-        # Copies, since a source may fill the same array again.
+        """The chunks; a last one below half size joins the previous one."""
+        # Copies, because a source may reuse its array.
         copies = ((np.array(x), np.array(label)) for x, label in self.on_host())
         held = next(copies)
         for block in copies:
@@ -351,7 +351,7 @@ class Stream(Rows):
         yield unweighted(*held)
 
     def in_multiples_of(self, size: int) -> Self:
-        """The same rows in chunks whose size ``size`` divides, no smaller than before."""
+        """The same rows with the chunk size rounded up to a multiple of ``size``."""
         return dataclasses.replace(self, rows=-(-self.rows // size) * size)
 
     def _checked(self) -> Iterator[Block]:
@@ -381,21 +381,24 @@ class Stream(Rows):
 
 
 def unweighted(x: np.ndarray, label: np.ndarray) -> ArrayRows:
-    """Rows that all count the same, of whatever type they have."""
+    """Rows of weight 1, with their types unchanged."""
     return ArrayRows(x, label, np.ones(len(x), np.float32))
 
 
 def as_rows(x: Any, label: Any = None, weight: Any = None) -> Any:
-    """Rows as float32 host arrays; `Rows` are returned as they are.
+    """Rows as float32 arrays on the host; `Rows` are returned unchanged.
 
     Args:
       x: ``[N, ...]``.
       label: ``[N]`` +1 known normal, -1 known anomaly, 0 unlabelled; None: all 0. For a
         population also ``[P, N]``.
-      weight: ``[N]`` how much each row counts; None: all 1. For a population also ``[P, N]``.
+      weight: ``[N]`` weight of each row; None: all 1. For a population also ``[P, N]``.
+
+    Returns:
+      `ArrayRows`, or the `Rows` that were given.
 
     Raises:
-      ValueError: there is no row, or labels or weights have another shape.
+      ValueError: there are no rows, or labels or weights have a wrong shape.
 
     Example:
       >>> as_rows([[1.0, 2.0], [3.0, 4.0]]).shape
@@ -417,7 +420,8 @@ def as_rows(x: Any, label: Any = None, weight: Any = None) -> Any:
 def bucket(count: int) -> int:
     """The padded size for ``count`` rows: two sizes per octave, eight above 65,536 rows.
 
-    Data sets of similar size share a compiled program; at most a third (a ninth) is padding.
+    Data sets of similar size thus share a compiled program. At most a third (above 65,536: a ninth)
+    of the rows is padding.
 
     Example:
       >>> [bucket(n) for n in (1, 300, 4000, 100_000)]
@@ -436,10 +440,10 @@ def map_rows(
     """Apply a row-wise function ``[chunk, ...] -> [chunk, ...]`` to ``x`` ``[N, ...]``.
 
     Args:
-      function: works on each row by itself.
+      function: the function.
       x: the rows.
       chunk: rows at a time.
-      count: how many of the rows are wanted; the outputs of the others are 0. May be traced.
+      count: number of leading rows to compute, may be traced; the outputs of further chunks are 0.
     """
     total = len(x)
     chunk = min(chunk, total)
@@ -456,7 +460,7 @@ def map_rows(
 
 
 def join_blocks(blocks: list[Block]) -> Block:
-    """Several blocks as one; one alone is not copied."""
+    """Concatenate blocks; a single block is not copied."""
     if len(blocks) == 1:
         return blocks[0]
     x, label = zip(*blocks, strict=True)
@@ -464,7 +468,7 @@ def join_blocks(blocks: list[Block]) -> Block:
 
 
 def _read_ahead(items: Iterator[ArrayRows]) -> Iterator[ArrayRows]:
-    """The same items, each of them made in a thread while the one before is in use."""
+    """Yield items while a thread prepares the next one."""
     with ThreadPoolExecutor(1, thread_name_prefix="jaxad-stream") as thread:
         upcoming = thread.submit(next, items, None)
         while (item := upcoming.result()) is not None:

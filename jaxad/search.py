@@ -1,6 +1,6 @@
-"""Many detectors at once: lists of them, searches over settings, cross-validation.
+"""Fit many detectors at once: lists of detectors, parameter sweeps, cross-validation.
 
-All detectors that share a structure train as one population, one compiled program on all devices.
+Detectors of one structure train as one population, in one compiled program on all devices.
 """
 
 import warnings
@@ -29,26 +29,26 @@ def fit_many(
     checkpoints: Any = None,
     progress: bool = False,
 ) -> list[Detector]:
-    """Fit detectors, those of one structure as one population.
+    """Fit detectors in place, those of one structure as one population.
 
-    Each becomes what its own ``fit`` would make it. They may differ in any number (rates, weights,
-    epochs, seeds); other differences, such as widths, make another population. A detector whose
-    training meets steps that are not finite is left unfitted, with a warning.
+    Every detector gets the result of its own ``fit``. Detectors of one population may differ in any
+    number (rates, weights, epochs, seeds); other differences, such as widths, need another one. If
+    a detector's training fails (steps are not finite) it stays unfitted, with a warning.
 
     Args:
-      detectors: unfitted; fitted in place.
-      X: rows, as for ``fit``.
+      detectors: the detectors.
+      X: rows, as for ``fit``, in memory.
       y: labels, as for ``fit``.
-      subsets: for each detector the numbers of the rows of ``X`` it is fitted on; None: all.
-      mesh: from `jaxad.training.make_mesh`; None: all devices.
-      checkpoints: as for ``fit``; each population has a folder in theirs.
+      subsets: the row numbers of ``X`` that each detector is fitted on; None uses all rows.
+      mesh: from `jaxad.training.make_mesh`; None uses all devices.
+      checkpoints: as for ``fit``; every population has its own subfolder.
       progress: show a progress bar.
 
     Returns:
-      The detectors.
+      The detectors, as a list.
 
     Raises:
-      ValueError: as ``fit`` does, before anything is compiled.
+      ValueError: as in ``fit``, or X is a stream; raised before anything is compiled.
 
     Example:
       >>> import jaxad, numpy as np
@@ -117,31 +117,29 @@ def sweep(
     """Fit an estimator with every setting of a grid and several seeds, as one population.
 
     Args:
-      estimator: what to vary; stays unfitted.
-      grid: argument -> values; with ``n_iter`` values may be scipy distributions.
-      X: rows, as for ``fit``.
+      estimator: the detector to vary; it stays unfitted.
+      grid: values of each argument, by name; with ``n_iter`` also scipy distributions.
+      X: rows, as for ``fit``, in memory.
       y: labels, as for ``fit``.
-      test: ``(X, is_anomaly)``: rows to report AUROC and average precision of. Nothing is chosen
-        by them.
-      folds: instead of ``test``: k-fold cross-validation, scored on the rows left out, of which
-        ``is_anomaly`` tells the anomalies.
-      is_anomaly: ``[N]`` marks of ``X`` to score by, with ``folds`` only. Training does not see
-        them, and does see the anomalies among its rows.
-      seeds: values 0, 1, ... of ``random_state`` for each setting.
-      n_iter: draw as many settings at random instead of all.
-      random_state: for that drawing and the folds.
-      mesh: from `jaxad.training.make_mesh`; None: all devices.
+      test: ``(X, is_anomaly)``: rows for AUROC and average precision. They select nothing.
+      folds: number of folds of a cross-validation, scored on the rows left out; excludes ``test``.
+      is_anomaly: with ``folds``, marks ``[N]`` of the anomalies in ``X``, used only for scoring.
+        Anomalies stay in the training folds.
+      seeds: number of fits per setting, with ``random_state`` 0, 1, ...
+      n_iter: number of random settings; None tries all settings.
+      random_state: seed of the random settings and folds.
+      mesh: from `jaxad.training.make_mesh`; None uses all devices.
       checkpoints: as for `fit_many`.
       progress: show a progress bar.
 
     Returns:
-      A row for each setting, seed and fold: the setting, ``seed``, ``fold``, ``loss`` (of the last
-      epoch; of an ensemble the mean), ``validation_loss`` if there is one, ``auroc`` and
-      ``average_precision`` where they can be told, and the fitted ``detector`` (None where training
-      failed).
+      A table with one row per setting, seed and fold. Columns are the setting, ``seed``, ``fold``,
+      ``loss`` (of the last epoch, averaged over members), ``validation_loss`` if rows are held out,
+      ``auroc`` and ``average_precision`` (NaN unless both classes are present), and the fitted
+      ``detector`` (None if its training failed).
 
     Raises:
-      ValueError: an argument that the estimator does not have, or data that do not fit.
+      ValueError: the estimator lacks an argument of the grid, or the data are invalid.
 
     Example:
       >>> import jaxad, numpy as np
@@ -190,18 +188,28 @@ def sweep(
 def cross_val(
     estimator: Detector, X: Any, is_anomaly: Any, y: Any = None, *, folds: int = 5, **options: Any
 ) -> pd.DataFrame:
-    """Cross-validated AUROC and average precision, all folds and seeds as one population.
+    """Cross-validated AUROC and average precision, with all folds and seeds as one population.
 
     Args:
-      estimator: stays unfitted.
-      X: rows.
-      is_anomaly: ``[N]`` which of them are anomalous, to score the rows left out by.
-      y: labels for ``fit``.
-      folds: how many.
-      **options: of `sweep`.
+      estimator: the detector; it stays unfitted.
+      X: rows, as for ``fit``, in memory.
+      is_anomaly: marks ``[N]`` of the anomalies in ``X``, used only for scoring.
+      y: labels, as for ``fit``.
+      folds: number of folds.
+      **options: further arguments of `sweep`.
 
     Returns:
-      A row for each seed and fold, see `sweep`.
+      A table with one row per seed and fold, see `sweep`.
+
+    Raises:
+      ValueError: as in `sweep`.
+
+    Example:
+      >>> import jaxad, numpy as np
+      >>> x, is_anomaly = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 10 == 0
+      >>> detector = jaxad.DeepSVDD(epochs=1, n_members=1)
+      >>> len(jaxad.cross_val(detector, x, is_anomaly, folds=3, seeds=1, progress=False))
+      3
     """
     return sweep(estimator, {}, X, y, folds=folds, is_anomaly=is_anomaly, **options)
 
@@ -223,7 +231,7 @@ def _losses(detector: Any) -> dict[str, float]:
 
 
 def _last(values: np.ndarray) -> float:
-    """The last epoch's value, of an ensemble the mean of its members'; NaN without an epoch."""
+    """The value of the last epoch, averaged over members; NaN without epochs."""
     known = [member[~np.isnan(member)] for member in np.atleast_2d(values)]
     return float(np.mean([member[-1] if len(member) else np.nan for member in known]))
 

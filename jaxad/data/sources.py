@@ -1,4 +1,4 @@
-"""Sources of rows that need not fit into memory: arrays on disk, Parquet, iterators of blocks."""
+"""Streams of rows that need not fit into memory: arrays on disk, Parquet, iterators of blocks."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -18,35 +18,37 @@ def stream(
     label: Any = None,
     columns: Sequence[str] | None = None,
 ) -> Stream:
-    """Rows in chunks, for ``fit``, ``partial_fit`` and scoring of detectors and `jaxad.training`.
+    """Stream rows in chunks to detectors and to `jaxad.training`.
 
-    Every pass over the rows reads them again: training makes one for each epoch and a few more
-    for scaling, exact statistics and the threshold. Chunks are cut to ``rows`` rows whatever the
-    source hands out, so memory does not grow with the number of rows, but for results that have
-    one number per row.
+    Every pass reads the source again: one pass per epoch, and a few more for scaling, exact
+    statistics and the threshold. All chunks have ``rows`` rows, so memory does not grow with the
+    number of rows, except for results with one number per row.
 
     Args:
       source: one of
 
-        * ``[N, ...]`` array, most often a ``np.memmap``, or the path of a ``.npy`` file;
-        * the path of a Parquet file, or of a folder of them, taken by name (needs pyarrow; a file
-          is decoded block by block of about ``rows`` rows);
+        * an array ``[N, ...]``, such as a ``np.memmap``, or the path of a ``.npy`` file;
+        * the path of a Parquet file, or of a folder of Parquet files, which are read in the order
+          of their names in blocks of about ``rows`` rows (needs pyarrow);
         * a sequence of blocks, or a function without arguments that returns a fresh iterator of
-          them: arrays or DataFrames of any number of rows, or pairs of those and labels;
-        * an iterator of blocks. It can be read once: enough for scoring and ``partial_fit``.
-      rows: per chunk, the unit of memory. Rows are shuffled within a chunk, so for training let a
-        chunk hold many batches and the file be in no order. It is rounded up where a batch size
-        or an objective's own chunk asks for a multiple.
-      label: an array ``[N]`` beside an array, or the name of a Parquet column. +1 known normal, -1
-        known anomaly, 0 unlabelled.
-      columns: the Parquet columns to take; None: all but ``label``.
+          blocks. A block is an array or DataFrame of any length, or a pair of it and labels;
+        * an iterator of blocks. It can be read only once, for scoring or ``partial_fit``.
+      rows: rows per chunk, rounded up to a multiple of the batch size or of the objective's chunk.
+        Training shuffles rows only within chunks, so a chunk should contain many batches, and the
+        source should be in random order.
+      label: labels ``[N]`` of an array, or the name of a Parquet column. +1 known normal, -1 known
+        anomaly, 0 unlabelled.
+      columns: the Parquet columns to read; None reads all except ``label``.
+
+    Returns:
+      The rows, a `jaxad.rows.Stream`.
 
     Raises:
-      FileNotFoundError: no such file, or no Parquet file in the folder.
-      ImportError: Parquet without pyarrow.
-      TypeError: no such kind of source.
-      ValueError: no rows, a column that is not there or not a number, files whose columns differ;
-        and from passes over the rows, rows of no use, with their range.
+      FileNotFoundError: the file does not exist, or the folder has no Parquet file.
+      ImportError: pyarrow is needed for Parquet.
+      TypeError: the source is of another kind.
+      ValueError: there are no rows, a column is missing or not numeric, or the files' columns
+        differ. Passes over the rows also raise it for invalid rows, with their range.
 
     Example:
       >>> import numpy as np
@@ -141,7 +143,7 @@ def _only_once(blocks: Iterable) -> Callable[[], Iterable]:
 
 
 def _closing(blocks: Iterable) -> Iterator:
-    """The blocks; what they are read from is closed also where a pass ends early."""
+    """Yield the blocks and close their source, also if the pass ends early."""
     blocks = iter(blocks)
     try:
         yield from blocks

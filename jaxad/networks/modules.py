@@ -1,7 +1,7 @@
 """Flax modules as pure functions: initialise, apply, calibrate batch-norm statistics.
 
-The convention for every network is ``module(x, *, train=False, weight=None)``. A module that takes
-only some of these options (a user's own) is called with those it takes.
+Networks are called as ``module(x, *, train=False, weight=None)``. A user's module may lack these
+options; it is called with those it has.
 """
 
 import functools
@@ -26,12 +26,12 @@ def _accepted(module_type: type) -> frozenset[str]:
 
 
 def call(module: nn.Module, x: Array, **options) -> Array:
-    """Call a module with those of the options ``train`` and ``weight`` that it takes."""
+    """Call a module, passing ``train`` and ``weight`` only if it takes them."""
     return module(x, **{k: v for k, v in options.items() if k in _accepted(type(module))})
 
 
 def init(module: nn.Module, key: Key, x: Array) -> tuple[Params, PyTree]:
-    """Make a module's parameters and running statistics for rows shaped like ``x``."""
+    """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``."""
     params_key, dropout_key = jax.random.split(key)
     variables = module.init({"params": params_key, "dropout": dropout_key}, x[:1])
     return variables.get("params", {}), variables.get("batch_stats", {})
@@ -46,7 +46,15 @@ def apply(
     weight: Array | None = None,
     key: Key | None = None,
 ) -> tuple[Any, PyTree]:
-    """Apply a module; with a ``key`` it trains (batch statistics, dropout), without it evaluates.
+    """Apply a module: with a ``key`` in training mode (batch statistics, dropout), else evaluate.
+
+    Args:
+      module: the network.
+      params: its parameters.
+      batch_stats: its running statistics.
+      x: rows ``[B, ...]``.
+      weight: weights ``[B]`` of the rows in batch statistics; None: all 1.
+      key: typed key of dropout, or None.
 
     Returns:
       The output and the updated running statistics (unchanged in evaluation).
@@ -75,16 +83,19 @@ def calibrate(
 ) -> PyTree:
     """Set the running statistics to those of all rows, in one pass over chunks.
 
-    Chunk means and variances combine by the law of total variance, so a layer's statistics are
-    exact for the inputs it saw; deeper layers see their chunk's normalisation, as in training.
+    The law of total variance combines means and variances of chunks, so each layer's statistics
+    are exact for its inputs. Deeper layers see inputs normalised per chunk, as in training.
 
     Args:
-      module: the network; only `jaxad.networks.BatchNorm` layers are calibrated.
+      module: the network; only its `jaxad.networks.BatchNorm` layers are calibrated.
       params: its parameters.
-      batch_stats: its running statistics, returned as they are if there is nothing to calibrate.
-      rows: all rows; padding rows weigh 0.
+      batch_stats: its running statistics; empty ones are returned unchanged.
+      rows: all rows; padding rows have weight 0.
       chunk: rows per chunk.
-      views: where the network sees every row several times, ``[B, ...] -> [B, M, ...]``.
+      views: makes M network inputs from every row, ``[B, ...] -> [B, M, ...]``; None: one.
+
+    Returns:
+      The calibrated running statistics.
     """
     if not jax.tree.leaves(batch_stats):
         return batch_stats
@@ -125,12 +136,12 @@ def calibrate(
 
 
 def _overlay(base: PyTree, new: PyTree) -> PyTree:
-    """``base`` with the leaves that ``new`` has."""
+    """``base`` with its leaves replaced by those of ``new``, where present."""
     if not isinstance(base, dict):
         return new
     return {k: _overlay(v, new[k]) if k in new else v for k, v in base.items()}
 
 
 def count_parameters(params: Params) -> int:
-    """The number of trained numbers in ``params``."""
+    """The number of trained parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
