@@ -122,15 +122,13 @@ class OneModel:
         with on_mesh(self._mesh):
             return _single_call(program)(carry, _needed(self._member, program), given)
 
-    def fit_statistics(
-        self, function: Callable, params: PyTree, stats: Stats, *given: Any
-    ) -> Stats:
+    def fit_statistics(self, function: Callable, params: Any, stats: Stats, rows: Any) -> Stats:
         """Call `engine.prepare` or `engine.finish`; on a stream they cannot be compiled whole."""
         with on_mesh(self._mesh):
-            return function(self._member.objective, params, stats, *given)
+            return function(self._member.objective, params, stats, rows)
 
     def place(self, tree: PyTree) -> PyTree:
-        """A copy that programs may use up, on the host: it goes where the rows are."""
+        """Copy a tree to the host; programs put the copy on the devices of their rows."""
         return jax.tree.map(np.array, tree)
 
     def outcome(self, tree: PyTree) -> PyTree:
@@ -164,18 +162,16 @@ class Population:
         self._shared = put(shared, NamedSharding(mesh, P()))
 
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
-        """Run a program; what it carries has an axis over the members, see `place`."""
+        """Run a program; its carry comes from `place` or from another program."""
         run = _population_call(program, self._mesh, self._vectorised)
         shared = _needed(self._shared, program), given
         return run(carry, _needed(self._own, program), shared)
 
-    def fit_statistics(
-        self, function: Callable, params: PyTree, stats: Stats, *given: Any
-    ) -> Stats:
+    def fit_statistics(self, function: Callable, params: Any, stats: Stats, rows: Any) -> Stats:
         """Call `engine.prepare` or `engine.finish` for one member after the other."""
         model = self._own.objective, params, stats
         each = [
-            function(*jax.tree.map(lambda leaf, p=p: leaf[p], model), *given)
+            function(*jax.tree.map(lambda leaf, p=p: leaf[p], model), rows)
             for p in range(self.size)
         ]
         return self.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
