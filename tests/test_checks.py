@@ -21,7 +21,7 @@ from jaxad.estimators.prepare import check_rows
 
 
 class Distance(OutlierMixin, BaseEstimator):
-    """The smallest detector that uses the checks as the package's own estimators do."""
+    """A minimal detector that uses the checks like the package's estimators."""
 
     def __init__(self, contamination=0.1):
         self.contamination = contamination
@@ -107,7 +107,7 @@ def test_lists_frames_and_objects_of_numbers_are_rows():
         (np.ones((4, 28, 28)), r"dim 3.*shape \(4, 28, 28\).*network for images.*reshape"),
     ],
 )
-def test_rows_that_are_no_table_of_numbers(X, message):
+def test_rows_that_are_not_a_table_of_numbers(X, message):
     with pytest.raises(ValueError, match=message):
         fit_rows(X)
 
@@ -180,7 +180,7 @@ def test_grey_images_get_a_channel_and_their_shape_is_remembered():
         (np.ones((1, 5, 5)), "1 sample.*Pass more rows"),
     ],
 )
-def test_what_an_image_network_cannot_take(X, message):
+def test_invalid_images(X, message):
     with pytest.raises(ValueError, match=message):
         fit_rows(X, images=True)
 
@@ -210,7 +210,7 @@ def test_interval_messages_say_what_to_choose():
 
 
 @pytest.mark.parametrize("value", ["0.5", None, True, [0.5], 1j])
-def test_an_interval_holds_real_numbers_only(value):
+def test_intervals_accept_only_real_numbers(value):
     with pytest.raises(TypeError, match=r"nu=.* is not a number: choose one in \[0, 1\]"):
         check_interval("nu", value, 0, 1)
 
@@ -331,6 +331,6 @@ def test_other_seeds_are_refused(value, error):
         seed_from(value)
 
 
-def test_numpy_s_global_module_is_no_seed():
+def test_numpy_random_is_not_a_seed():
     with pytest.raises(TypeError, match="pass an int, a numpy RandomState or Generator, or None"):
         seed_from(np.random)

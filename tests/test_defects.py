@@ -4,11 +4,11 @@ Some are held off elsewhere, for every objective or every detector:
 
 * training that moves nothing, a detached loss, a quality test that stays green over an untrained
   network: `test_contract.test_every_parameter_moves`, `test_the_loss_falls`,
-  `test_training_pays_on_a_set_that_needs_learning`;
+  `test_training_improves_on_a_set_that_needs_learning`;
 * a score that depends on the rows beside it:
   `test_contract.test_a_score_does_not_depend_on_other_rows`;
 * a refit with the same seed that differs, a seed that changes nothing:
-  `test_estimators.test_refitting_with_the_same_seed_is_equal_to_the_bit`;
+  `test_estimators.test_refitting_with_the_same_seed_is_bit_identical`;
 * no labels, or one kind of label only, that crash Deep SAD:
   `test_estimators.test_only_anomalies_labelled_only_normals_labelled_no_unlabelled_rows`;
 * running statistics that pretraining does not carry over:
@@ -143,14 +143,14 @@ def test_fewer_rows_than_a_batch(name, table):
 # Deep-SAD-PyTorch
 
 
-def test_the_first_step_is_taken_at_the_rate_asked_for(name, table):
+def test_the_first_step_uses_the_given_rate(name, table):
     """Adam's first step moves a parameter by the rate; a tenth of it would show."""
     after, before = (fresh(name, epochs=epochs).fit(table[:7]) for epochs in (1, 0))
     steps = [np.abs(a - b).max() for a, b in leaves(after.params_, before.params_)]
     np.testing.assert_allclose(max(steps), after.learning_rate, rtol=1e-2)
 
 
-def test_the_first_epochs_run_at_the_rate_asked_for(fitted):
+def test_the_first_epochs_use_the_given_rate(fitted):
     rate = fitted.learning_rate
     np.testing.assert_allclose(fitted.history_["learning_rate"], [rate, rate, rate / 10], rtol=1e-5)
 
@@ -183,7 +183,7 @@ def mixture_by_hand(detector, x):
     return z, gamma, np.array(means), np.array(covariances)
 
 
-def test_the_mixture_is_that_of_the_whole_training_set(dagmm, table):
+def test_the_mixture_is_fitted_to_the_whole_training_set(dagmm, table):
     """Not of the last mini-batch, and with the scatter between chunks."""
     z, gamma, means, covariances = mixture_by_hand(dagmm, table)
     rows = training.as_rows(dagmm.scaler_(table))
@@ -283,7 +283,7 @@ def test_the_centre_is_not_that_of_a_class_balanced_sample(table):
     assert np.abs(balanced - expected).max() > 0.1
 
 
-def test_no_labels_are_no_error(table):
+def test_labels_are_optional(table):
     without = fresh("DeepSAD").fit(table).anomaly_score(table)
     unlabelled = fresh("DeepSAD").fit(table, np.zeros(ROWS, int)).anomaly_score(table)
     np.testing.assert_array_equal(without, unlabelled)
@@ -325,7 +325,7 @@ def test_scoring_needs_no_training_row(name, table):
     assert abs(len(pickle.dumps(many)) - len(pickle.dumps(few))) < 100
 
 
-def test_scoring_is_faster_than_by_the_row(name, fitted, table):
+def test_scoring_batches_is_faster_than_scoring_single_rows(name, fitted, table):
     x = np.tile(table, (25, 1))
     fitted.anomaly_score(x)
     seconds = []

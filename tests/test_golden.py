@@ -28,7 +28,7 @@ def assert_is(detector, expected):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", golden.WAYS)
 @pytest.mark.parametrize("name", golden.DETECTORS)
-def test_results_are_those_of_earlier_versions(name, way, tmp_path):
+def test_results_equal_those_of_earlier_versions(name, way, tmp_path):
     assert_is(golden.fitted(name, way, tmp_path / "run"), EXPECTED[f"{name}: {way}"])
 
 
@@ -49,7 +49,7 @@ def test_checkpoints_of_earlier_versions_are_refused(name, way, tmp_path):
 
 
 @pytest.mark.parametrize("case", bad_input.CASES)
-def test_errors_are_as_they_were(case, tmp_path, monkeypatch):
+def test_error_messages_are_unchanged(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert bad_input.raised(case) == ERRORS[case]
     assert not list(tmp_path.iterdir())

@@ -58,7 +58,7 @@ def test_infinite_scores_rank_as_ties_at_the_ends(ours, theirs):
     assert float(ours(score, classes())) == pytest.approx(expected, abs=1e-6)
 
 
-def test_by_hand():
+def test_values_by_hand():
     score, is_anomaly = jnp.array([1.0, 2.0, 2.0, 3.0]), jnp.array([0, 0, 1, 1])
     assert float(metrics.roc_auc(score, is_anomaly)) == 0.875
     assert float(metrics.roc_auc(-score, is_anomaly)) == 0.125

@@ -60,7 +60,7 @@ def test_keys_never_collide_with_the_separator(path):
     assert_same(read(path)[0], arrays)
 
 
-def test_nothing_at_all_can_be_saved(path):
+def test_an_empty_dict_can_be_saved(path):
     write(path, {}, {})
     assert read(path) == ({}, {})
 
@@ -90,9 +90,7 @@ def test_the_file_names_its_format_and_libraries_and_is_plain_safetensors(saved)
         ({}, {"value": np.ones(2)}, "not JSON serializable"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_before_the_file_is_touched(
-    saved, arrays, metadata, message
-):
+def test_invalid_content_is_refused_before_the_file_is_touched(saved, arrays, metadata, message):
     before = saved.read_bytes()
     with pytest.raises(TypeError, match=message):
         write(saved, arrays, metadata)
@@ -108,7 +106,7 @@ def fail(*args, **kwargs):
     [(os, "replace"), (os, "fsync"), (safetensors.numpy, "save")],
 )
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_failed_write_leaves_the_folder_as_it_was(path, monkeypatch, owner, name, exists):
+def test_a_failed_write_leaves_the_folder_unchanged(path, monkeypatch, owner, name, exists):
     if exists:
         write(path, ARRAYS, METADATA)
     before = {file: file.read_bytes() for file in path.parent.iterdir()}
@@ -163,7 +161,7 @@ def test_every_truncation_is_detected(saved):
             read(saved)
 
 
-def test_bytes_too_many_are_detected(saved):
+def test_extra_bytes_are_detected(saved):
     saved.write_bytes(saved.read_bytes() + b"\0")
     with pytest.raises(FileFormatError, match="detector.safetensors: damaged"):
         read(saved)
@@ -194,7 +192,7 @@ def test_every_flipped_bit_is_detected(saved):
         safetensors.numpy.save({"x": np.ones(3)}, metadata={"format": "pt"}),
     ],
 )
-def test_foreign_files_are_told_apart(path, content):
+def test_foreign_files_are_recognised(path, content):
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match="not a file saved by jaxad; give the file"):
         read(path)
@@ -218,7 +216,7 @@ def test_damaged_offsets_are_damage(saved, offsets):
         read(saved)
 
 
-def test_a_stored_document_that_is_not_ours_is_damaged(path):
+def test_a_foreign_document_counts_as_damage(path):
     for document in ("[]", "{}", "3", "not JSON", '{"version": "1", "libraries": {"jaxad": ""}}'):
         path.write_bytes(safetensors.numpy.save({}, metadata={"jaxad": document}))
         with pytest.raises(FileFormatError, match="damaged"):

@@ -18,14 +18,14 @@ def test_bucket_holds_the_rows_with_little_padding(count):
         assert size < count * 1.125
 
 
-def test_padding_rows_weigh_nothing():
+def test_padding_rows_have_weight_zero():
     padded = rows.as_rows(np.ones((3, 2))).padded(256)
     assert padded.x.shape == (256, 2)
     assert float(padded.weight.sum()) == 3
 
 
 @pytest.mark.parametrize("x", [np.zeros(3), np.zeros((0, 2))])
-def test_rows_of_no_use_are_an_error(x):
+def test_invalid_rows_raise(x):
     with pytest.raises(ValueError, match="rows of shape"):
         rows.as_rows(x)
 
@@ -46,7 +46,7 @@ def both(rng):
 
 
 @pytest.mark.parametrize("chunk", [16, 77, 1000])
-def test_a_pass_gives_the_same_in_memory_and_streamed(both, chunk):
+def test_passes_in_memory_and_streamed_agree(both, chunk):
     held, streamed = both
     on_device = held.padded(384)
 
@@ -64,7 +64,7 @@ def test_a_pass_gives_the_same_in_memory_and_streamed(both, chunk):
         np.testing.assert_allclose(np.asarray(values)[real], held.x[held.label >= 0, 0], rtol=1e-6)
 
 
-def test_rows_are_kept_by_label_in_memory_and_streamed(both):
+def test_rows_are_selected_by_label_in_memory_and_streamed(both):
     for given in both:
         kept = given.keep(lambda label: label == 1, otherwise=lambda label: label == 0)
         labels = np.concatenate([label for _, label in kept.on_host()])
@@ -82,7 +82,7 @@ def test_rows_are_mapped_in_memory_and_streamed(both):
         np.testing.assert_array_equal(x, 2 * both[0].x)
 
 
-def test_a_streams_pieces_hold_every_row_and_end_on_no_short_one(both):
+def test_pieces_contain_every_row_and_the_last_is_not_short(both):
     held, streamed = both
     assert [len(piece.x) for piece in streamed.pieces()] == [90, 90, 120]
     np.testing.assert_array_equal(np.concatenate([p.x for p in streamed.pieces()]), held.x)

@@ -32,7 +32,7 @@ def planted(rng):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_each_becomes_what_its_own_fit_would_make_it(detector, options, rows):
+def test_fit_many_equals_single_fits(detector, options, rows):
     y = np.zeros(len(rows), int)
     y[:5] = -1
     made = [
@@ -49,7 +49,7 @@ def test_each_becomes_what_its_own_fit_would_make_it(detector, options, rows):
     assert set(vars(made[1])) == set(vars(alone))
 
 
-def test_structures_make_populations_of_their_own(rows):
+def test_each_structure_is_one_population(rows):
     made = [jaxad.DeepSVDD(**(SMALL | {"hidden": (n,)})) for n in (8, 4, 8)]
     jaxad.fit_many([*made, jaxad.AutoEncoder(**SMALL)], rows)
     widths = [d.params_["encoder"]["Dense_0"]["kernel"].shape[1] for d in made]
@@ -65,7 +65,7 @@ def test_subsets_are_scaled_by_themselves(rows):
     assert both[0].feature_names_in_.tolist() == list("abcde")
 
 
-def test_one_that_fails_is_left_unfitted(rows):
+def test_a_failing_detector_stays_unfitted(rows):
     options = SMALL | {"epochs": 60}
     made = [jaxad.AutoEncoder(**options, learning_rate=rate) for rate in (1e-3, 1e30)]
     with pytest.warns(RuntimeWarning, match="left unfitted"):
@@ -75,7 +75,7 @@ def test_one_that_fails_is_left_unfitted(rows):
         made[1].predict(rows)
 
 
-def test_one_whose_pretraining_fails_is_left_unfitted(rows):
+def test_a_detector_with_failing_pretraining_stays_unfitted(rows):
     made = [
         jaxad.DeepSVDD(**SMALL, pretrain_epochs=60, pretrain_learning_rate=rate)
         for rate in (1e-3, 1e30)
@@ -87,7 +87,7 @@ def test_one_whose_pretraining_fails_is_left_unfitted(rows):
         made[1].predict(rows)
 
 
-def test_a_sweep_tells_every_setting_and_seed(planted):
+def test_a_sweep_lists_every_setting_and_seed(planted):
     x, marks = planted
     grid = {"learning_rate": [1e-3, 1e-2], "nu": [0.1]}
     found = jaxad.sweep(SVDD, grid, x[:200], test=(x[200:], marks[200:]), seeds=3, progress=False)
@@ -133,12 +133,12 @@ def test_cross_validation_scores_only_rows_left_out(planted):
         ({"nu": [0.1, 2.0]}, {}, "nu=2.0"),
     ],
 )
-def test_what_does_not_fit_is_named_before_compiling(grid, options, match, rows):
+def test_invalid_arguments_raise_before_compiling(grid, options, match, rows):
     with training.Stopwatch() as watch, pytest.raises(ValueError, match=match):
         jaxad.sweep(SVDD, grid, rows, progress=False, **options)
     assert watch.compilations == 0
 
 
-def test_subsets_must_be_one_for_each(rows):
+def test_every_detector_needs_a_subset(rows):
     with pytest.raises(ValueError, match="1 subsets for 2 detectors"):
         jaxad.fit_many([SVDD, SVDD], rows, subsets=[np.arange(9)])

@@ -103,6 +103,6 @@ def test_best_f1_can_flag_every_row():
         (lambda: thresholds.conformal_p_values([], [1.0]), "calibration_scores has shape"),
     ],
 )
-def test_what_cannot_be_used_is_named(call, message):
+def test_invalid_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,4 +1,4 @@
-"""Ensembles: how members are combined, trained, kept and told apart."""
+"""Ensembles: combining scores, training, files and failures."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ DETECTORS = {
 }
 
 
-def made(name, **options):
+def new_detector(name, **options):
     return clone(DETECTORS[name]).set_params(**options)
 
 
@@ -38,7 +38,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def ensembles(table):
-    return {name: made(name).fit(table) for name in DETECTORS}
+    return {name: new_detector(name).fit(table) for name in DETECTORS}
 
 
 @pytest.fixture(params=list(DETECTORS))
@@ -61,13 +61,13 @@ def by_rank(ensembles):
 
 @pytest.fixture
 def scores(rng):
-    """Of members with units of their own, and ties."""
+    """Scores of members with different units, and ties."""
     calibration = rng.gamma(2, size=(3, 400)) * [[1], [100], [1e-3]] + [[0], [-50], [7]]
     calibration[:, :30] = calibration[:, 30:60]
     return calibration, calibration[:, rng.permutation(400)[:50]]
 
 
-def test_mean_and_z_are_what_they_say(scores):
+def test_mean_and_z_by_hand(scores):
     calibration, some = scores
     found = ensemble.combine(ensemble.fit_combination("mean", calibration), some)
     np.testing.assert_allclose(found, some.mean(0), rtol=1e-12)
@@ -78,7 +78,7 @@ def test_mean_and_z_are_what_they_say(scores):
 
 
 def test_ranks_are_the_shares_of_rows_below(scores):
-    """Ties count half, as in the ranks that scipy gives."""
+    """Ties count half, as in scipy's ranks."""
     calibration, _ = scores
     ranks = (stats.rankdata(calibration, axis=1) - 0.5) / 400
     table = ensemble.fit_combination("rank", calibration)
@@ -86,7 +86,7 @@ def test_ranks_are_the_shares_of_rows_below(scores):
     np.testing.assert_allclose(ensemble.spread(table, calibration), ranks.std(0), atol=1e-12)
 
 
-def test_the_table_of_ranks_is_small_and_close(rng):
+def test_the_table_of_ranks_is_small_and_accurate(rng):
     calibration = rng.gamma(2, size=(2, 30_000))
     table = ensemble.fit_combination("rank", calibration)
     assert table["knots"].shape == table["levels"].shape == (2, 1024)
@@ -109,7 +109,7 @@ def test_ranks_rise_strictly_beyond_all_rows(scores):
 
 
 @pytest.mark.parametrize("rule", ensemble.RULES)
-def test_a_member_that_scores_all_alike_changes_no_order(rule, scores):
+def test_a_member_with_constant_scores_changes_no_order(rule, scores):
     calibration, some = scores
     with_constant = [np.concatenate([s, np.full_like(s[:1], 4.0)]) for s in (calibration, some)]
     combined, without = (
@@ -135,7 +135,7 @@ def test_a_combined_score_does_not_depend_on_other_rows(rule, rng):
 
 
 def test_the_first_member_is_the_single_model(name, fitted, table):
-    single = made(name, n_members=1).fit(table)
+    single = new_detector(name, n_members=1).fit(table)
     assert (single.n_members_, fitted.n_members_) == (1, 3)
     for alone, all_ in zip(*map(jax.tree.leaves, (single.params_, fitted.params_)), strict=True):
         assert all_.shape == (3, *alone.shape)
@@ -154,7 +154,7 @@ def test_the_first_member_is_the_single_model(name, fitted, table):
         )
 
 
-def test_what_an_ensemble_tells_is_of_all_members(name, fitted, table):
+def test_fitted_attributes_cover_all_members(name, fitted, table):
     score, members = fitted.anomaly_score(table), fitted.member_scores(table)
     rule = "rank" if name == "DAGMM" else "mean"
     how = ensemble.fit_combination(rule, members)
@@ -176,7 +176,7 @@ def test_what_an_ensemble_tells_is_of_all_members(name, fitted, table):
         np.testing.assert_allclose(explained[:, 0], expected, atol=0.05 * scale, rtol=0.1)
 
 
-def test_an_ensemble_reconstructs_by_the_mean(ensembles, table):
+def test_an_ensemble_averages_reconstructions(ensembles, table):
     detector = ensembles["AutoEncoder"]
     expected = detector.anomaly_score(table)
     np.testing.assert_allclose(detector.explain(table).mean(1), expected, rtol=1e-4)
@@ -203,15 +203,17 @@ def test_far_anomalies_do_not_tie_by_rank(by_rank, table):
 
 
 def test_held_out_rows_calibrate_the_combination(table):
-    detector = made("AutoEncoder", validation_fraction=0.3, combine="z", patience=2).fit(table)
-    plan = prepare.plan(made("AutoEncoder", validation_fraction=0.3), table, None)
+    detector = new_detector("AutoEncoder", validation_fraction=0.3, combine="z", patience=2).fit(
+        table
+    )
+    plan = prepare.plan(new_detector("AutoEncoder", validation_fraction=0.3), table, None)
     held_out = detector.member_scores(table[plan.held_out])
     np.testing.assert_allclose(detector.combination_["shift"], held_out.mean(1), rtol=1e-5)
     assert detector.threshold_ == np.quantile(detector.anomaly_score(table[plan.held_out]), 0.9)
     assert len(detector.best_epoch_) == len(detector.n_steps_) == 3
 
 
-def test_an_ensemble_comes_back_from_its_file(by_rank, table, tmp_path):
+def test_a_saved_ensemble_loads(by_rank, table, tmp_path):
     path, rows, out = tmp_path / "d", tmp_path / "x.npy", tmp_path / "s.npy"
     by_rank.save(path)
     np.save(rows, table)
@@ -227,8 +229,8 @@ def test_an_ensemble_comes_back_from_its_file(by_rank, table, tmp_path):
     assert loaded.get_params() == by_rank.get_params()
 
 
-def test_a_file_from_before_there_were_ensembles_is_a_single_model(table, tmp_path):
-    detector = made("AutoEncoder", n_members=1).fit(table)
+def test_files_without_ensembles_load_as_single_models(table, tmp_path):
+    detector = new_detector("AutoEncoder", n_members=1).fit(table)
     detector.save(tmp_path / "new")
     arrays, metadata = persistence.read(tmp_path / "new")
     del arrays["combination"], metadata["facts"]["n_members_"]
@@ -239,7 +241,7 @@ def test_a_file_from_before_there_were_ensembles_is_a_single_model(table, tmp_pa
 
 
 def test_five_by_default_for_tables_and_one_for_images(table):
-    detector = made("AutoEncoder", n_members="auto", epochs=0).fit(table)
+    detector = new_detector("AutoEncoder", n_members="auto", epochs=0).fit(table)
     assert detector.n_members_ == len(detector.member_scores(table)) == 5
     images = prepare.plan(jaxad.AutoEncoder(network="conv"), np.ones((9, 8, 8)), None)
     assert images.run.size == 1
@@ -248,9 +250,9 @@ def test_five_by_default_for_tables_and_one_for_images(table):
 
 def test_a_single_model_has_no_spread(table):
     with pytest.raises(NotFittedError):
-        made("DeepSVDD").score_spread(table)
+        new_detector("DeepSVDD").score_spread(table)
     with pytest.raises(ValueError, match="n_members=5"):
-        made("AutoEncoder", n_members=1, epochs=0).fit(table).score_spread(table)
+        new_detector("AutoEncoder", n_members=1, epochs=0).fit(table).score_spread(table)
 
 
 # Members that fail
@@ -258,7 +260,7 @@ def test_a_single_model_has_no_spread(table):
 
 @pytest.fixture
 def failing(monkeypatch):
-    """Give some members a rate at which nothing stays finite."""
+    """Give some members a rate that makes every step non-finite."""
 
     def failing(*lost):
         fit = training.fit_population
@@ -277,24 +279,24 @@ LONG = {"epochs": 60}
 
 
 def test_a_member_that_fails_is_left_out(failing, table):
-    whole = made("AutoEncoder", **LONG).fit(table).member_scores(table)
+    whole = new_detector("AutoEncoder", **LONG).fit(table).member_scores(table)
     failing(1)
     with pytest.warns(RuntimeWarning, match=r"members \[1\] of 3 are left out.*learning_rate"):
-        detector = made("AutoEncoder", **LONG).fit(table)
+        detector = new_detector("AutoEncoder", **LONG).fit(table)
     assert detector.n_members_ == 2
     np.testing.assert_allclose(detector.member_scores(table), whole[[0, 2]], rtol=1e-3)
 
 
-def test_one_that_is_left_is_a_single_model(failing, table):
+def test_one_remaining_member_becomes_a_single_model(failing, table):
     failing(0, 2)
     with pytest.warns(RuntimeWarning, match=r"members \[0, 2\] of 3"):
-        detector = made("AutoEncoder", combine="rank", **LONG).fit(table)
+        detector = new_detector("AutoEncoder", combine="rank", **LONG).fit(table)
     assert detector.n_members_ == 1
     np.testing.assert_array_equal(detector.anomaly_score(table), detector.member_scores(table)[0])
 
 
-def test_where_all_fail_so_does_fit(table):
-    detector = made("AutoEncoder", learning_rate=1e30, **LONG)
+def test_fit_raises_if_all_members_fail(table):
+    detector = new_detector("AutoEncoder", learning_rate=1e30, **LONG)
     with pytest.raises(jaxad.NonFiniteError, match="all 3 members.*learning_rate"):
         detector.fit(table)
     with pytest.warns(RuntimeWarning, match="left unfitted"):
@@ -319,10 +321,10 @@ def test_members_that_collapse_are_named(table):
 
 def test_ensembles_and_single_models_in_one_list(table):
     sizes = (3, 1, 2)
-    ours = [made("AutoEncoder", n_members=n, learning_rate=10**-n) for n in sizes]
+    ours = [new_detector("AutoEncoder", n_members=n, learning_rate=10**-n) for n in sizes]
     jaxad.fit_many(ours, table)
     for detector, n in zip(ours, sizes, strict=True):
-        alone = made("AutoEncoder", n_members=n, learning_rate=10**-n).fit(table)
+        alone = new_detector("AutoEncoder", n_members=n, learning_rate=10**-n).fit(table)
         assert detector.n_members_ == n
         score = alone.anomaly_score(table)
         np.testing.assert_allclose(detector.anomaly_score(table), score, rtol=1e-3)
@@ -334,7 +336,7 @@ def test_a_sweep_and_folds_of_ensembles(rng):
     marks = np.arange(120) >= 110
     x[marks] += 4
     found = jaxad.cross_val(
-        made("AutoEncoder", n_members=2), x, marks, folds=2, seeds=2, progress=False
+        new_detector("AutoEncoder", n_members=2), x, marks, folds=2, seeds=2, progress=False
     )
     assert [d.n_members_ for d in found.detector] == [2] * 4
     assert found.auroc.min() > 0.9

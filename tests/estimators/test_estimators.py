@@ -44,7 +44,7 @@ def test_contamination_zero_flags_no_training_row(name, rows):
     assert (fresh(name, contamination=0).fit(rows).predict(rows) == 1).all()
 
 
-def test_refitting_with_the_same_seed_is_equal_to_the_bit(name, rows):
+def test_refitting_with_the_same_seed_is_bit_identical(name, rows):
     scores = [fresh(name).fit(rows).anomaly_score(rows) for _ in range(2)]
     np.testing.assert_array_equal(*scores)
     other = fresh(name, random_state=1).fit(rows).anomaly_score(rows)
@@ -122,7 +122,7 @@ def test_pretraining_reaches_the_detector(rows):
 
 
 def test_pretraining_has_the_loss_of_each_papers_code(rows):
-    """Summed over a row's entries for Deep SVDD, averaged for Deep SAD."""
+    """Deep SVDD sums over a row's entries, Deep SAD averages."""
     of_svdd, of_sad = (
         fresh(name, pretrain_epochs=1, epochs=0).fit(rows).pretrain_history_["loss"][0]
         for name in ("DeepSVDD", "DeepSAD")
@@ -130,7 +130,7 @@ def test_pretraining_has_the_loss_of_each_papers_code(rows):
     np.testing.assert_allclose(of_svdd, rows.shape[1] * of_sad, rtol=0.1)
 
 
-def test_a_network_of_the_users(rows):
+def test_a_users_network(rows):
     class Custom(nn.Module):
         @nn.compact
         def __call__(self, x):
@@ -141,7 +141,7 @@ def test_a_network_of_the_users(rows):
 
 
 def test_every_detector_explains_its_scores(name, rows):
-    """Against finite differences of the score, in scaled units."""
+    """Compared with finite differences of the score in scaled units."""
     detector = fresh(name, scaler="none").fit(rows)
     x = rows[:3].astype(np.float64)
     explained = detector.explain(x, method="gradient")
@@ -198,7 +198,7 @@ def test_a_saved_detector_keeps_names_and_history(rows, tmp_path):
         loaded.anomaly_score(frame.rename(columns={"a": "z"}))
 
 
-def test_a_module_is_given_again_when_loading(rows, tmp_path):
+def test_loading_needs_the_flax_modules(rows, tmp_path):
     network = networks.MLP((6, 3))
     detector = fresh("DeepSVDD", network=network).fit(rows)
     detector.save(tmp_path / "d")
@@ -238,7 +238,7 @@ BAD_ROWS = {
 
 
 @pytest.mark.parametrize("case", list(BAD_ROWS))
-def test_rows_of_no_use_are_named_before_compiling(case, rows):
+def test_invalid_rows_raise_before_compiling(case, rows):
     make, match = BAD_ROWS[case]
     with training.Stopwatch() as watch, pytest.raises(ValueError, match=match):
         fresh("DeepSVDD").fit(make(rows))
@@ -317,7 +317,7 @@ def test_labels_from_a_column_of_zeros_and_ones():
     assert jaxad.labels_from_anomalies([0, 1, 0]).tolist() == [0, -1, 0]
 
 
-def test_a_rate_far_too_high_is_no_silent_nonsense(rows):
+def test_a_far_too_high_rate_does_not_fail_silently(rows):
     """The card-fraud example trains Deep SAD at rate 0.1: a clean result, a warning or an error."""
     import warnings
 

@@ -89,7 +89,7 @@ def test_the_map_is_computed_in_float64():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
-def test_a_row_never_depends_on_the_rows_beside_it(dtype):
+def test_scaled_rows_do_not_depend_on_other_rows(dtype):
     rng = np.random.default_rng(2)
     x = rng.integers(-9, 9, (40_000, 7)).astype(dtype)
     scaler = fit_scaler("standard", x)

@@ -1,4 +1,4 @@
-"""scikit-learn's own suite for every estimator, without a waiver."""
+"""scikit-learn's checks for every estimator, without exceptions."""
 
 import cases
 import numpy as np

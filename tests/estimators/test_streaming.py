@@ -18,14 +18,14 @@ from jaxad import data, training
 
 @pytest.fixture
 def in_file_order(monkeypatch):
-    """Runs of detectors in file order, so that those on streams can be compared."""
+    """Train without shuffling, so that runs on streams and in memory can be compared."""
     monkeypatch.setattr(training, "Recipe", partial(training.Recipe, shuffle=False))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["DeepSAD", "GOAD"])
 @pytest.mark.usefixtures("in_file_order")
-def test_a_detector_on_a_stream_is_the_one_in_memory(name, rows):
+def test_a_detector_on_a_stream_equals_one_in_memory(name, rows):
     label = np.where(np.arange(300) % 30 == 0, -1, 0)
     shifted = rows * 30 + 100
     options = {"pretrain_epochs": 2} if name == "DeepSAD" else {}
@@ -86,7 +86,7 @@ BAD_FITS = {
 
 
 @pytest.mark.parametrize("case", list(BAD_FITS))
-def test_what_a_stream_cannot_do_is_said_before_compiling(case, rows):
+def test_unsupported_options_of_streams_raise_before_compiling(case, rows):
     options, arguments, match = BAD_FITS[case]
     with (
         training.Stopwatch() as watch,
@@ -96,7 +96,7 @@ def test_what_a_stream_cannot_do_is_said_before_compiling(case, rows):
     assert watch.compilations == 0
 
 
-def test_rows_of_no_use_in_a_stream_are_named(rows):
+def test_invalid_rows_of_a_stream_are_named(rows):
     detector = fresh("DeepSAD")
     with pytest.raises(ValueError, match="only once.*partial_fit"):
         detector.fit(data.stream(iter([rows])))
@@ -120,7 +120,7 @@ def test_rows_of_no_use_in_a_stream_are_named(rows):
 
 
 @pytest.mark.parametrize("name", ["DeepSVDD", "GOAD", "AutoEncoder"])
-def test_calls_on_the_same_rows_are_the_epochs_of_a_fit(name, rows):
+def test_repeated_partial_fit_equals_the_epochs_of_a_fit(name, rows):
     fitted = fresh(name).fit(rows)
     detector = fresh(name)
     for _ in range(3):
@@ -133,7 +133,7 @@ def test_calls_on_the_same_rows_are_the_epochs_of_a_fit(name, rows):
     assert detector.threshold_ == pytest.approx(fitted.threshold_, rel=1e-4)
 
 
-def test_scaler_and_centre_stay_those_of_the_first_call(rows):
+def test_partial_fit_keeps_the_first_scaler_and_centre(rows):
     detector = fresh("DeepSVDD", objective="soft-boundary", warm_up_epochs=0)
     detector.partial_fit(rows[:150])
     first = copy.deepcopy((detector.scaler_, detector.stats_["centre"]))
@@ -153,8 +153,8 @@ def test_a_stream_is_one_call_for_each_chunk(rows):
     np.testing.assert_array_equal(one.anomaly_score(rows), other.anomaly_score(rows))
 
 
-def test_a_short_last_chunk_is_one_with_that_before_it(rows):
-    """Else the mixture of few rows would be DAGMM's, if it could be fitted at all."""
+def test_a_short_last_chunk_joins_the_previous_one(rows):
+    """Otherwise DAGMM's mixture would be fitted to a few rows."""
     one, other = fresh("DAGMM"), fresh("DAGMM")
     one.partial_fit(data.stream(rows, rows=149))
     other.partial_fit(rows[:149]).partial_fit(rows[149:])
@@ -163,7 +163,7 @@ def test_a_short_last_chunk_is_one_with_that_before_it(rows):
     assert shorter.history_["loss"].shape == (1,)
 
 
-def test_a_source_may_fill_the_same_array_again(rows):
+def test_a_source_may_reuse_its_array(rows):
     def refilled():
         array = np.empty((100, 5))
         for start in (0, 100, 200):
@@ -177,7 +177,7 @@ def test_a_source_may_fill_the_same_array_again(rows):
     np.testing.assert_array_equal(one.history_["loss"], other.history_["loss"])
 
 
-def test_partial_fit_goes_on_after_fit_a_copy_and_a_file(rows, tmp_path):
+def test_partial_fit_continues_after_fit_copy_and_load(rows, tmp_path):
     detector = fresh("DeepSVDD").fit(rows)
     before = jax.tree.map(np.array, detector.params_)
     detector.save(tmp_path / "d")
@@ -196,7 +196,7 @@ def test_partial_fit_goes_on_after_fit_a_copy_and_a_file(rows, tmp_path):
     np.testing.assert_array_equal(again, fresh("DeepSVDD").fit(rows).anomaly_score(rows))
 
 
-def test_partial_fit_refuses_what_does_not_go_with_the_calls_before(rows):
+def test_partial_fit_refuses_arguments_that_contradict_earlier_calls(rows):
     detector = fresh("DeepSVDD").partial_fit(rows)
     score = detector.anomaly_score(rows)
     with pytest.raises(ValueError, match="5 features"):
@@ -211,7 +211,7 @@ def test_partial_fit_refuses_what_does_not_go_with_the_calls_before(rows):
     detector.set_params(clip_norm=None, learning_rate=1e-2).partial_fit(rows)
 
 
-def test_a_call_that_fails_leaves_the_detector_as_it_was(rows):
+def test_a_failed_partial_fit_leaves_the_detector_unchanged(rows):
     one, other = (fresh("AutoEncoder").partial_fit(rows) for _ in range(2))
     with pytest.raises(jaxad.NonFiniteError):
         one.partial_fit(np.full((300, 5), 1e25))
@@ -224,7 +224,7 @@ def test_a_call_that_fails_leaves_the_detector_as_it_was(rows):
 
 
 @pytest.mark.parametrize("name", ["DeepSVDD", "GOAD"])
-def test_a_warm_start_goes_on_where_the_fit_before_ended(name, rows):
+def test_a_warm_start_continues_the_previous_fit(name, rows):
     detector = fresh(name, warm_start=True, epochs=20).fit(rows)
     score, first = detector.anomaly_score(rows), detector.history_["loss"]
     scaler = detector.scaler_
@@ -235,7 +235,7 @@ def test_a_warm_start_goes_on_where_the_fit_before_ended(name, rows):
     assert detector.scaler_ is scaler
 
 
-def test_a_warm_start_on_a_stream_and_without_a_fit_before(rows):
+def test_a_warm_start_on_a_stream_and_without_an_earlier_fit(rows):
     warm, cold = fresh("DeepSVDD", warm_start=True), fresh("DeepSVDD")
     np.testing.assert_array_equal(
         warm.fit(rows).anomaly_score(rows), cold.fit(rows).anomaly_score(rows)
@@ -258,7 +258,7 @@ def test_a_warm_start_of_another_shape_is_refused_and_nothing_changes(rows):
         np.testing.assert_array_equal(detector.anomaly_score(rows), score)
 
 
-def test_a_warm_start_that_fails_leaves_the_detector_as_it_was(rows):
+def test_a_failed_warm_start_leaves_the_detector_unchanged(rows):
     detector = fresh("AutoEncoder", warm_start=True).fit(rows)
     score = detector.anomaly_score(rows)
     with pytest.raises(jaxad.NonFiniteError):
@@ -266,7 +266,7 @@ def test_a_warm_start_that_fails_leaves_the_detector_as_it_was(rows):
     np.testing.assert_array_equal(detector.anomaly_score(rows), score)
 
 
-def test_the_history_of_a_pretraining_stays_with_what_it_began(rows):
+def test_the_pretraining_history_survives_continued_training(rows):
     detector = fresh("DeepSVDD", pretrain_epochs=2)
     detector.partial_fit(rows).partial_fit(rows)
     assert len(detector.pretrain_history_["loss"]) == 2
@@ -288,8 +288,8 @@ def test_a_source_that_can_be_read_once_is_read_once_by_all_members(n_members, r
         np.testing.assert_array_equal(found, getattr(detector, method)(rows))
 
 
-def test_an_ensemble_goes_on_member_by_member(rows):
-    """By fit as one population, by partial_fit and on streams one after the other."""
+def test_every_member_of_an_ensemble_continues(rows):
+    """In memory as one population; by partial_fit and on streams one after the other."""
     options = {"n_members": 2, "combine": "z"}
     fitted = fresh("DeepSVDD", **options).fit(rows)
     detector = fresh("DeepSVDD", **options)

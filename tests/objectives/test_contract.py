@@ -63,7 +63,7 @@ def test_scores_are_finite_and_distinct(scores):
     assert len(np.unique(scores)) > 0.99 * len(scores)
 
 
-def test_training_pays_on_a_set_that_needs_learning(name, objective, scores, untrained):
+def test_training_improves_on_a_set_that_needs_learning(name, objective, scores, untrained):
     before = training.score(objective, untrained.params, untrained.stats, TEST)
     gain = roc_auc_score(IS_ANOMALY, scores) - roc_auc_score(IS_ANOMALY, before)
     assert gain > (-0.02 if name in TRAINING_NEED_NOT_PAY else 0.03)

@@ -24,7 +24,7 @@ TRAIN, TEST = ONES[:64], ONES[64:104]
 
 @pytest.fixture(scope="module")
 def optimised():
-    """Training on 72 views of every image is the one thing here that is worth optimised code."""
+    """Optimise compiled code, because training on 72 views of every image is slow."""
     with codegen.optimised():
         yield
 
@@ -33,7 +33,7 @@ def optimised():
 
 
 def mirrored(i, side):
-    """Where an index outside the image is reflected to, the edge itself not repeated."""
+    """Reflect an index into the image without repeating the edge."""
     if i < 0:
         return -i
     return i if i < side else 2 * (side - 1) - i
@@ -106,7 +106,7 @@ def test_images_that_cannot_be_transformed(shape, shift, match):
     [(10, 4, 3, 256, 1_196_240), (10, 1, 1, 64, 76_912), (28, 10, 3, 640, 36_472_784)],
 )
 def test_published_sizes(depth, width, channels, features, count):
-    """WRN-28-10 is published with 36.5 million, 6,410 of them in the classifier for ten classes."""
+    """WRN-28-10 has 36.5 million parameters, of which 6,410 are in the classifier."""
     module = networks.WideResNet(depth, width)
     x = jnp.zeros((1, 32, 32, channels))
     params, _ = jax.eval_shape(lambda: networks.init(module, KEY, x))
@@ -249,7 +249,7 @@ def test_the_detector_on_images_and_its_file(optimised, tmp_path):
     np.testing.assert_array_equal(loaded.anomaly_score(images), score)
 
 
-def test_a_module_of_the_users_gets_images_of_any_range():
+def test_a_users_module_gets_images_of_any_range():
     options = {"shift": 2, "epochs": 1, "batch_size": 16, "random_state": 0}
     fitted = jaxad.GOAD(network=TRUNK, **options).fit(TRAIN)
     assert fitted.transform(TRAIN[:2]).shape == (2, 72 * 8)
@@ -272,13 +272,13 @@ def test_a_module_of_the_users_gets_images_of_any_range():
         ({}, TRAIN.reshape(len(TRAIN), -1), r"\[N, H, W"),
     ],
 )
-def test_what_does_not_fit_is_named_before_compiling(options, images, match):
+def test_invalid_arguments_raise_before_compiling(options, images, match):
     with training.Stopwatch() as watch, pytest.raises(ValueError, match=match):
         detector(**options).fit(images)
     assert watch.compilations == 0
 
 
 @pytest.mark.parametrize("other", [jaxad.DeepSVDD, jaxad.DeepSAD, jaxad.AutoEncoder])
-def test_detectors_that_must_not_have_offsets_do_not_take_it(other):
+def test_other_detectors_refuse_the_residual_network(other):
     with pytest.raises(ValueError, match="network='wide_resnet'"):
         other(network="wide_resnet").fit(TRAIN)

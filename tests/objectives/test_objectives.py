@@ -1,4 +1,4 @@
-"""What is particular to each objective."""
+"""Properties of single objectives."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def test_the_centre_is_the_mean_of_the_initial_outputs_and_stays(rows):
     np.testing.assert_array_equal(before.stats["centre"], after.stats["centre"])
 
 
-def test_a_loss_without_a_radius_costs_none(rows):
+def test_without_a_radius_it_stays_zero(rows):
     assert fit(objectives.deep_svdd(ENCODER), rows).stats["radius"] == 0
 
 
@@ -60,7 +60,7 @@ def test_soft_boundary_scores_by_the_distance_beyond_the_radius(rows):
 
 
 def test_pretrained_weights_reach_the_encoder(rows):
-    """And so do the running statistics: nothing is copied by a name that does not match."""
+    """The running statistics reach it, too."""
     encoder = networks.MLP((16, 4), batch_norm=True)
     autoencoder = objectives.autoencoder(encoder, DECODER)
     pretrained = fit(autoencoder, rows)
@@ -99,8 +99,8 @@ def test_known_anomalies_stay_out_of_the_centre_unless_asked(rows):
     assert np.abs(np.asarray(everything.stats["centre"] - without.stats["centre"])).max() > 0.01
 
 
-def test_deep_sad_draws_known_normals_and_pushes_known_anomalies(rng):
-    """Two clusters, both in the training set: labels say which is which."""
+def test_deep_sad_pulls_known_normals_and_pushes_known_anomalies(rng):
+    """Two clusters in the training set, told apart only by labels."""
     x = np.concatenate([rng.normal(size=(300, 5)), rng.normal(size=(300, 5)) + 1.5])
     label = np.zeros(600, np.int32)
     label[300:330] = -1
@@ -111,7 +111,7 @@ def test_deep_sad_draws_known_normals_and_pushes_known_anomalies(rng):
     assert np.median(score[330:]) > 3 * np.median(score[:300])
 
 
-def test_a_loss_of_the_users(rows):
+def test_a_users_loss(rows):
     def pseudo_huber(distance, *, delta):
         return delta**2 * (jnp.sqrt(1 + distance / delta**2) - 1)
 
@@ -122,7 +122,7 @@ def test_a_loss_of_the_users(rows):
     assert again.compilations == 0  # its number is a leaf
 
 
-def test_a_loss_that_asks_for_what_is_not_there():
+def test_a_loss_with_an_unavailable_argument_raises():
     with pytest.raises(TypeError, match="needs .'margin'"):
         objectives.deep_svdd(ENCODER, loss=lambda distance, margin: distance + margin)
     with pytest.raises(TypeError, match="takes no .'margn'"):
@@ -166,7 +166,7 @@ def test_a_compound_needs_a_weight_for_every_part():
 
 
 def test_biases_let_deep_svdd_collapse_and_the_library_says_so(rng):
-    """The 2-D example's network has biases: trained long enough it maps everything to the centre.
+    """A network with biases learns to map every row to the centre.
 
     Kept as a negative test: what is promised is a warning, not a silent constant.
     """

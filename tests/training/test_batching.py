@@ -26,7 +26,7 @@ def test_shuffle_with_a_traced_count_is_the_same():
     assert (np.asarray(jax.jit(traced)(jnp.int32(100))) == expected).all()
 
 
-def test_rows_come_first_and_the_rest_is_in_range():
+def test_entries_beyond_the_count_are_in_range():
     padded = order(100, length=384)
     assert (np.sort(padded[:100]) == np.arange(100)).all()
     assert ((padded[100:] >= 0) & (padded[100:] < 100)).all()
@@ -39,7 +39,7 @@ def test_shuffle_differs_between_epochs_and_seeds():
 
 
 def test_shuffle_looks_random():
-    """Positions spread evenly, neighbours part, fixed points are as rare as they should be."""
+    """Positions are uniform; neighbours and fixed points are as rare as in random orders."""
     count, trials = 500, 200
 
     def of_seed(words):
@@ -59,7 +59,7 @@ def test_shuffle_looks_random():
 
 @pytest.mark.parametrize("shape", [(500, 7), (500, 3, 2)])
 @pytest.mark.parametrize("size", [64, 128, 384, 400])
-def test_gather_takes_the_rows_asked_for_whatever_the_layout(rng, shape, size):
+def test_gather_returns_the_requested_rows(rng, shape, size):
     x = rng.normal(size=shape).astype(np.float32)
     at = rng.integers(0, 500, size)
     np.testing.assert_array_equal(jax.jit(batching.gather)(x, at), x[at])

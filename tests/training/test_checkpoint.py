@@ -1,4 +1,4 @@
-"""A run that is cut off and called again ends with the bits of one that was not."""
+"""Interrupted runs resume from checkpoints and end with bit-identical results."""
 
 import errno
 import functools
@@ -40,15 +40,15 @@ def outcome(result):
     return result.params, result.stats, result.history, result.best_epoch, result.steps
 
 
-def heads(folder):
+def checkpoint_files(folder):
     return sorted(path.name for path in pathlib.Path(folder).glob("epochs-*.safetensors"))
 
 
 @pytest.fixture
-def cut_off(monkeypatch):
-    """Call something, and interrupt it while it writes the checkpoint after so many."""
+def interrupt(monkeypatch):
+    """Call a function and interrupt it when it writes checkpoint number ``after + 1``."""
 
-    def cut_off(after, call, *args, **options):
+    def interrupt(after, call, *args, **options):
         write, done = persistence.write, []
 
         def until(*written):
@@ -61,19 +61,19 @@ def cut_off(monkeypatch):
             call(*args, **options)
         monkeypatch.setattr(persistence, "write", write)
 
-    return cut_off
+    return interrupt
 
 
 @pytest.mark.parametrize("backend", ["file", "orbax"])
 @pytest.mark.parametrize("devices", [None, 4])
-def test_a_run_goes_on_with_the_same_bits(backend, devices, rows, tmp_path, cut_off):
+def test_a_resumed_run_is_bit_identical(backend, devices, rows, tmp_path, interrupt):
     mesh = devices and training.make_mesh(1, devices)
     run = functools.partial(training.fit, SOFT, STOPS, KEY, rows, validation=rows[:99], mesh=mesh)
     whole = run()
     assert 4 < len(whole.history["loss"]) < 20  # patience ended it
     checkpoints = Checkpoints(tmp_path, every=0, backend=backend)
-    cut_off(3, run, checkpoints=checkpoints)
-    assert heads(tmp_path) == [f"epochs-0000000{n}.safetensors" for n in (2, 3)]
+    interrupt(3, run, checkpoints=checkpoints)
+    assert checkpoint_files(tmp_path) == [f"epochs-0000000{n}.safetensors" for n in (2, 3)]
     resumed = run(checkpoints=checkpoints)
     assert_same(outcome(resumed), outcome(whole))
     assert resumed.compilations == 0 or backend == "orbax"
@@ -83,15 +83,15 @@ def test_a_run_goes_on_with_the_same_bits(backend, devices, rows, tmp_path, cut_
 
 
 @pytest.mark.parametrize("backend", ["file", "orbax"])
-def test_a_population_goes_on_with_the_same_bits(backend, rows, tmp_path, cut_off):
-    """Of 3 members on 4 devices, which end at different epochs."""
+def test_a_resumed_population_is_bit_identical(backend, rows, tmp_path, interrupt):
+    """3 members on 4 devices, with different numbers of epochs."""
     recipe = RECIPE.replace(epochs=np.array([2.0, 70.0, 5.0]))
     run = functools.partial(training.fit_population, SOFT, keys=KEYS, rows=rows)
     checkpoints = Checkpoints(tmp_path, every=0, backend=backend, keep=1)
     short = recipe.replace(epochs=np.array([1.0, 4.0, 5.0]))
-    cut_off(2, run, short, checkpoints=checkpoints)
+    interrupt(2, run, short, checkpoints=checkpoints)
     run(short, checkpoints=checkpoints)
-    assert len(heads(tmp_path)) == 1
+    assert len(checkpoint_files(tmp_path)) == 1
     # Each member goes on from where it was, to more epochs than were asked for before.
     resumed, whole = run(recipe, checkpoints=Checkpoints(tmp_path, backend=backend)), run(recipe)
     assert resumed.epochs.tolist() == [2, 70, 5]
@@ -100,21 +100,21 @@ def test_a_population_goes_on_with_the_same_bits(backend, rows, tmp_path, cut_of
 
 
 @pytest.mark.parametrize("after", [1, 4])
-def test_an_estimator_goes_on_with_its_pretraining_or_after_it(after, rows, tmp_path, cut_off):
+def test_an_estimator_resumes_during_and_after_pretraining(after, rows, tmp_path, interrupt):
     make = functools.partial(
         jaxad.DeepSVDD, hidden=(8,), latent_dim=4, epochs=3, pretrain_epochs=2, random_state=0
     )
     whole = make().fit(rows)
     checkpoints = Checkpoints(tmp_path, every=0)
-    cut_off(after, make().fit, rows, checkpoints=checkpoints)
+    interrupt(after, make().fit, rows, checkpoints=checkpoints)
     resumed = make().fit(rows, checkpoints=checkpoints)
     assert_same(resumed.params_, whole.params_)
     assert_same(resumed.pretrain_history_, whole.pretrain_history_)
     assert resumed.threshold_ == whole.threshold_
-    assert len(heads(tmp_path / "pretraining")) == 2
+    assert len(checkpoint_files(tmp_path / "pretraining")) == 2
 
 
-def test_detectors_together_and_ensembles_go_on(rows, tmp_path, cut_off):
+def test_lists_of_detectors_and_ensembles_resume(rows, tmp_path, interrupt):
     given = {"hidden": (8,), "latent_dim": 4, "epochs": 2, "pretrain_epochs": 1}
 
     def fit(**options):
@@ -122,11 +122,11 @@ def test_detectors_together_and_ensembles_go_on(rows, tmp_path, cut_off):
         return [detector.params_ for detector in jaxad.fit_many(made, rows, **options)]
 
     checkpoints = Checkpoints(tmp_path, every=0)
-    cut_off(2, fit, checkpoints=checkpoints)
+    interrupt(2, fit, checkpoints=checkpoints)
     assert_same(fit(checkpoints=checkpoints), fit())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0"]
-    assert len(heads(tmp_path / "population-0")) == 2
-    assert len(heads(tmp_path / "population-0" / "pretraining")) == 1
+    assert len(checkpoint_files(tmp_path / "population-0")) == 2
+    assert len(checkpoint_files(tmp_path / "population-0" / "pretraining")) == 1
 
 
 def killed_worker(*args):
@@ -135,10 +135,10 @@ def killed_worker(*args):
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_with_the_same_bits(tmp_path):
+def test_a_killed_process_resumes_bit_identically(tmp_path):
     folder, out, expected = (tmp_path / name for name in ("run", "resumed", "whole"))
     uninterrupted, killed = killed_worker(expected), killed_worker(out, folder, 0)
-    while not heads(folder):
+    while not checkpoint_files(folder):
         assert killed.poll() is None, killed.stderr.read()
         time.sleep(0.01)
     time.sleep(random.uniform(0, 0.5))
@@ -167,7 +167,7 @@ def damage_in_orbax(path):
     flip(max(parts, key=lambda part: part.stat().st_size))
 
 
-def never_committed(path):
+def remove_orbax_folder(path):
     shutil.rmtree(path.with_suffix(".orbax"))
 
 
@@ -178,15 +178,15 @@ def never_committed(path):
         ("file", flip),
         ("orbax", flip),
         ("orbax", damage_in_orbax),
-        ("orbax", never_committed),
+        ("orbax", remove_orbax_folder),
     ],
 )
-def test_of_a_damaged_checkpoint_the_one_before_is_used(
-    backend, damage, rows, tmp_path, cut_off, monkeypatch
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
+    backend, damage, rows, tmp_path, interrupt, monkeypatch
 ):
     run = functools.partial(training.fit, SOFT, RECIPE, KEY, rows)
     checkpoints = Checkpoints(tmp_path, every=0, backend=backend)
-    cut_off(4, run, checkpoints=checkpoints)
+    interrupt(4, run, checkpoints=checkpoints)
     damage(tmp_path / "epochs-00000004.safetensors")
     trained = []
     train = runs._Resident.train
@@ -195,10 +195,10 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(
         resumed = run(checkpoints=checkpoints)
     assert len(trained) == 3
     assert_same(outcome(resumed), outcome(run()))
-    assert heads(tmp_path) == [f"epochs-0000000{n}.safetensors" for n in (5, 6)]
+    assert checkpoint_files(tmp_path) == [f"epochs-0000000{n}.safetensors" for n in (5, 6)]
 
 
-def test_without_a_whole_checkpoint_a_run_begins_again(rows, tmp_path):
+def test_a_run_restarts_if_all_checkpoints_are_damaged(rows, tmp_path):
     run = functools.partial(training.fit, SOFT, RECIPE, KEY, rows)
     whole = run(checkpoints=tmp_path)
     truncate(tmp_path / "epochs-00000006.safetensors")
@@ -209,7 +209,7 @@ def test_without_a_whole_checkpoint_a_run_begins_again(rows, tmp_path):
         assert_same(outcome(run(checkpoints=tmp_path)), outcome(whole))
 
 
-def test_what_a_killed_process_left_is_cleared_away(rows, tmp_path):
+def test_unfinished_files_of_a_killed_process_are_removed(rows, tmp_path):
     (tmp_path / ".epochs-00000003.safetensors.0123.tmp").write_bytes(b"half")
     (tmp_path / "epochs-00000003.orbax").mkdir()
     (tmp_path / "epochs-00000004.orbax.orbax-checkpoint-tmp").mkdir()
@@ -244,13 +244,13 @@ def test_another_run_in_the_folder_is_refused(change, message, rows, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_population_is_another_run_than_its_member(rows, tmp_path):
+def test_a_population_does_not_resume_the_run_of_a_member(rows, tmp_path):
     training.fit(SOFT, RECIPE, KEY, rows, checkpoints=tmp_path)
     with pytest.raises(ValueError, match=r"recipe\.learning_rate was 0\.01, is \[0\.01, 0\.01"):
         training.fit_population(SOFT, RECIPE, KEYS, rows, checkpoints=tmp_path)
 
 
-def test_too_little_space_is_said_before_training(rows, tmp_path, monkeypatch):
+def test_too_little_space_raises_before_training(rows, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match=r"needs \d{5} bytes, 1000 are free: make room") as told:
@@ -260,7 +260,7 @@ def test_too_little_space_is_said_before_training(rows, tmp_path, monkeypatch):
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_checkpoints_before_whole(rows, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_earlier_checkpoints_intact(rows, tmp_path, monkeypatch):
     run = functools.partial(training.fit, SOFT, RECIPE, KEY, rows)
     whole, checkpoints, sync, synced = run(), Checkpoints(tmp_path, every=0), os.fsync, []
 
@@ -277,11 +277,11 @@ def test_a_full_disk_leaves_the_checkpoints_before_whole(rows, tmp_path, monkeyp
     assert_same(outcome(run(checkpoints=checkpoints)), outcome(whole))
 
 
-def test_types_that_files_lack_are_kept(rows, tmp_path, cut_off):
+def test_types_that_files_lack_survive(rows, tmp_path, interrupt):
     momentum = functools.partial(optax.trace, decay=0.9, accumulator_dtype=jnp.bfloat16)
     run = functools.partial(training.fit, SOFT, RECIPE.replace(optimizer=momentum), KEY, rows)
     checkpoints = Checkpoints(tmp_path, every=0)
-    cut_off(2, run, checkpoints=checkpoints)
+    interrupt(2, run, checkpoints=checkpoints)
     assert_same(outcome(run(checkpoints=checkpoints)), outcome(run()))
 
 
@@ -299,25 +299,25 @@ def test_settings_out_of_range_are_refused(options, message):
         Checkpoints("folder", **options)
 
 
-def test_a_fit_that_cannot_be_repeated_cannot_go_on(rows, tmp_path):
+def test_checkpoints_need_a_fixed_random_state(rows, tmp_path):
     with pytest.raises(ValueError, match="random_state=None is another seed in every fit"):
         jaxad.AutoEncoder().fit(rows, checkpoints=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_orbax_the_remedy_is_named(rows, tmp_path, monkeypatch):
+def test_missing_orbax_raises_with_installation_advice(rows, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
     with pytest.raises(ImportError, match=r"pip install 'jaxad\[orbax\]'"):
         training.fit(SOFT, RECIPE, KEY, rows, checkpoints=Checkpoints(tmp_path, backend="orbax"))
 
 
 @pytest.mark.slow
-def test_processes_that_are_one_run_save_each_its_part(tmp_path):
+def test_each_process_of_a_joined_run_saves_its_part(tmp_path):
     address = free_address()
     commands = [
         [sys.executable, HERE / "joined_worker.py", address, str(process), tmp_path]
         for process in (0, 1)
     ]
     run_together(commands, {"JAX_NUM_CPU_DEVICES": "2"}, timeout=200)
-    assert len(heads(tmp_path / "run")) == 2
+    assert len(checkpoint_files(tmp_path / "run")) == 2
     assert len(list((tmp_path / "run").glob("*.orbax"))) == 2

@@ -1,4 +1,4 @@
-"""What compiles, and what must not compile again."""
+"""Which changes recompile programs, and which must not."""
 
 import os
 import pathlib
@@ -39,17 +39,17 @@ def warm():
     ids=lambda o: next(iter(o)),
 )
 @pytest.mark.usefixtures("warm")
-def test_another_number_does_not_compile_again(other):
+def test_new_numbers_do_not_recompile(other):
     assert fit(**other).compilations == 0
 
 
 @pytest.mark.usefixtures("warm")
-def test_another_structure_does():
+def test_a_new_structure_recompiles():
     assert fit(clip_norm=1.0).compilations > 0
 
 
 def test_a_first_run_compiles_a_handful_of_programs():
-    """In a process of its own: emptying the caches of this one would cost every later test."""
+    """Runs in a new process, because emptying the caches would slow down later tests."""
     code = "import test_compilation; assert 1 <= test_compilation.fit(n=333).compilations <= 8"
     folder = pathlib.Path(__file__).parent
     path = os.pathsep.join((str(folder), str(folder.parents[1])))
@@ -58,7 +58,7 @@ def test_a_first_run_compiles_a_handful_of_programs():
 
 
 @pytest.mark.parametrize("n_members", [1, 3])
-def test_scoring_odd_sizes_does_not_compile_again(n_members, rng):
+def test_scoring_odd_sizes_does_not_recompile(n_members, rng):
     x = rng.normal(size=(5000, 6))
     options = {"hidden": (8,), "latent_dim": 4, "epochs": 1, "n_members": n_members}
     detector = jaxad.DeepSVDD(**options, random_state=0).fit(x)
@@ -70,7 +70,7 @@ def test_scoring_odd_sizes_does_not_compile_again(n_members, rng):
 
 
 @pytest.mark.parametrize("n_members", [1, 3])
-def test_an_estimator_refitted_on_other_data_does_not_compile_again(n_members, rng):
+def test_an_estimator_refitted_on_other_data_does_not_recompile(n_members, rng):
     options = {"hidden": (8,), "latent_dim": 4, "epochs": 3, "n_members": n_members}
     jaxad.DeepSVDD(**options, random_state=0).fit(rng.normal(size=(400, 9)))
     with training.Stopwatch() as watch:
@@ -102,7 +102,7 @@ def test_a_later_process_loads_what_an_earlier_one_compiled(tmp_path):
     assert counts[0] < 3 < counts[1]
 
 
-def test_a_cache_folder_that_cannot_be_is_an_error(tmp_path):
+def test_an_unusable_cache_folder_raises(tmp_path):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(ValueError, match="cannot be made"):

@@ -1,4 +1,4 @@
-"""Two real processes with two devices each are one run: the same random numbers and results."""
+"""Two real processes with two devices each train like one process."""
 
 import re
 import subprocess
@@ -19,8 +19,8 @@ WORKER = Path(__file__).parents[1] / "support/hosts_worker.py"
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """300 rows, and what `hosts_worker` found in either process."""
+def joined_results(tmp_path_factory):
+    """300 rows, and the results of `hosts_worker` in both processes."""
     folder, address = tmp_path_factory.mktemp("hosts"), free_address()
     x = np.random.default_rng(0).normal(size=(300, 5))
     x[:, 1] += x[:, 0]
@@ -51,30 +51,30 @@ def assert_is(found, name, objective, result, rows, rtol=2e-4):
 @pytest.mark.parametrize(
     ("name", "devices"), [("soft_boundary", 1), ("soft_boundary", 4), ("dagmm", 1), ("goad", 1)]
 )
-def test_processes_with_rows_of_their_own_are_one_run(both, name, devices):
-    """110 rows in one, 190 in the other; losses and batch norm that couple all rows of a batch."""
-    rows, found = both
+def test_processes_with_different_rows_train_one_model(joined_results, name, devices):
+    """Processes with 110 and 190 rows; loss and batch norm couple all rows of a batch."""
+    rows, found = joined_results
     mesh = None if devices == 1 else training.make_mesh(1, devices)
     result = training.fit(OBJECTIVES[name], SHARED, KEY, labelled(rows), mesh=mesh)
     assert_is(found, name, OBJECTIVES[name], result, rows)
 
 
-def test_validation_rows_of_their_own_end_the_run_at_the_same_epoch(both):
-    rows, found = both
+def test_different_validation_rows_stop_all_processes_at_one_epoch(joined_results):
+    rows, found = joined_results
     held_out = np.concatenate([rows[40:60], rows[:40]])
     result = training.fit(SAD, WATCHED, KEY, labelled(rows), validation=held_out)
     assert_is(found, "watched", SAD, result, rows)
 
 
-def test_a_process_may_train_by_itself(both):
-    rows, found = both
+def test_a_process_may_train_by_itself(joined_results):
+    rows, found = joined_results
     for process, held_out in enumerate((rows[40:60], rows[:40])):
         result = training.fit(SAD, WATCHED, KEYS[process], labelled(rows), validation=held_out)
         assert_is(found[process : process + 1], "alone", SAD, result, rows)
 
 
-def test_a_population_is_shared_out_among_processes(both):
-    rows, found = both
+def test_a_population_is_distributed_over_processes(joined_results):
+    rows, found = joined_results
     objective = OBJECTIVES["soft_boundary"]
     member = training.fit(objective, SHARED, KEYS[2], labelled(rows))
     assert_is(found, "member", objective, member, rows)
@@ -103,15 +103,15 @@ def test_a_population_is_shared_out_among_processes(both):
         ("twice", "RuntimeError: the processes are joined already"),
     ],
 )
-def test_processes_that_differ_are_told_so_by_an_error_in_each(both, case, message):
-    for found in both[1]:
+def test_different_arguments_raise_on_every_process(joined_results, case, message):
+    for found in joined_results[1]:
         assert case in found, "no error"
         assert re.match(message, str(found[case])), found[case]
 
 
-def test_a_mesh_that_leaves_a_process_out_is_refused_there(both):
+def test_a_mesh_without_some_process_is_refused(joined_results):
     message = r"ValueError: the mesh has devices of processes \[0\] of 2: "
-    assert re.match(message, str(both[1][1]["not in it"]))
+    assert re.match(message, str(joined_results[1][1]["not in it"]))
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,18 @@ def test_a_mesh_that_leaves_a_process_out_is_refused_there(both):
         ({"address": "127.0.0.1:4321", "processes": 2, "process": 2}, "process=2: 2 processes"),
     ],
 )
-def test_wrong_arguments_are_refused_before_anything_waits(given, message):
+def test_wrong_arguments_are_refused_before_any_process_waits(given, message):
     with pytest.raises(ValueError, match=message):
         training.join_hosts(**given)
 
 
-def test_processes_join_first_thing():
+def test_join_hosts_after_using_jax_is_refused():
     jax.devices()
     with pytest.raises(RuntimeError, match="call join_hosts first thing"):
         training.join_hosts("127.0.0.1:4321", 2, 0)
 
 
-def test_without_a_cluster_an_address_is_asked_for():
+def test_join_hosts_without_a_cluster_asks_for_an_address():
     code = "from jaxad import training; training.join_hosts()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

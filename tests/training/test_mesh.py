@@ -1,4 +1,4 @@
-"""Batches shared out among devices, and the meshes for it."""
+"""Meshes, and batches that are sharded over devices."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from jaxad.training.mesh import across_data
 
 
 def spy(monkeypatch):
-    """Among how many devices the rows of a batch lie, told when a step is traced."""
+    """Record over how many devices a batch is sharded when a step is traced."""
     parts = []
 
     def told(batch):
@@ -28,8 +28,8 @@ def spy(monkeypatch):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_batch_shared_out_among_devices_is_one_batch(name, rows, monkeypatch):
-    """Losses that couple the rows of a batch have the same value, gradient and scores."""
+def test_sharding_a_batch_does_not_change_the_result(name, rows, monkeypatch):
+    """Losses that couple the rows of a batch keep their values, gradients and scores."""
     objective, mesh = OBJECTIVES[name], training.make_mesh(1, 4)
     one = training.fit(objective, RECIPE, KEY, labelled(rows))
     parts = spy(monkeypatch)

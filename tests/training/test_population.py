@@ -1,4 +1,4 @@
-"""Many models as one program: members are what they would be alone."""
+"""Populations: members equal models that are trained alone."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ RATES = RECIPE.replace(learning_rate=np.array([1e-2, 1e-3, 3e-2]))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_member_is_what_it_would_be_alone(name, rows):
-    """Also with rates of their own, fewer rows than the batch, and devices that do not divide."""
+def test_a_member_equals_a_model_trained_alone(name, rows):
+    """Includes different rates, sets smaller than a batch, and P not divisible by the devices."""
     objective = OBJECTIVES[name]
     found = training.fit_population(objective, RATES, KEYS, labelled(rows))
     alone = RECIPE.replace(learning_rate=1e-3)
@@ -28,12 +28,12 @@ def test_a_member_is_what_it_would_be_alone(name, rows):
 
 
 @pytest.mark.parametrize("vectorised", [False, True])
-def test_together_or_one_after_the_other(vectorised, rows):
+def test_vectorised_and_sequential_members_agree(vectorised, rows):
     found = training.fit_population(SVDD, RECIPE, KEYS, rows, vectorised=vectorised)
     assert_alike(SVDD, found.member(0), training.fit(SVDD, RECIPE, KEYS[0], rows), rows)
 
 
-def test_members_need_not_end_together(rows):
+def test_members_may_train_for_different_epochs(rows):
     recipe = RECIPE.replace(epochs=np.array([1.0, 70.0, 3.0]))
     found = training.fit_population(SVDD, recipe, KEYS, rows)
     assert found.epochs.tolist() == [1, 70, 3]
@@ -44,7 +44,7 @@ def test_members_need_not_end_together(rows):
     assert_alike(SVDD, found.member(1), one, rows)
 
 
-def test_patience_is_each_members_own(rows):
+def test_each_member_stops_early_by_itself(rows):
     recipe = RECIPE.replace(epochs=20, patience=2, learning_rate=np.array([1e-2, 10.0, 1e-3]))
     found = training.fit_population(SVDD, recipe, KEYS, rows[:200], validation=rows[200:])
     assert found.best_epoch is not None
@@ -57,7 +57,7 @@ def test_patience_is_each_members_own(rows):
         np.testing.assert_allclose(validation, one.history["validation_loss"], rtol=1e-3)
 
 
-def test_a_failed_member_hurts_no_other(rows):
+def test_a_failed_member_does_not_affect_the_others(rows):
     recipe = RATES.replace(learning_rate=np.array([1e-2, 1e30, 1e-3]), max_skipped=3)
     objective = OBJECTIVES["autoencoder"]
     found = training.fit_population(objective, recipe, KEYS, rows)
@@ -71,7 +71,7 @@ def test_a_failed_member_hurts_no_other(rows):
 SUBSETS = (np.arange(100), np.arange(300) > 49, np.repeat(np.arange(30), 9))
 
 
-def test_subsets_weights_and_sets_of_their_own(rows):
+def test_members_with_different_subsets_weights_and_sets(rows):
     folds = training.fit_population(SVDD, RECIPE, KEYS, rows, subsets=SUBSETS)
     sets = training.fit_population(SVDD, RECIPE, KEYS, [rows[subset] for subset in SUBSETS])
     for p, subset in enumerate(SUBSETS):
@@ -95,7 +95,7 @@ def test_folds_of_validation_rows(rows):
     np.testing.assert_allclose(validation, one.history["validation_loss"], rtol=1e-4)
 
 
-def test_a_small_set_beside_a_large_one_is_shuffled_as_alone(rng):
+def test_a_small_set_is_shuffled_independently_of_larger_sets(rng):
     large = rng.normal(size=(40_000, 2)).astype(np.float32)
     recipe = RECIPE.replace(batch_size=4096)
     found = training.fit_population(SVDD, recipe, KEYS[:2], [large[:5000], large])
@@ -103,7 +103,7 @@ def test_a_small_set_beside_a_large_one_is_shuffled_as_alone(rng):
     np.testing.assert_allclose(found.member(0).history["loss"], one.history["loss"], rtol=1e-5)
 
 
-def test_scoring_wants_as_many_objectives_as_models(rows):
+def test_scoring_needs_as_many_objectives_as_models(rows):
     found = training.fit_population(SVDD, RECIPE, KEYS, rows)
     with pytest.raises(ValueError, match="objective 2, params"):
         training.score_population([SVDD, SVDD], found.params, found.stats, rows)
@@ -124,7 +124,7 @@ def test_a_number_of_the_objective_may_differ(rows):
     np.testing.assert_allclose((scores > 0).mean(1), nu, atol=0.02)
 
 
-def test_pretrained_members_start_where_they_ended(rows):
+def test_pretrained_members_start_from_their_pretraining(rows):
     first = training.fit_population(SVDD, RECIPE, KEYS, rows)
     found = training.fit_population(
         SVDD, RECIPE.replace(epochs=0), KEYS, rows, initial=(first.params, first.stats)
@@ -172,7 +172,7 @@ def test_sixty_four_members_compile_as_few_programs_as_two(rows):
         ({"recipe": RECIPE.replace(batch_size=63), "mesh": (1, 2)}, "batch_size=63"),
     ],
 )
-def test_what_does_not_fit_is_named_before_compiling(arguments, match, rows):
+def test_invalid_arguments_raise_before_compiling(arguments, match, rows):
     given = {"objective": SVDD, "recipe": RECIPE, "keys": KEYS, "rows": rows} | arguments
     if "mesh" in given:
         given["mesh"] = training.make_mesh(*given["mesh"])

@@ -1,4 +1,4 @@
-"""Row-wise functions in blocks: the same bits whatever the number, type and layout of the rows."""
+"""Row-wise functions are bit-identical for every number, type and layout of rows."""
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ def trained(request):
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 512, 513, 1024, 3000])
-def test_row_blocks_hold_every_row_once_in_blocks_of_one_size(count):
+def test_blocks_have_one_size_and_contain_every_row_once(count):
     blocks = list(jaxad.rows.unweighted(X[:count], np.zeros(count)).blocks(256))
     assert len({block.shape for block, _ in blocks}) == 1
     assert all(len(block) % 256 == 0 for block, _ in blocks)
@@ -46,7 +46,7 @@ def test_row_blocks_hold_every_row_once_in_blocks_of_one_size(count):
 
 
 @pytest.mark.parametrize("count", [0, 1, 512, 513, 3000])
-def test_a_rows_score_is_to_the_bit_that_of_the_row_in_any_number_of_blocks(trained, count):
+def test_scores_do_not_depend_on_the_number_of_blocks(trained, count):
     whole = training.score(*trained, X[:count])
     assert whole.shape == (count,)
     parts = [training.score(*trained, X[:count][i : i + 100]) for i in range(0, count, 100)]
@@ -64,7 +64,7 @@ def test_type_and_layout_of_the_rows_change_nothing(trained):
         assert np.array_equal(training.score(*trained, same), wanted)
 
 
-def test_functions_with_more_than_one_value_a_row_are_joined_too(trained):
+def test_functions_with_several_values_per_row(trained):
     objective, params, stats = trained
     z = training.apply_rows("transform", objective, params, stats, X)
     some = training.apply_rows("transform", objective, params, stats, X[700:900])
@@ -72,7 +72,7 @@ def test_functions_with_more_than_one_value_a_row_are_joined_too(trained):
     assert np.array_equal(z[700:900], some)
 
 
-def test_a_population_scores_in_blocks_as_its_members_do():
+def test_a_population_in_blocks_scores_like_its_members():
     objective = objectives.deep_svdd(networks.MLP((16, 4)), chunk=256)
     keys = jax.random.split(jax.random.key(0), 3)
     population = training.fit_population(objective, RECIPE, keys, X[:300])
@@ -83,7 +83,7 @@ def test_a_population_scores_in_blocks_as_its_members_do():
         assert np.array_equal(scores[p], training.score(objective, *own, X))
 
 
-def test_numbers_of_rows_beyond_a_block_share_a_program(trained):
+def test_several_blocks_share_a_program(trained):
     training.score(*trained, X[:600])
     with compilation.Stopwatch() as seen:
         training.score(*trained, X[:2100])

@@ -1,4 +1,4 @@
-"""Rows that do not fit into memory: training, exact passes and scores are those in memory."""
+"""Streams: training, exact passes and scores agree with those of rows in memory."""
 
 import threading
 
@@ -29,8 +29,8 @@ def assert_close(one, other):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(STREAMED))
-def test_in_the_same_order_a_stream_gives_the_result_of_memory(name, rows):
-    """Blocks of odd sizes, labels and a last chunk that is not full."""
+def test_an_unshuffled_stream_equals_rows_in_memory(name, rows):
+    """Blocks of odd sizes, labels, and a partial last chunk."""
     objective, batch = STREAMED[name], labelled(rows)
     cuts = [0, 7, 200, 201, 300]
     blocks = [(rows[a:b], batch.label[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
@@ -45,8 +45,8 @@ def test_in_the_same_order_a_stream_gives_the_result_of_memory(name, rows):
     np.testing.assert_array_equal(training.score(*model, stream), training.score(*model, rows))
 
 
-def test_without_shuffling_a_step_has_the_rows_as_they_lie(rows):
-    """The last batch alone moves the parameters where all others have no gradient."""
+def test_without_shuffling_batches_are_in_order(rows):
+    """Only the last batch has a gradient, so only it moves the parameters."""
     recipe = IN_ORDER.replace(epochs=1)
     objective = OBJECTIVES["autoencoder"]
     swapped = np.concatenate([rows[:64][::-1], rows[64:]])  # the first batch, turned around
@@ -57,7 +57,7 @@ def test_without_shuffling_a_step_has_the_rows_as_they_lie(rows):
 
 
 def test_rows_are_shuffled_inside_chunks(rows):
-    """Chunks of one batch have no order to change; in larger ones the key decides it."""
+    """The key changes the result only if chunks are larger than a batch."""
     objective, recipe = OBJECTIVES["deep_svdd"], RECIPE.replace(batch_size=16)
 
     def losses(recipe, size, seed=0):
@@ -85,7 +85,7 @@ def test_early_stopping_validation_and_progress(rows, capsys):
     assert "row" in capsys.readouterr().err
 
 
-def test_no_chunk_compiles_again(rows):
+def test_chunks_do_not_recompile(rows):
     def compilations(count):
         stream = data.stream(np.tile(rows, (count, 1)), rows=128)
         return training.fit(OBJECTIVES["deep_svdd"], RECIPE, KEY, stream).compilations
@@ -108,7 +108,7 @@ def test_a_diverging_run_ends_within_the_epoch():
     assert max(read) < 5
 
 
-def test_a_stream_shared_out_among_devices(rows):
+def test_a_stream_sharded_over_devices(rows):
     stream, objective = data.stream(rows, rows=128), OBJECTIVES["deep_svdd"]
     alone = training.fit(objective, RECIPE, KEY, stream)
     shared = training.fit(objective, RECIPE, KEY, stream, mesh=training.make_mesh(1, 2))
@@ -134,8 +134,8 @@ def test_no_thread_is_left_behind(rows):
     assert not threads()
 
 
-def test_little_is_held_at_a_time(rows):
-    """While a chunk is in use the next is ready, and no more are read."""
+def test_few_chunks_are_in_memory_at_a_time(rows):
+    """At most one chunk is read ahead."""
     read = []
 
     def blocks():
@@ -164,7 +164,7 @@ def test_a_generator_is_scored_but_not_trained_on(rows):
         training.score(*model, source)
 
 
-def test_a_run_on_a_stream_goes_on_from_its_checkpoints(rows, tmp_path):
+def test_a_run_on_a_stream_resumes_from_its_checkpoints(rows, tmp_path):
     objective, folder = OBJECTIVES["deep_svdd"], tmp_path / "run"
     stream = data.stream(rows, rows=64)
     whole = training.fit(objective, RECIPE, KEY, stream)

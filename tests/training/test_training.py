@@ -1,4 +1,4 @@
-"""The engine, on objectives small enough to check by hand."""
+"""The engine, with objectives that can be checked by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 
 @struct.dataclass
 class Mean:
-    """Minimise the squared distance of one vector to the rows: everything is known by hand."""
+    """Minimise the squared distance of one vector to the rows, which has a closed form."""
 
     scale: float = 1.0
     blow_up_from: float = jnp.inf
@@ -103,7 +103,7 @@ def test_milestones_and_time_decay(rows):
 
 @pytest.mark.parametrize("kind", ["coupled", "decoupled"])
 def test_weight_decay_is_torch_adam_or_adamw(kind, rows):
-    """Against optax's own composition, kernels only."""
+    """Compared with optax's composition, for kernels."""
     encoder = networks.MLP((4, 3), use_bias=True)
     objective = objectives.deep_svdd(encoder)
     field = "weight_decay" if kind == "coupled" else "decoupled_weight_decay"
@@ -144,13 +144,13 @@ def test_clipping_bounds_the_step(rows):
     np.testing.assert_allclose(np.linalg.norm(result.params["mean"]), 0.25, rtol=1e-5)
 
 
-def test_an_optax_transformation_of_the_users(rows):
+def test_a_users_optax_transformation(rows):
     recipe = training.Recipe(epochs=2, optimizer=optax.scale_by_lion)
     assert np.isfinite(training.fit(Mean(), recipe, KEY, rows).params["mean"]).all()
 
 
 def test_early_stopping_restores_the_best_epoch(rows):
-    """The rate is so high that the loss soon rises: the epoch before that comes back."""
+    """The high rate makes the loss rise; the epoch before is restored."""
     recipe = training.Recipe(
         epochs=40, batch_size=300, learning_rate=1.5, optimizer="sgd", patience=3
     )
@@ -220,7 +220,7 @@ def test_more_epochs_than_one_record_holds(rows):
     assert (np.diff(result.history["loss"]) < 0).all()
 
 
-def test_rows_are_taken_as_they_are(rows):
+def test_rows_may_be_arrays_or_come_from_as_rows(rows):
     given = training.as_rows(rows)
     recipe = training.Recipe(epochs=1)
     a, b = training.fit(Mean(), recipe, KEY, given), training.fit(Mean(), recipe, KEY, rows)

@@ -1,4 +1,4 @@
-"""Trees are told apart by content, type, shape and place."""
+"""Digests depend on content, type, shape and path."""
 
 import jax
 import numpy as np
