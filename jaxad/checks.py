@@ -171,12 +171,12 @@ class NonFinite:
 
     Attributes:
       index: its index.
-      what: "NaN" or "infinity".
+      kind: "NaN" or "infinity".
       rows: number of rows with NaN or infinite values.
     """
 
     index: tuple[int, ...]
-    what: str
+    kind: str
     rows: int
 
 

@@ -503,7 +503,7 @@ def _check_block(
         column = f", column {found.index[1]}" if x.ndim == 2 else ""
         name = f" ({columns[found.index[1]]!r})" if column and columns else ""
         raise ValueError(
-            f"contain {found.what}: first at row {start + found.index[0]}{column}{name}, "
+            f"contain {found.kind}: first at row {start + found.index[0]}{column}{name}, "
             f"{found.rows} of {len(x)} rows have NaN or infinite values: replace them or drop "
             "these rows"
         )

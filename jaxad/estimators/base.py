@@ -47,7 +47,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     negative, ``decision_function`` is ``score_samples - offset_``, and ``predict`` is its sign: +1
     normal, -1 anomaly. ``contamination`` affects only ``threshold_``, which may be assigned after
     fitting. The threshold is a quantile of the training scores or, with a ``validation_fraction``,
-    of the held-out rows' scores, which are closer to those of new rows. Detectors without labels
+    of the held-out rows' scores, which resemble new rows' scores more. Detectors without labels
     ignore ``y``.
 
     With ``n_members`` P > 1 it is an ensemble: P models with different random keys, trained as one
@@ -162,8 +162,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
                 initial, pretrained = fitting.initial_of(run, progress=bool(self.verbose))
                 history = None if pretrained is None else pretrained.history
                 fitted = run.initial is not None
-                what = run.objective, run.recipe, run.key, run.rows
-                state = training.begin(*what, initial=initial, fitted=fitted)
+                inputs = run.objective, run.recipe, run.key, run.rows
+                state = training.begin(*inputs, initial=initial, fitted=fitted)
             state, result = training.advance(run.objective, run.recipe, state, run.rows)
             joined = {
                 name: np.concatenate([before.get(name, values[..., :0]), values], axis=-1)
@@ -267,8 +267,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def explain(self, X: Any, method: str = "auto") -> np.ndarray:
         """Contribution of each entry of ``X`` to its row's score, in the shape of ``X``.
 
-        An ensemble averages its members' contributions in the units of ``combine``; for ``"rank"``
-        in those of ``"z"``.
+        An ensemble averages its members' contributions in the units of ``combine``; ``"rank"`` uses
+        the units of ``"z"``.
 
         Args:
           X: rows in memory.

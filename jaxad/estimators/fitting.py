@@ -181,10 +181,10 @@ def _train(
         "checkpoints": checkpoints,
         "progress": progress,
     }
-    what = run.objective, run.recipe, run.key, run.rows
+    inputs = run.objective, run.recipe, run.key, run.rows
     if run.key.ndim == 0:
-        return training.fit(*what, **options), pretrained
-    result = training.fit_population(*what, mesh=mesh, **options)
+        return training.fit(*inputs, **options), pretrained
+    result = training.fit_population(*inputs, mesh=mesh, **options)
     # Members that did not fail may lie on any device of the mesh; collect them.
     params, stats = jax.device_get((result.params, result.stats))
     failed = result.failed if pretrained is None else result.failed | pretrained.failed

@@ -288,7 +288,7 @@ def _remedy(X: Any, estimator: Any, reset: bool) -> str:
 def _check_finite(rows: np.ndarray, X: Any) -> None:
     if found := first_nonfinite(rows):
         raise ValueError(
-            f"Input X contains {found.what}: first{_place(found.index, X)}, {found.rows} of "
+            f"Input X contains {found.kind}: first{_place(found.index, X)}, {found.rows} of "
             f"{len(rows)} rows have NaN or infinite values. Replace them (NaN for example with "
             "sklearn.impute.SimpleImputer in a Pipeline) or drop these rows"
         )

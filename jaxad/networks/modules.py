@@ -31,7 +31,14 @@ def call(module: nn.Module, x: Array, **options) -> Array:
 
 
 def init(module: nn.Module, key: Key, x: Array) -> tuple[Params, PyTree]:
-    """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``."""
+    """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``.
+
+    Example:
+      >>> from jaxad import networks
+      >>> params, _ = networks.init(networks.MLP((8, 2)), jax.random.key(0), jnp.ones((1, 4)))
+      >>> count_parameters(params)
+      48
+    """
     params_key, dropout_key = jax.random.split(key)
     variables = module.init({"params": params_key, "dropout": dropout_key}, x[:1])
     return variables.get("params", {}), variables.get("batch_stats", {})

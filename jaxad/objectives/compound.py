@@ -23,7 +23,7 @@ class Compound(BaseObjective):
       score_weights: leaves, each part's weight in the score; None uses ``weights``.
 
     Raises:
-      ValueError: the number of weights is not that of the parts.
+      ValueError: there are more or fewer weights than parts.
 
     Example:
       >>> from jaxad import networks, objectives

@@ -123,5 +123,13 @@ class Reconstruction(BaseObjective):
 
 
 def encoder_of(params: Params, stats: Stats) -> tuple[Params, Any]:
-    """The parameters and running statistics of the encoder, to initialise another objective."""
+    """The encoder of a trained autoencoder, to initialise another objective.
+
+    Args:
+      params: the autoencoder's parameters.
+      stats: its statistics.
+
+    Returns:
+      The encoder's parameters and running statistics, see `Hypersphere.from_encoder`.
+    """
     return params["encoder"], stats["batch_stats"].get("encoder", {})

@@ -28,7 +28,7 @@ class Hypersphere(BaseObjective):
     Made by `deep_svdd` and `deep_sad`. Its statistics are the ``centre`` ``[L]`` and the
     ``radius``. The centre is the mean output over all rows before the first step, with coordinates
     near 0 moved away from 0. The radius is 0 for ``warm_up`` epochs, then the ``1 - nu`` quantile
-    of each batch's distances, and finally that of all rows. Without ``radius`` it stays 0.
+    of each batch's distances, and finally of all rows' distances. Without ``radius`` it stays 0.
 
     Attributes:
       encoder: the network ``[B, ...] -> [B, L]``.

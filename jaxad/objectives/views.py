@@ -45,8 +45,7 @@ class LinearMaps:
       count: M.
       dim: r.
       scale: leaf, standard deviation of the maps' entries.
-      offset: leaf, standard deviation of the offsets, relative to that of a mapped standardised
-        row.
+      offset: leaf, standard deviation of the offsets, relative to a mapped standardised row.
     """
 
     count: int = struct.field(pytree_node=False)

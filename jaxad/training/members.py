@@ -75,7 +75,7 @@ def split_members(
 ) -> tuple[Member, Member, int]:
     """The members' own leaves ``[P, ...]``, their shared leaves, and P.
 
-    Arguments and errors are those of `fit_population`.
+    See `fit_population` for arguments and errors.
     """
     if validation is None and validation_subsets is not None:
         validation = rows
@@ -135,14 +135,14 @@ def member_axes(tree: Any, name: str) -> dict[str, int]:
         return {name: len(tree)}
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        what = name + jax.tree_util.keystr(path)
+        place = name + jax.tree_util.keystr(path)
         if np.ndim(leaf) > 1:
             raise ValueError(
-                f"{what} has shape {np.shape(leaf)}: give one number, or an array [P] with one "
+                f"{place} has shape {np.shape(leaf)}: give one number, or an array [P] with one "
                 f"for each member, or a list of P {name}s"
             )
         if np.ndim(leaf) == 1:
-            found[what] = len(leaf)
+            found[place] = len(leaf)
     return found
 
 

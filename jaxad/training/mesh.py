@@ -67,6 +67,10 @@ def use_cores(count: int) -> None:
     Raises:
       ValueError: ``count`` is not a positive whole number.
       RuntimeError: JAX was used before and has another number of devices.
+
+    Example:
+      >>> from jaxad import training
+      >>> training.use_cores(8)  # doctest: +SKIP
     """
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"count={count!r} is not a positive whole number")

@@ -48,7 +48,7 @@ class Result(NamedTuple):
     epoch) and the fields from ``best_epoch`` to ``failed`` have a leading axis ``[P]``.
 
     Attributes:
-      params: the networks' parameters; with patience, those of the best epoch.
+      params: the networks' parameters; with patience, the best epoch's.
       stats: statistics that are fitted without a gradient, exact for ``params``.
       history: numpy ``[epochs]`` for ``loss``, ``learning_rate``, ``skipped`` and, with validation
         rows, ``validation_loss``.
@@ -271,12 +271,12 @@ def fit_population(
             "initial": initial,
             "fitted": fitted,
         }
-        what = own.objective, own.recipe, own.key
+        inputs = own.objective, own.recipe, own.key
         if joined:
-            given = dict(zip(("objective", "recipe", "keys"), what, strict=True)) | named
+            given = dict(zip(("objective", "recipe", "keys"), inputs, strict=True)) | named
             given |= {"vectorised": vectorised, "progress": progress}
             check_alike(**given, checkpoints=str(checkpoints))
-        saver = open_saver(checkpoints, *what, joined=joined, **named)
+        saver = open_saver(checkpoints, *inputs, joined=joined, **named)
         call = Population(own, shared, size, mesh, vectorised)
         if stream is not None:
             stream = dataclasses.replace(stream, sharding=NamedSharding(mesh, PartitionSpec()))
@@ -300,7 +300,7 @@ def begin(
 ) -> State:
     """The state of a run before its first step; of a population if ``key`` is keys ``[P]``.
 
-    The arguments are those of `fit` and `fit_population`; the rows must be in memory.
+    See `fit` and `fit_population` for the arguments; the rows must be in memory.
 
     Example:
       >>> import jax, numpy as np
@@ -333,6 +333,8 @@ def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State
     Raises:
       NonFiniteError: as in `fit`, for any member. ``state`` stays usable.
       ValueError: the recipe needs another optimizer state than the run began with.
+
+    Example: see `begin`.
     """
     with Stopwatch() as watch:
         how, run = _incremental_run(objective, recipe, state.key, rows)
