@@ -33,7 +33,10 @@ class Rows(abc.ABC):
 
     Attributes:
       resident: whether all rows are in memory, so that compiled programs can trace them.
+      once: whether the rows can be read only once.
     """
+
+    once: bool = False
 
     resident: ClassVar[bool]
 

@@ -64,10 +64,6 @@ def fit_many(
     plans: list[fitting.Plan] = []
     for detector, rows in zip(detectors, sets, strict=True):
         plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints)
-        if not plan.rows.resident:
-            raise ValueError(
-                "a population trains on rows in memory: fit each detector on the stream by itself"
-            )
         plans.append(plan.sharing(plans[-1]) if plans else plan)
     populations: dict[Any, list[int]] = {}
     for i, (detector, plan) in enumerate(zip(detectors, plans, strict=True)):

@@ -78,7 +78,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
         survey.finish()
     else:
         scaler = fit_scaler(detector.scaler, survey.blocks(), rows.shape)
-    if survey.count < 2 and not rows.resident:
+    if survey.count < 2 and not continues:
         raise ValueError("the source has 1 row: at least 2 are needed to fit")
     detector._labels(np.array(sorted(survey.labels)), len(survey.labels))
     rows = rows.map(scaler)

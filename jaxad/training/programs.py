@@ -224,7 +224,7 @@ def _population_call(program: Program, mesh: Mesh, vectorised: bool | None) -> C
             check_vma=False,
         )(carry, own, shared)
 
-    return _compiled(program, run, f"{program.function.__name__}_members")
+    return _compiled(program, run, f"members_{program.function.__name__}")
 
 
 def _compiled(program: Program, run: Callable, name: str) -> Callable:

@@ -174,8 +174,8 @@ def fit(
     with failing_together(joined):
         recipe.check()
         check_data_axis(mesh, recipe.batch_size)
-        data = _checked_rows(rows, joined)
-        held_out = None if validation is None else _checked_rows(validation, joined)
+        data = _checked_for_one(rows, joined)
+        held_out = None if validation is None else _checked_for_one(validation, joined)
     with Stopwatch() as watch:
         objective, how = as_leaves((objective, recipe))
         if joined:
@@ -185,7 +185,7 @@ def fit(
             initial = on_host(initial)
         named = {"rows": data, "validation": held_out, "initial": initial, "fitted": fitted}
         saver = open_saver(checkpoints, objective, how, key, joined=joined, **named)
-        run = _single_run(objective, how, key, data, held_out, mesh)
+        run = _run_one_model(objective, how, key, data, held_out, mesh)
         state = run.begin(initial, fitted)
         state, history = _train(run, state, how, saver, progress)
         figures = _figures(run, state)
@@ -264,9 +264,9 @@ def fit_population(
                 objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
             )
             check_data_axis(mesh, own.recipe.batch_size)
-            stream = None if isinstance(rows, list | tuple) else _stream(as_rows(rows), joined)
+            data = rows if isinstance(rows, list | tuple) else _checked(rows, joined)
         named = {
-            "rows": (own.rows, shared.rows) if stream is None else stream,
+            "rows": data if shared.rows is None else (own.rows, shared.rows),
             "validation": (own.validation, shared.validation),
             "initial": initial,
             "fitted": fitted,
@@ -278,9 +278,7 @@ def fit_population(
             check_alike(**given, checkpoints=str(checkpoints))
         saver = open_saver(checkpoints, *inputs, joined=joined, **named)
         call = Population(own, shared, size, mesh, vectorised)
-        if stream is not None:
-            stream = dataclasses.replace(stream, sharding=NamedSharding(mesh, PartitionSpec()))
-        run = _Resident(call) if stream is None else _Streamed(call, stream, own.recipe)
+        run = _run(call, data, own.recipe, NamedSharding(mesh, PartitionSpec()))
         state = run.begin(initial, fitted)
         state, history = _train(run, state, own.recipe, saver, progress)
         if saver is not None:
@@ -416,46 +414,48 @@ class _Streamed:
         return params, self.call.fit_statistics(engine.finish, params, stats, self._rows)
 
 
-def _checked_rows(rows: Any, joined: bool) -> Rows:
-    """Check the rows of one model."""
+def _checked(rows: Any, joined: bool) -> Rows:
+    """Rows that a run can train on."""
     data = as_rows(rows)
-    if data.resident and np.ndim(data.label) + np.ndim(data.weight) > 2:
-        raise ValueError(
-            "labels or weights [P, N] are for fit_population: give fit one for each row, [N]"
-        )
-    _stream(data, joined)
-    return data
-
-
-def _stream(rows: Rows, joined: bool) -> Any:
-    """Rows of a stream, checked; None for rows in memory."""
-    if rows.resident:
-        return None
-    if getattr(rows, "once", False):
+    if data.once:
         raise ValueError(
             "training passes over the rows several times, but this source can be read only once: "
             "make it from a function that returns a fresh iterator"
         )
-    if joined:
+    if joined and not data.resident:
         raise ValueError(
             "the mesh has devices of several processes, which cannot train on a stream: give each "
             "process its rows in memory, or a mesh of devices=jax.local_devices()"
         )
-    return rows
+    return data
 
 
-def _single_run(
+def _checked_for_one(rows: Any, joined: bool) -> Rows:
+    """Rows that a run of one model can train on."""
+    data = _checked(rows, joined)
+    if data.like.label.ndim + data.like.weight.ndim > 2:
+        raise ValueError(
+            "labels or weights [P, N] are for fit_population: give fit one for each row, [N]"
+        )
+    return data
+
+
+def _run(call: OneModel | Population, rows: Any, how: Recipe, sharding: Any) -> Any:
+    """A run on rows in memory, which the members hold, or on a stream."""
+    if isinstance(rows, list | tuple) or rows.resident:
+        return _Resident(call)
+    return _Streamed(call, dataclasses.replace(rows, sharding=sharding), how)
+
+
+def _run_one_model(
     objective: Any, how: Recipe, key: Key, data: Any, held_out: Any, mesh: Mesh | None
 ) -> _Resident | _Streamed:
-    """A run of one model, with its rows on the devices."""
+    """A run of one model, its rows on the devices."""
     validation = None if held_out is None else Subset(None, _placed("validation", held_out, mesh))
+    rows = Subset(None, _placed("rows", data, mesh)) if data.resident else None
     sample = np.zeros((1, *data.shape), np.float32)
-    member = Member(objective, how, key, None, validation, sample)
-    if not data.resident:
-        stream = dataclasses.replace(data, sharding=rows_sharding(mesh))
-        return _Streamed(OneModel(member, mesh), stream, how)
-    rows = Subset(None, _placed("rows", data, mesh))
-    return _Resident(OneModel(member._replace(rows=rows), mesh))
+    member = Member(objective, how, key, rows, validation, sample)
+    return _run(OneModel(member, mesh), data, how, rows_sharding(mesh))
 
 
 def _placed(name: str, rows: ArrayRows, mesh: Mesh | None) -> ArrayRows:
