@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 import jaxad
-from jaxad import networks, training
+from jaxad import networks, objectives, training
 
 
 @pytest.fixture(params=list(DETECTORS))
@@ -218,6 +218,23 @@ def test_a_foreign_file_is_named(tmp_path):
     (tmp_path / "d").write_bytes(b"hello")
     with pytest.raises(jaxad.FileFormatError, match="d"):
         jaxad.load(tmp_path / "d")
+
+
+def test_a_file_of_another_objective_is_refused(rows, tmp_path, monkeypatch):
+    fresh("GOAD").fit(rows).save(tmp_path / "d")
+    made = jaxad.GOAD._objective
+    other = lambda self, *given: objectives.Compound((made(self, *given),), (1.0,))  # noqa: E731
+    monkeypatch.setattr(jaxad.GOAD, "_objective", other)
+    with pytest.raises(jaxad.FileFormatError, match="trained for 'ViewClassifier'.*'Compound'"):
+        jaxad.load(tmp_path / "d")
+
+
+@pytest.mark.defect
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_latent_vectors_are_named_for_pandas(n_members, rows):
+    detector = fresh("DeepSVDD", n_members=n_members).fit(rows).set_output(transform="pandas")
+    columns = detector.transform(rows).columns.tolist()
+    assert columns == [f"deepsvdd{i}" for i in range(4 * n_members)]
 
 
 # Bad input: each names the argument and the value, before anything is compiled

@@ -179,3 +179,32 @@ def test_invalid_arguments_raise_before_compiling(arguments, match, rows):
     with training.Stopwatch() as watch, pytest.raises(ValueError, match=match):
         training.fit_population(**given)
     assert watch.compilations == 0
+
+
+def test_a_population_in_pieces_is_each_member_alone(rows):
+    halves = rows[:150], rows[150:]
+    soft = OBJECTIVES["soft_boundary"]
+    together = training.begin(soft, RECIPE, KEYS, halves[0])
+    alone = training.begin(soft, RECIPE, KEYS[2], halves[0])
+    for half in halves:
+        together, population = training.advance(soft, RECIPE, together, half)
+        alone, one = training.advance(soft, RECIPE, alone, half)
+    assert population.epochs.tolist() == [2, 2, 2]
+    assert_alike(soft, population.member(2), one._replace(epochs=1), rows)
+
+
+def test_members_are_taken_as_a_population(rows):
+    population = training.fit_population(SVDD, RECIPE, KEYS, rows)
+    part = population.take([2, 0])
+    assert part.size == 2
+    np.testing.assert_array_equal(part.history["loss"], population.history["loss"][[2, 0]])
+    np.testing.assert_array_equal(
+        part.member(0).stats["centre"], population.member(2).stats["centre"]
+    )
+
+
+def test_labels_of_each_member_are_for_a_population_only(rows):
+    labelled_by_each = training.as_rows(rows, np.zeros((3, 300)))
+    with training.Stopwatch() as watch, pytest.raises(ValueError, match="fit_population"):
+        training.fit(SVDD, RECIPE, KEY, labelled_by_each)
+    assert watch.compilations == 0

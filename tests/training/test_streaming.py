@@ -5,7 +5,7 @@ import threading
 import jax
 import numpy as np
 import pytest
-from cases import KEY, OBJECTIVES, RECIPE, assert_alike, labelled
+from cases import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
 
 from jaxad import data, networks, objectives, training
 from jaxad.losses import hypersphere
@@ -174,3 +174,33 @@ def test_a_run_on_a_stream_resumes_from_its_checkpoints(rows, tmp_path):
     np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
     with pytest.raises(ValueError, match="not the same rows"):
         training.fit(objective, RECIPE, KEY, data.stream(rows + 1, rows=64), checkpoints=folder)
+
+
+@pytest.mark.parametrize("name", ["soft_boundary", "dagmm"])
+def test_a_population_on_a_stream_is_each_member_alone(name, rows):
+    objective, stream = STREAMED[name], data.stream(rows, rows=128)
+    population = training.fit_population(objective, RECIPE, KEYS, stream)
+    assert population.history["loss"].shape == (3, 3)
+    alone = training.fit(objective, RECIPE, KEYS[1], stream)
+    assert_alike(objective, population.member(1), alone, rows)
+    model = objective, population.params, population.stats
+    np.testing.assert_array_equal(
+        training.score_population(*model, stream), training.score_population(*model, rows)
+    )
+
+
+def test_a_population_on_a_stream_goes_on_from_its_checkpoints(rows, tmp_path):
+    objective, stream = OBJECTIVES["deep_svdd"], data.stream(rows, rows=128)
+    whole = training.fit_population(objective, RECIPE, KEYS, stream)
+    run = {"rows": stream, "checkpoints": tmp_path}
+    training.fit_population(objective, RECIPE.replace(epochs=2), KEYS, **run)
+    resumed = training.fit_population(objective, RECIPE, KEYS, **run)
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
+    np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
+
+
+def test_subsets_of_a_stream_are_refused(rows):
+    with pytest.raises(ValueError, match="subsets of rows need rows in memory"):
+        training.fit_population(
+            OBJECTIVES["deep_svdd"], RECIPE, KEYS, data.stream(rows), subsets=[np.arange(9)] * 3
+        )
