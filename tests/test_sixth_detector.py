@@ -89,7 +89,7 @@ def test_its_arguments_are_checked_before_compiling(sixth, rows):
 
 @pytest.mark.slow
 def test_the_quick_suite_measures_it(folder, tmp_path):
-    arguments = ["--detectors", "subspace_detector", "--datasets", "blobs", "--seeds", "1"]
+    arguments = ["--detectors", "subspace_detector", "--datasets", "breast_cancer", "--seeds", "1"]
     arguments += ["--out", str(tmp_path / "out")]
     code = f"import sixth; from benchmarks import run; raise SystemExit(run.main({arguments}))"
     paths = os.pathsep.join((str(folder), str(ROOT)))

@@ -48,6 +48,14 @@ WAYS = (
     "resumed stream",
 )
 LABELLED = "DeepSAD"
+# The tests train each detector in the main ways, and one in all.
+MAIN = "array", "stream", "ensemble", "partial_fit", "resumed"
+TESTED = [
+    (name, way)
+    for name in DETECTORS
+    for way in (WAYS if name == "DeepSVDD soft" else MAIN)
+    if name != "GOAD reconstruction" or way == "array"
+]
 
 
 def table():
