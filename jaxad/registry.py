@@ -9,16 +9,16 @@ DETECTORS: dict[str, Any] = {}
 OBJECTIVES: dict[str, Any] = {}
 
 
-def register(table: dict[str, Any], member: type) -> None:
+def register(table: dict[str, Any], kind: type) -> None:
     """Register a class under its `name_of`; a class with the same name is replaced."""
-    table[name_of(member)] = member
+    table[name_of(kind)] = kind
 
 
-def name_of(member: type) -> str:
+def name_of(kind: type) -> str:
     """The name of a class in files; classes outside jaxad include their module."""
-    if member.__module__.startswith("jaxad."):
-        return member.__name__
-    return f"{member.__module__}.{member.__qualname__}"
+    if kind.__module__.startswith("jaxad."):
+        return kind.__name__
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def named(table: dict[str, Any], name: Any) -> Any:

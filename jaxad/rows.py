@@ -397,9 +397,6 @@ def as_rows(x: Any, label: Any = None, weight: Any = None) -> Any:
         population also ``[P, N]``.
       weight: ``[N]`` weight of each row; None: all 1. For a population also ``[P, N]``.
 
-    Returns:
-      `ArrayRows`, or the `Rows` that were given.
-
     Raises:
       ValueError: there are no rows, or labels or weights have a wrong shape.
 

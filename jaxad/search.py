@@ -124,9 +124,7 @@ def sweep(
       seeds: number of fits per setting, with ``random_state`` 0, 1, ...
       n_iter: number of random settings; None tries all settings.
       random_state: seed of the random settings and folds.
-      mesh: from `jaxad.training.make_mesh`; None uses all devices.
-      checkpoints: as for `fit_many`.
-      progress: show a progress bar.
+      mesh, checkpoints, progress: as for `fit_many`.
 
     Returns:
       A table with one row per setting, seed and fold. Columns are the setting, ``seed``, ``fold``,

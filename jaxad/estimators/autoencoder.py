@@ -26,15 +26,12 @@ class AutoEncoder(Detector):
       epochs: a number, or ``"auto"``: about 2,000 steps, 8,000 above 12,000 rows, from 1
         to 200 epochs. 0 leaves the network untrained (a control).
       time_decay: the rate is divided by ``1 + time_decay * step``.
-      **others: ``hidden``, ``latent_dim``, ``batch_size``, ``learning_rate``, ``weight_decay``,
-        ``milestones``, ``clip_norm``, ``validation_fraction``, ``patience``, ``n_members``,
-        ``combine``, ``scaler``, ``contamination``, ``warm_start``, ``random_state`` and
-        ``verbose`` are those of `DeepSVDD`.
+      **others: ``hidden``, ``latent_dim`` and the arguments of `Detector`, see `DeepSVDD`.
 
     Attributes:
       params_: parameters of ``encoder`` and ``decoder``.
       stats_: their ``batch_stats``.
-      **others: the other fitted attributes are those of `DeepSVDD`.
+      **others: see `DeepSVDD`.
 
     Example:
       >>> import numpy as np

@@ -48,14 +48,7 @@ class CentreDetector(Detector, register=False):
     def _autoencoder(
         self, objective: Any, rows: Rows, seed: int, loss: Callable[..., Array]
     ) -> Run | None:
-        """The run that pretrains the encoder of ``objective`` as an autoencoder, if wanted.
-
-        Args:
-          objective: an objective with ``encoder`` and ``from_encoder``.
-          rows: rows to pretrain on.
-          seed: the detector's seed.
-          loss: the autoencoder's loss.
-        """
+        """The run that pretrains the objective's ``encoder`` as an autoencoder, if wanted."""
         if not self.pretrain_epochs:
             return None
         images = self.network in IMAGES

@@ -37,10 +37,7 @@ class DAGMM(Detector):
       epochs: a number, or ``"auto"``: about 100 steps, from 1 to 50 epochs. 0 leaves the networks
         untrained (a control).
       combine: see `DeepSVDD`; ``"auto"`` is "rank".
-      **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
-        ``validation_fraction``, ``patience``, ``n_members``, ``scaler``, ``contamination``,
-        ``warm_start``, ``random_state`` and ``verbose``, and the fitted attributes, are those of
-        `DeepSVDD`.
+      **others: the other arguments of `Detector`; see `DeepSVDD`, also for fitted attributes.
 
     Example:
       >>> import numpy as np

@@ -27,7 +27,7 @@ class DeepSAD(CentreDetector):
       pretrain_on: ``"unlabelled"`` or ``"all"`` rows.
       epochs: a number, or ``"auto"``: about 3,000 steps, from 1 to 1,500 epochs. 0 leaves the
         network untrained (a control).
-      **others: the other arguments, and the fitted attributes, are those of `DeepSVDD`.
+      **others: see `DeepSVDD`, also for fitted attributes.
 
     Example:
       >>> import numpy as np

@@ -44,10 +44,7 @@ class GOAD(Detector):
         networks untrained (a control).
       scaler: see `DeepSVDD`. Scaled images must have pixels in [0, 1], as with ``"auto"``; the
         network gets them in [-1, 1].
-      **others: ``batch_size``, ``learning_rate``, ``weight_decay``, ``milestones``, ``clip_norm``,
-        ``validation_fraction``, ``patience``, ``n_members``, ``combine``, ``contamination``,
-        ``warm_start``, ``random_state`` and ``verbose``, and the fitted attributes, are those of
-        `DeepSVDD`.
+      **others: the other arguments of `Detector`; see `DeepSVDD`, also for fitted attributes.
 
     Example:
       >>> import numpy as np

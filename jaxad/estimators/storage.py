@@ -24,11 +24,7 @@ _NOT_WRITTEN = object()
 
 
 def save(detector: Any, path: Any) -> None:
-    """Write a fitted detector to one file; see `jaxad.persistence.write`.
-
-    Raises:
-      ValueError: the detector's class is not registered.
-    """
+    """Write a fitted detector to one file; see `jaxad.persistence.write`."""
     kind = type(detector)
     if DETECTORS.get(name_of(kind)) is not kind:
         raise ValueError(
@@ -64,9 +60,6 @@ def load(path: Any, **modules: Any) -> Any:
       path: the file.
       **modules: the arguments that are Flax modules (``network=``, ``decoder=``). Files contain no
         code, so these must be passed again.
-
-    Returns:
-      The fitted detector.
 
     Raises:
       FileNotFoundError: the file does not exist.

@@ -31,14 +31,7 @@ def call(module: nn.Module, x: Array, **options) -> Array:
 
 
 def init(module: nn.Module, key: Key, x: Array) -> tuple[Params, PyTree]:
-    """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``.
-
-    Example:
-      >>> from jaxad import networks
-      >>> params, _ = networks.init(networks.MLP((8, 2)), jax.random.key(0), jnp.ones((1, 4)))
-      >>> count_parameters(params)
-      48
-    """
+    """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``."""
     params_key, dropout_key = jax.random.split(key)
     variables = module.init({"params": params_key, "dropout": dropout_key}, x[:1])
     return variables.get("params", {}), variables.get("batch_stats", {})
@@ -55,13 +48,7 @@ def apply(
 ) -> tuple[Any, PyTree]:
     """Apply a module: with a ``key`` in training mode (batch statistics, dropout), else evaluate.
 
-    Args:
-      module: the network.
-      params: its parameters.
-      batch_stats: its running statistics.
-      x: rows ``[B, ...]``.
-      weight: weights ``[B]`` of the rows in batch statistics; None: all 1.
-      key: typed key of dropout, or None.
+    Batch statistics use the weights ``[B]`` of the rows.
 
     Returns:
       The output and the updated running statistics (unchanged in evaluation).
@@ -100,9 +87,6 @@ def calibrate(
       rows: all rows; padding rows have weight 0.
       chunk: rows per chunk.
       views: makes M network inputs from every row, ``[B, ...] -> [B, M, ...]``; None: one.
-
-    Returns:
-      The calibrated running statistics.
     """
     if not jax.tree.leaves(batch_stats):
         return batch_stats

@@ -123,13 +123,5 @@ class Reconstruction(BaseObjective):
 
 
 def encoder_of(params: Params, stats: Stats) -> tuple[Params, Any]:
-    """The encoder of a trained autoencoder, to initialise another objective.
-
-    Args:
-      params: the autoencoder's parameters.
-      stats: its statistics.
-
-    Returns:
-      The encoder's parameters and running statistics, see `Hypersphere.from_encoder`.
-    """
+    """Parameters and running statistics of an encoder, for `Hypersphere.from_encoder`."""
     return params["encoder"], stats["batch_stats"].get("encoder", {})

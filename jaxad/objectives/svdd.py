@@ -36,12 +36,9 @@ class Hypersphere(BaseObjective):
         (squared), ``radius``, ``nu``, ``label`` ``[B]``, ``z`` ``[B, L]`` and ``centre`` ``[L]``,
         matched by name.
       numbers: leaves, further arguments of the loss.
-      nu: leaf in (0, 1], the share of rows outside the ball.
-      warm_up: leaf, epochs before the radius moves.
-      minimum_centre: leaf, the smallest absolute value of the centre's coordinates.
-      anomalies_in_centre: whether known anomalies count for the centre.
-      chunk: rows at a time in exact passes and scoring.
-      radius: whether a radius is fitted; the score is then ``d - R^2``.
+      nu, warm_up, minimum_centre: leaves, see `deep_svdd`.
+      anomalies_in_centre: see `deep_sad`.
+      chunk, radius: see `deep_svdd`.
     """
 
     encoder: nn.Module = struct.field(pytree_node=False)
@@ -224,11 +221,8 @@ def deep_sad(
     (d + epsilon) ** label``. The score is ``d``. Without labels this is Deep SVDD.
 
     Args:
-      encoder: a network without biases ``[B, ...] -> [B, L]``.
-      loss: returns ``[B]``; see `Hypersphere` for its arguments.
-      minimum_centre: coordinates of the centre closer to 0 are moved to this distance from 0.
+      encoder, loss, minimum_centre, chunk: see `deep_svdd`.
       anomalies_in_centre: whether known anomalies count for the centre, as in the paper's code.
-      chunk: rows at a time in exact passes and scoring.
       **numbers: further arguments of the loss: ``eta`` (1), ``epsilon`` (1e-6), ``exponent`` (1).
 
     Raises:

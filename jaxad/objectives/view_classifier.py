@@ -31,9 +31,7 @@ class ViewClassifier(BaseObjective):
     Attributes:
       trunk: ``[B, ...] -> [B, L]``, shared by all views.
       views: makes the views of a row.
-      margin: leaf, margin of the triplet-centre loss, in squared distance.
-      triplet_weight: leaf, the paper's lambda.
-      epsilon: leaf, the smallest squared distance in the score's probabilities.
+      margin, triplet_weight, epsilon: leaves, see `goad`.
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)
@@ -141,9 +139,7 @@ def image_goad(
       trunk: ``[B, H, W, C] -> [B, L]``; `jaxad.networks.WideResNet` in the paper. Pixels in [0, 1]
         are scaled to [-1, 1] for it.
       shift: shift in pixels; None is a quarter of the side, as in the paper (8 of 32).
-      margin: margin of the triplet-centre loss, in squared distance.
-      triplet_weight: the paper's lambda.
-      epsilon: the smallest squared distance in the score's probabilities.
+      margin, triplet_weight, epsilon: see `goad`.
       chunk: rows at a time in exact passes and scoring.
 
     Raises:
@@ -169,10 +165,7 @@ class MapReconstruction(BaseObjective):
     Attributes:
       trunk: ``[B, r] -> [B, L]``.
       decoder: ``[B, L] -> [B, r]``, copied for each of the M maps.
-      n_transforms: M.
-      transform_dim: r.
-      map_scale: leaf, see `goad`.
-      map_offset: leaf, see `goad`.
+      n_transforms, transform_dim, map_scale, map_offset: see `goad`; the last two are leaves.
 
     Example:
       >>> from jaxad import networks, objectives

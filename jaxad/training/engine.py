@@ -117,15 +117,7 @@ def train(
     validation: ArrayRows | None,
     epochs: Array,
 ) -> tuple[State, dict[str, Array]]:
-    """Train a group of at most ``epochs`` and at most `HISTORY` epochs.
-
-    Args:
-      objective: the objective.
-      how: the recipe.
-      state: the state to start from.
-      rows: all rows, padded.
-      validation: rows for the validation loss, padded; or None.
-      epochs: number of epochs, scalar.
+    """Train a group of at most ``epochs`` and at most `HISTORY` epochs on padded rows.
 
     Returns:
       The new state, and the records ``loss``, ``learning_rate``, ``skipped`` and, with validation
@@ -168,16 +160,7 @@ def steps(
 ) -> tuple[State, Tally]:
     """Train one step per batch, on all rows of an epoch or on one chunk of a stream.
 
-    Args:
-      objective: the objective.
-      how: the recipe.
-      state: the state to start from.
-      rows: the rows, padded.
-      tally: the epoch's tally so far.
-      *salts: the chunk's number; every chunk is shuffled differently.
-
-    Returns:
-      The new state and tally.
+    ``salts`` are the chunk's number, because every chunk is shuffled differently.
     """
     size, count = how.batch_size, rows.count
     length = -(-len(rows.weight) // size) * size

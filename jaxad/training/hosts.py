@@ -284,15 +284,9 @@ def gather_json(value: Any) -> list[Any]:
 
 
 def check_alike(**given: PyTree) -> None:
-    """Check that all processes pass equal arguments.
+    """Raise a ValueError that names the first argument, a tree, that differs between processes.
 
     Unequal arguments would make the processes wait for each other forever, or train on a mixture.
-
-    Args:
-      **given: trees of arrays by the name of the argument.
-
-    Raises:
-      ValueError: names the first argument that differs.
     """
     if jax.process_count() == 1:
         return
@@ -308,11 +302,7 @@ def check_alike(**given: PyTree) -> None:
 
 @contextlib.contextmanager
 def failing_together(joined: bool) -> Iterator[None]:
-    """If one process raises a ValueError inside this block, every process raises it.
-
-    Args:
-      joined: whether the processes are one run; if not, nothing changes.
-    """
+    """If the processes are joined and one raises a ValueError in this block, all raise it."""
     try:
         yield
     except ValueError as error:

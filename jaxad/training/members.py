@@ -176,11 +176,7 @@ def _check_keys(keys: Any) -> None:
 
 
 def population_size(lengths: dict[str, int]) -> int:
-    """P, from the lengths of all axes over members.
-
-    Raises:
-      ValueError: there is none, or they differ; the message names them.
-    """
+    """P, from the lengths of all axes over members; a ValueError names those that differ."""
     if not lengths:
         raise ValueError(
             "nothing has an axis over members: give keys [P], such as "

@@ -24,9 +24,6 @@ def make_mesh(
       data: devices that share the rows of each batch.
       devices: the devices to use; None uses all of them.
 
-    Returns:
-      The mesh.
-
     Raises:
       ValueError: there are too few devices.
 

@@ -80,11 +80,7 @@ class Result(NamedTuple):
         return np.size(self.steps)
 
     def member(self, p: int) -> "Result":
-        """Member ``p`` as a single model. Compilations and times are the population's.
-
-        Raises:
-          IndexError: there is no such member.
-        """
+        """Member ``p`` as a single model; its times are the population's."""
         if not 0 <= p < self.size:
             raise IndexError(f"p={p}: the population has members 0 to {self.size - 1}")
         params, stats = jax.tree.map(lambda leaf: leaf[p], (self.params, self.stats))
@@ -129,7 +125,7 @@ def fit(
     checkpoints: Any = None,
     progress: bool = False,
 ) -> Result:
-    """Train one model.
+    """Train one model and return a `Result`.
 
     Args:
       objective: the objective, see `jaxad.typing.Objective`.
@@ -151,9 +147,6 @@ def fit(
         checkpoint. A resumed run is bit-identical on the same machine. Runs on a stream are saved
         between epochs and identified by the first chunk.
       progress: show a progress bar.
-
-    Returns:
-      The trained model, a `Result`.
 
     Raises:
       ValueError: rows or a recipe are out of range, or the checkpoints are another run's; raised
@@ -213,10 +206,11 @@ def fit_population(
     checkpoints: Any = None,
     progress: bool = False,
 ) -> Result:
-    """Train P models in one compiled program. Member p equals the model that `fit` would train.
+    """Train P models in one compiled program and return a `Result`.
 
-    Every number of objective and recipe may be an array ``[P]`` with one value per member; single
-    numbers are shared. A member whose steps are not finite stops and is marked as failed.
+    Member p equals the model that `fit` would train. Every number of objective and recipe may be an
+    array ``[P]`` with one value per member; single numbers are shared. A member whose steps are not
+    finite stops and is marked as failed.
 
     Args:
       objective: the objective, see `jaxad.typing.Objective`; or a list of P with equal structure.
@@ -230,7 +224,7 @@ def fit_population(
       validation: like ``rows``, for the validation loss.
       validation_subsets: like ``subsets``, for ``validation`` or, without it, for ``rows``.
       initial: parameters and statistics to start from, leaves ``[P, ...]``.
-      fitted: keep the statistics of ``initial``, as in `fit`.
+      fitted: as in `fit`.
       mesh: from `make_mesh`. Its ``population`` axis distributes the members; None uses all
         devices. On a mesh over several processes (see `join_hosts`) every process passes the same
         arguments and gets the whole population on its host.
@@ -238,9 +232,6 @@ def fit_population(
         side by side on accelerators, and for small members.
       checkpoints: as in `fit`; all members are saved together.
       progress: show a progress bar.
-
-    Returns:
-      The trained population, a `Result`.
 
     Raises:
       ValueError: axes have different lengths, structure has an axis over members, rows or a recipe

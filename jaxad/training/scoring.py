@@ -38,6 +38,8 @@ def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
       >>> result = training.fit(objective, training.Recipe(epochs=1), jax.random.key(0), x)
       >>> training.score(objective, result.params, result.stats, x).shape
       (5,)
+      >>> training.apply_rows("transform", objective, result.params, result.stats, x).shape
+      (5, 3)
     """
     return apply_rows("score", objective, params, stats, x)
 
@@ -52,14 +54,6 @@ def apply_rows(method: str, objective: Any, params: Params, stats: Stats, x: Any
       params: its parameters.
       stats: its statistics.
       x: rows ``[N, ...]``, or a stream.
-
-    Example:
-      >>> import jax, numpy as np
-      >>> from jaxad import networks, objectives, training
-      >>> x, objective = np.eye(5), objectives.autoencoder(networks.MLP((3,)), networks.MLP((5,)))
-      >>> result = training.fit(objective, training.Recipe(epochs=1), jax.random.key(0), x)
-      >>> training.apply_rows("transform", objective, result.params, result.stats, x).shape
-      (5, 3)
     """
     objective = as_leaves(objective)
     call = OneModel(Member(objective=objective))
