@@ -163,7 +163,9 @@ def contrast_normalised(images: Any) -> np.ndarray:
     pixels = tuple(range(1, x.ndim))
     x = x - x.mean(axis=pixels, keepdims=True)
     deviation = np.abs(x).mean(axis=pixels, keepdims=True)
-    return x / np.where(deviation > 0, deviation, 1)
+    # The float32 mean of a constant image is not always the constant.
+    constant = np.ptp(images, axis=pixels, keepdims=True) == 0
+    return np.where(constant, 0, x / np.where(deviation > 0, deviation, 1))
 
 
 def file_order_halves(is_anomaly: Any, seed: Any) -> Split:

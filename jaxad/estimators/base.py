@@ -346,7 +346,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """The recipe for ``rows`` training rows."""
         return training.Recipe(
             epochs=self._epochs(rows),
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             learning_rate=self.learning_rate,
             milestones=tuple(self.milestones),
             weight_decay=self.weight_decay or None,

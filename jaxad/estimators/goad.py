@@ -108,15 +108,15 @@ class GOAD(Detector):
         if len(shape) > 1:
             return objectives.image_goad(trunk, shift=self.shift, **numbers)
         maps = {
-            "n_transforms": self.n_transforms,
-            "transform_dim": self.transform_dim,
+            "n_transforms": int(self.n_transforms),
+            "transform_dim": int(self.transform_dim),
             "map_scale": self.map_scale,
             "map_offset": self.map_offset,
         }
         objective = objectives.goad(trunk, **numbers, **maps)
         if not self.reconstruction_weight:
             return objective
-        decoder = MLP((*reversed(self.hidden), self.transform_dim))
+        decoder = MLP((*reversed(self.hidden), int(self.transform_dim)))
         part = objectives.MapReconstruction(trunk, decoder, **maps)
         return objectives.Compound((objective, part), (1.0, self.reconstruction_weight))
 
@@ -126,7 +126,7 @@ class GOAD(Detector):
         return build.encoder(self.network, hidden=self.hidden, latent_dim=self.latent_dim)
 
     def _collapse(self, x, score, stats) -> str | None:
-        if self.network == "mlp" and not self.hidden:
+        if self.network == "mlp" and self.hidden is not None and not len(self.hidden):
             return (
                 "the trunk is linear (hidden=()), so on standardised rows every class centre is 0 "
                 "and the maps cannot be told apart: give it a hidden layer"

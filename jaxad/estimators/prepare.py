@@ -80,10 +80,11 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
         scaler = fit_scaler(detector.scaler, survey.blocks(), rows.shape)
     if survey.count < 2 and not continues:
         raise ValueError("the source has 1 row: at least 2 are needed to fit")
-    detector._labels(np.array(sorted(survey.labels)), len(survey.labels))
     rows = rows.map(scaler)
     detector._check_rows(rows.shape, survey.count)
     trained, validation, held_out = _split(rows, detector.validation_fraction, seed)
+    labels = set(np.unique(trained.label).tolist()) if len(held_out) else survey.labels
+    detector._labels(np.array(sorted(labels)), len(labels))  # of the rows to train on
     count = survey.count - len(held_out)
     objective = detector._objective(rows.shape, count)
     size = detector.n_members_ if continues else _members(detector.n_members, rows)
@@ -136,9 +137,14 @@ def _check_streamed(detector: Any, rows: Any) -> None:
 
 def _split(rows: Any, fraction: float, seed: int) -> tuple[Rows, Rows | None, np.ndarray]:
     """Rows to train on, held-out rows or None, and the numbers of the held-out rows."""
-    held_out = round(len(rows.x) * fraction) if fraction else 0
-    if not held_out:
+    if not fraction:
         return rows, None, np.zeros(0, np.int64)
+    held_out = round(len(rows.x) * fraction)
+    if not held_out:
+        raise ValueError(
+            f"validation_fraction={fraction} holds out none of {len(rows.x)} rows: raise it, or "
+            "set it to 0"
+        )
     if held_out >= len(rows.x):
         raise ValueError(
             f"validation_fraction={fraction} leaves none of {len(rows.x)} rows to train on: lower "

@@ -1,5 +1,6 @@
 """Networks by name: the encoder and the decoder for rows of a given shape, and the pair of both."""
 
+import numbers
 from typing import Any
 
 import flax.linen as nn
@@ -131,7 +132,7 @@ def _sizes(
         filters, linear, latent, code_norm = _PAPERS[network]
         return filters, latent, linear, code_norm
     default_hidden, default_latent = _DEFAULT_SIZES[network]
-    if isinstance(hidden, int):
+    if isinstance(hidden, numbers.Integral):
         raise ValueError(f"hidden={hidden!r} is not a sequence of widths: pass ({hidden!r},)")
     hidden = default_hidden if hidden is None else tuple(hidden)
     latent_dim = default_latent if latent_dim is None else latent_dim
@@ -139,6 +140,6 @@ def _sizes(
         ("hidden", hidden, hidden),
         ("latent_dim", latent_dim, (latent_dim,)),
     ):
-        if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+        if any(isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1 for n in sizes):
             raise ValueError(f"{name}={value!r}: every width must be a whole number of at least 1")
-    return hidden, latent_dim, (), False
+    return tuple(map(int, hidden)), int(latent_dim), (), False

@@ -1,6 +1,7 @@
 """Compilation: measure its time and count, and cache compiled programs on disk."""
 
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +37,12 @@ class Stopwatch:
     run_seconds: float = 0.0
     _start: float = field(default=0.0, repr=False)
     _trace: float = field(default=0.0, repr=False)
+    _thread: int = field(default=0, repr=False)
 
     def __enter__(self):
         """Start."""
         _listen()
+        self._thread = threading.get_ident()
         _running.append(self)
         self._start = time.perf_counter()
         return self
@@ -73,7 +76,8 @@ def _listen() -> None:
 
 def _on_event(event: str, duration_secs: float, **kwargs: str | int) -> None:
     del kwargs
-    for stopwatch in _running:
+    thread = threading.get_ident()  # a thread that fits does not count what others compile
+    for stopwatch in [s for s in _running if s._thread == thread]:
         stopwatch._record(event, duration_secs)
 
 
