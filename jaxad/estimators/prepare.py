@@ -83,7 +83,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
     rows = rows.map(scaler)
     detector._check_rows(rows.shape, survey.count)
     trained, validation, held_out = _split(rows, detector.validation_fraction, seed)
-    labels = set(np.unique(trained.label).tolist()) if len(held_out) else survey.labels
+    labels = set(np.unique(trained.like.label).tolist()) if len(held_out) else survey.labels
     detector._labels(np.array(sorted(labels)), len(labels))  # of the rows to train on
     count = survey.count - len(held_out)
     objective = detector._objective(rows.shape, count)
