@@ -18,7 +18,6 @@ from benchmarks.speed import (
     convolution,
     latency,
     population,
-    roofline,
     scaling,
     streaming,
     throughput,
@@ -28,7 +27,6 @@ from benchmarks.speed.worker import WorkerError
 SUITES: dict[str, ModuleType] = {
     "quick": quick,
     "throughput": throughput,
-    "roofline": roofline,
     "latency": latency,
     "population": population,
     "scaling": scaling,

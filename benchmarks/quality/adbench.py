@@ -29,11 +29,7 @@ from jaxad.data import CARDS, Split, split_hash
 DESCRIPTION = "the detectors on ODDS and ADBench's tables, beside untrained copies, kNN and forest"
 
 LEARNED = dict(DETECTORS)
-REFERENCES = {
-    "knn_5th": references.FifthNeighbour,
-    "knn_mean": references.NearestNeighbours,
-    "isolation_forest": references.IsolationForest,
-}
+REFERENCES = references.KINDS
 RULES = {
     "half": "one_class_random",
     "file_order": "one_class_file_order",

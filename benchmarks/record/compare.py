@@ -16,19 +16,16 @@ from benchmarks.settings import OptionError
 TOLERANCE = 0.05
 # How the names begin of what is not ours.
 PEERS = ("pytorch", "PyOD", "DeepOD", "flax", "isolation", "nearest", "fifth", "5 nearest")
-MACHINE = ("matrix products", "copies")
 _DRAWS = 4000
 # What a single measurement says nothing sure about.
 _APART = ("first_seconds", "compile_seconds", "import_seconds")
 
 
 class Change(NamedTuple):
-    """A time in two results.
+    """The new median of a time over the old one.
 
-    Attributes:
-      dataset, detector, metric: which.
-      ratio: new median over old.
-      low, high: where 95 % of the ratios of resampled repetitions lie; NaN for fewer than three.
+    95 % of the ratios of resampled repetitions lie between ``low`` and ``high``; both are NaN for
+    fewer than three repetitions.
     """
 
     dataset: str
@@ -41,7 +38,7 @@ class Change(NamedTuple):
     @property
     def ours(self) -> bool:
         """Whether it is the time of something in this project."""
-        return not self.detector.startswith((*PEERS, *MACHINE))
+        return not self.detector.startswith(PEERS)
 
     def verdict(self, tolerance: float) -> str:
         """``slower`` or ``faster`` where the whole interval is beyond the tolerance, else empty."""
@@ -67,7 +64,7 @@ def changes(old: Record, new: Record) -> list[Change]:
 
 
 def _key(row: Row) -> tuple[str, ...]:
-    """What tells a row from others, the amount of work among it: other work is another time."""
+    """What tells a row from others; other work is another time."""
     work = row.details.get("units", row.details.get("rows"))  # a word of its own in old files
     named = [row.details.get(name) for name in ("setting", "members", "steps")]
     return row.dataset, row.detector, *map(str, [work, *named])
@@ -91,18 +88,15 @@ def _ratio(old: np.ndarray, new: np.ndarray) -> tuple[float, float, float]:
 
 def warnings(old: Record, new: Record) -> list[str]:
     """Why the two may not be comparable."""
-    said = []
     before, after = old.newest, new.newest
-    for name in ("cpu", "usable_cores", "devices"):
-        a, b = before.machine.get(name), after.machine.get(name)
-        if a != b:
-            said.append(f"warning: the machines differ, {name}: {a!r} and {b!r}")
-    if before.threads != after.threads:
-        said.append(f"warning: --threads differs: {before.threads} and {after.threads}")
+    pairs = {
+        f"the machines differ, {name}": (before.machine.get(name), after.machine.get(name))
+        for name in ("cpu", "usable_cores", "devices")
+    }
+    pairs["--threads differs"] = before.threads, after.threads
+    said = [f"warning: {what}: {a!r} and {b!r}" for what, (a, b) in pairs.items() if a != b]
     differing = [k for k in before.config if before.config[k] != after.config.get(k)]
-    if differing:
-        said.append(f"warning: settings differ: {', '.join(differing)}")
-    return said
+    return said + ([f"warning: settings differ: {', '.join(differing)}"] if differing else [])
 
 
 def missing(old: Record, new: Record) -> list[str]:

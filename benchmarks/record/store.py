@@ -25,12 +25,9 @@ class ResultStore:
     Args:
       options: the run's; a file in its folder is taken over.
       parts: name -> what measures it, in the order of the table. Rows are written in this order.
-      seeds: how many, the most that a row has values of.
+      seeds: the most that a row has values of.
       config: what a continued run must have in common besides versions and threads; None: the
-        settings.
-
-    Raises:
-      OptionError: the folder holds a run with other settings, seeds, threads or versions.
+        settings. An `OptionError` names what differs.
     """
 
     def __init__(
@@ -82,11 +79,7 @@ class ResultStore:
         return self.rows
 
     def finish(self, text: str) -> None:
-        """Write ``table.txt`` and print it.
-
-        Raises:
-          OptionError: no part could be measured; with the first reason.
-        """
+        """Write ``table.txt`` and print it; an `OptionError` if no part could be measured."""
         if not any(row.metrics for row in self.rows):
             reason = next((row.missing for row in self.rows if row.missing), "no parts")
             raise OptionError(f"nothing could be measured: {reason}")

@@ -17,18 +17,15 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from benchmarks.record import tables, targets
+from benchmarks.record import tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import ResultStore
+from benchmarks.record.timing import TARGET
 from benchmarks.settings import Options
 
 
 def run(suite: ModuleType, options: Options) -> None:
-    """Measure what is not yet in the folder, print the table, and write table and pictures.
-
-    Raises:
-      OptionError: no part could be measured.
-    """
+    """Measure what is not yet in the folder, print the table, and write table and pictures."""
     begun, settings = time.perf_counter(), dict(options.settings)
     if hasattr(suite, "complete"):
         settings = suite.complete(settings)
@@ -48,9 +45,9 @@ def text(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) ->
     """The printed table of a suite."""
     if hasattr(suite, "text"):
         return suite.text(rows, settings)
-    body = [row for row in rows if row.dataset != targets.TARGET]
+    body = [row for row in rows if row.dataset != TARGET]
     table = tables.text(*tables.cells(body, suite.COLUMNS))
-    parts = suite.NOTE, table, tables.missing(body), targets.text(rows)
+    parts = suite.NOTE, table, tables.missing(body), tables.targets(rows)
     return "\n\n".join(part for part in parts if part)
 
 
@@ -63,7 +60,7 @@ def pictures(
 
 def summary(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """A Markdown table of a suite's rows."""
-    body = [row for row in rows if row.dataset != targets.TARGET]
+    body = [row for row in rows if row.dataset != TARGET]
     if hasattr(suite, "summary"):
         return suite.summary(body, settings)
     return tables.markdown(*tables.cells(body, suite.COLUMNS))

@@ -13,11 +13,19 @@ from benchmarks import internals
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.targets import NO_GOAL, Goal, at_least, not_measured, target
-from benchmarks.record.timing import Timing, Timings, timed, timed_rows
-from benchmarks.speed import machine, methods
-from benchmarks.speed.methods import OBJECTIVES
-from benchmarks.speed.operations import step_flops
+from benchmarks.record.timing import (
+    NO_GOAL,
+    Goal,
+    Timing,
+    Timings,
+    at_least,
+    not_measured,
+    timed,
+    timed_rows,
+)
+from benchmarks.speed import methods
+from benchmarks.speed.methods import OBJECTIVES, counted
+from benchmarks.speed.peak import share_of_peak, step_flops
 from jaxad import networks, training
 
 DESCRIPTION = "populations: cost of a member, against single runs, pmap and PyTorch loops"
@@ -51,7 +59,7 @@ GOALS: dict[str, dict[str, Goal]] = {
     },
 }
 # Of the rate at which all cores multiply matrices, what a population of wide members reaches.
-SHARE_OF_PEAK, PEAK = Goal(0.6), "matrix products"
+SHARE_OF_PEAK = Goal(0.6)
 COLUMNS, NOTE = tables.COMPARISON, tables.COMPARISON_NOTE
 
 
@@ -105,7 +113,7 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
     """Seconds of one member of a Deep SVDD population, against single runs and PyTorch."""
     size, epochs, goals = settings["members"], settings["epochs"], GOALS[part]
     how = {"rows": settings["rows"], "batch_size": BATCH_SIZE, "epochs": epochs}
-    case = methods.deep_svdd(WIDTHS[part], FEATURES, **how)
+    case = methods.make("deep_svdd", WIDTHS[part], FEATURES, **how)
     population = f"jaxad, {size} members"
     variants: dict[str, Callable] = {
         population: case.population(size),
@@ -113,24 +121,21 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
     }
     if "jaxad, pmap" in goals and internals.pmap_divides(size, epochs):
         variants["jaxad, pmap"] = internals.pmap_population(case, size)
-    most = machine.matrix_products()
-    if part == "wide":
-        variants[PEAK] = most.run
     missing = None
     try:
         for name, loop in methods.loops(case, compiled=False).items():
             for count in sorted({1, len(environment.usable_cores())}):
-                ending = f"{count} thread{'s' * (count > 1)}"
-                variants[f"{name.removesuffix(', eager')}, {ending}"] = partial(loop, count)
+                title = f"{name.removesuffix(', eager')}, {counted(count, 'thread')}"
+                variants[title] = partial(loop, count)
     except ImportError as error:
         missing = str(error)
     first, later = timed(part, variants, settings["repeats"], give_up=math.inf)
     first, later = (_each(t, {population: size, "jaxad, pmap": size}) for t in (first, later))
     found = []
-    if PEAK in later:
-        flops = epochs * step_flops(case, case.rows)
-        work = machine.Work(variants[population], flops)
-        found.append(_share_of_peak(part, work, later[population], most, later.pop(PEAK)))
+    if part == "wide":
+        flops = size * epochs * step_flops(case, case.rows)
+        run = variants[population]
+        found.append(share_of_peak(part, run, flops, settings["repeats"], SHARE_OF_PEAK))
     rows = timed_rows(part, first, later, reference=population, units=case.steps)
     for name, goal in goals.items():
         what = f"{part}: {name} / a member of {size}"
@@ -143,22 +148,6 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
             rows.append(Row(part, name, missing=reason))
             found.append(not_measured(what, goal, reason))
     return rows + found
-
-
-def _share_of_peak(
-    part: str, work: machine.Work, timing: Timing, most: machine.Work, most_timing: Timing
-) -> Row:
-    """The share of the peak: operations of training steps over the time of the whole call."""
-    share = machine.share(work, timing, most, most_timing)
-    reached, peak = (
-        Timing(tuple(rates)).median / 1e9 for rates in (work.rates(timing), most.rates(most_timing))
-    )
-    return target(
-        f"{part}: share of all cores' rate of matrix products",
-        str(SHARE_OF_PEAK),
-        f"{share} ({reached:.0f} of {peak:.0f} GFLOP/s)",
-        share.median >= SHARE_OF_PEAK.ratio,
-    )
 
 
 def _each(timings: Timings, members: Mapping[str, int]) -> Timings:
