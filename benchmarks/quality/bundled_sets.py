@@ -1,6 +1,5 @@
 """Sets that ship with scikit-learn, split for one-class detection."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,17 +9,8 @@ NORMAL_DIGIT = 8
 KNOWN = 10  # anomalies that detectors with labels may learn from
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Rows and which of them are anomalous.
-
-    Attributes:
-      name: its name in `NAMES`.
-      x: ``[N, D]`` float32, or ``[N, H, W, C]``.
-      is_anomaly: ``[N]`` bool.
-      images: whether rows are images.
-      description: what is normal and what is not, in one line.
-    """
+class Dataset(NamedTuple):
+    """Rows ``[N, D]`` float32, or images ``[N, H, W, C]``, and which of them are anomalous."""
 
     name: str
     x: np.ndarray
@@ -42,11 +32,7 @@ NAMES = ("breast_cancer", "digits", "digits_images")
 
 
 def load(name: str) -> Dataset:
-    """Load a set by name.
-
-    Raises:
-      ValueError: no such set; the message names those there are.
-    """
+    """Load a set by name; the error names the valid ones."""
     if name not in NAMES:
         raise ValueError(f"unknown dataset {name!r}; valid: {', '.join(NAMES)}")
     if name == "breast_cancer":

@@ -51,11 +51,12 @@ DEFAULTS: dict[str, Any] = {
     "contamination": 0.05,
 }
 CHOICES = {"datasets": bundled_sets.NAMES, "detectors": DETECTORS}
+_PER_CENT = tables.spread(1, 100)
 COLUMNS = (
-    tables.Column("AUROC %", "auroc", tables.spread(1, 100)),
-    tables.Column("AP %", "average_precision", tables.spread(1, 100)),
-    tables.Column("F1 %", "f1", tables.spread(1, 100)),
-    tables.Column("false alarms %", "false_alarms", tables.spread(1, 100)),
+    tables.Column("AUROC %", "auroc", _PER_CENT),
+    tables.Column("AP %", "average_precision", _PER_CENT),
+    tables.Column("F1 %", "f1", _PER_CENT),
+    tables.Column("false alarms %", "false_alarms", _PER_CENT),
     tables.Column("compile s", "compile_seconds", tables.first(2)),
     tables.Column("fit s", "fit_seconds", tables.middle(3)),
     tables.Column("train rows/s", "train_rows_per_second", tables.middle(0)),
@@ -114,13 +115,8 @@ def _measure_seeds(name: str, label: str, epochs: Any, settings: Mapping[str, An
     detector = label.removesuffix(" untrained")
     for seed in range(settings["seeds"]):
         split = bundled_sets.split(dataset, seed)
-        model = build(
-            detector,
-            dataset.images,
-            epochs=epochs,
-            contamination=settings["contamination"],
-            random_state=seed,
-        )
+        shared = {"contamination": settings["contamination"], "random_state": seed}
+        model = build(detector, dataset.images, epochs=epochs, **shared)
         measured.append(measure(detector, model, split))
         if seed == 0 and epochs != 0:
             _FITS[name, detector] = Fitted(dataset, split, model)
@@ -159,13 +155,12 @@ def measure(detector: str, model: Any, split: Split) -> dict[str, float]:
     }
 
 
-def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """Notes and the table."""
+def _note(settings: Mapping[str, Any]) -> str:
     share = settings["contamination"]
     sets = "\n".join(
         f"  {name}: {bundled_sets.load(name).description}" for name in settings["datasets"]
     )
-    note = (
+    return (
         f"One-class protocol: trained on a random half of the normal rows, tested on the other "
         f"half and all anomalies but {bundled_sets.KNOWN}, which Deep SAD alone is given as known; "
         f"{settings['seeds']} seeds, mean ± standard deviation.\n"
@@ -181,44 +176,39 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
         "is the median over seeds without it.\n"
         "'train rows/s' counts each row once an epoch."
     )
-    return f"{note}\n\n{tables.text(*tables.cells(rows, COLUMNS))}"
+
+
+NOTE = _note
 
 
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """AUROC of every detector and of its untrained copy on every set."""
-    show = tables.spread(1, 100)
-    return tables.pivot(
-        "AUROC %",
-        {(r.detector, r.dataset): show(r.metrics["auroc"]) for r in rows if "auroc" in r.metrics},
-    )
+    measured = (row for row in rows if "auroc" in row.metrics)
+    cells = {(row.detector, row.dataset): _PER_CENT(row.metrics["auroc"]) for row in measured}
+    return tables.pivot("AUROC %", cells)
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """Pictures of the fits of this process; those whose detector or set is absent are left out."""
-    fits = _FITS
     figures = {}
-    learned = {key: fit for key, fit in fits.items() if hasattr(fit.model, "history_")}
+    learned = {key: fit for key, fit in _FITS.items() if hasattr(fit.model, "history_")}
     if learned:
         first = next(iter(learned))[0]
         curves = {d: fit.model.history_ for (name, d), fit in learned.items() if name == first}
         figures["loss_curves"] = plotting.loss_curves(curves, title=f"{first}: training loss")
-    svdd = [(name, fit) for (name, detector), fit in fits.items() if detector == "deep_svdd"]
+    svdd = next((fit for (_, d), fit in _FITS.items() if d == "deep_svdd"), None)
     if svdd:
-        name, (_, split, model) = svdd[0]
+        dataset, split, model = svdd
         figures["score_histogram"] = plotting.score_histogram(
-            model.anomaly_score(split.test),
-            split.is_anomaly,
-            model.threshold_,
-            title=f"Deep SVDD on {name}: test scores",
+            *(model.anomaly_score(split.test), split.is_anomaly, model.threshold_),
+            title=f"Deep SVDD on {dataset.name}: test scores",
         )
         figures["latent_scatter"] = plotting.latent_scatter(
-            model.transform(split.test),
-            split.is_anomaly,
-            model.stats_["centre"],
-            np.sqrt(model.threshold_),
-            title=f"Deep SVDD on {name}: latent space",
+            *(model.transform(split.test), split.is_anomaly),
+            *(model.stats_["centre"], np.sqrt(model.threshold_)),
+            title=f"Deep SVDD on {dataset.name}: latent space",
         )
-    images = [f for (_, d), f in fits.items() if d == "autoencoder" and f.dataset.images]
+    images = [f for (_, d), f in _FITS.items() if d == "autoencoder" and f.dataset.images]
     if images:
         figures["reconstructions"] = _reconstructions(images[0])
     return {name: (name, figure) for name, figure in figures.items()}

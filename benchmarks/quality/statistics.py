@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 class Paired(NamedTuple):
     """The differences of two detectors over the sets that have a figure of both.
 
-    Attributes:
-      sets: how many.
-      mean: mean difference.
-      error: its standard error.
-      wins, ties, losses: sets on which the first is higher, as high, lower.
-      p: of the paired t-test, two-sided; NaN where all differences are equal.
+    ``error`` is the standard error of the mean; on ``wins`` sets the first is higher. ``p`` is of
+    the paired t-test, two-sided; NaN where all differences are equal.
     """
 
     sets: int
@@ -68,20 +64,6 @@ def holm(p: Sequence[float]) -> list[float]:
     for rank, i in enumerate(order):
         highest = max(highest, min(1.0, (len(order) - rank) * p[i]))
         corrected[i] = highest
-    return corrected.tolist()
-
-
-def holm_by_family(families: Sequence[str], p: Sequence[float]) -> list[float]:
-    """`holm` for the tests of each family by itself.
-
-    Example:
-      >>> holm_by_family(["a", "b", "a"], [0.01, 0.04, 0.03])
-      [0.02, 0.04, 0.03]
-    """
-    corrected = np.asarray(p, float)
-    for family in set(families):
-        own = np.array([name == family for name in families])
-        corrected[own] = holm(corrected[own])
     return corrected.tolist()
 
 

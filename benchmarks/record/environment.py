@@ -16,10 +16,8 @@ def versions() -> dict[str, str]:
     """Versions of python and of the packages that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     if "jaxad" not in found:
         import jaxad
 

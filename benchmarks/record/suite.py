@@ -4,7 +4,8 @@ A suite is a module with
 
 * ``DESCRIPTION``, ``DEFAULTS`` (setting -> value) and ``CHOICES`` (setting -> valid names);
 * ``parts(settings)``: name -> what measures the rows of a part, in the order of the table;
-* ``COLUMNS`` and ``NOTE`` of its table, or ``text(rows, settings)``;
+* ``COLUMNS`` and ``NOTE`` (text, or a function of the settings) of its table, and perhaps
+  ``remarks(rows)`` below it; or ``text(rows, settings)``;
 
 and, where there is more to it, ``complete(settings)`` (settings with what depends on this machine
 filled in), ``circumstances(settings)`` (arguments of `ResultStore`), ``pictures(rows, settings)``
@@ -47,7 +48,9 @@ def text(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) ->
         return suite.text(rows, settings)
     body = [row for row in rows if row.dataset != TARGET]
     table = tables.text(*tables.cells(body, suite.COLUMNS))
-    parts = suite.NOTE, table, tables.missing(body), tables.targets(rows)
+    note = suite.NOTE(settings) if callable(suite.NOTE) else suite.NOTE
+    remarks = suite.remarks(body) if hasattr(suite, "remarks") else ""
+    parts = note, table, remarks, tables.missing(body), tables.targets(rows)
     return "\n\n".join(part for part in parts if part)
 
 

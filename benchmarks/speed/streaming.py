@@ -16,8 +16,7 @@ from tqdm import tqdm
 from benchmarks.quality.detectors import DETECTORS
 from benchmarks.record.rows import Row, part_name
 from benchmarks.record.store import Part
-from benchmarks.record.tables import Column, cells, first
-from benchmarks.record.tables import text as table
+from benchmarks.record.tables import Column, first
 from benchmarks.record.timing import timed
 from benchmarks.settings import OptionError
 from benchmarks.speed.worker import Worker
@@ -64,9 +63,9 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     }
 
 
-def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """The table, and what ten times the rows add to the peak of each detector."""
-    lines, half = [f"{NOTE}\n\n{table(*cells(rows, COLUMNS))}\n"], len(rows) // 2
+def remarks(rows: Sequence[Row]) -> str:
+    """What ten times the rows add to the peak of each detector."""
+    lines, half = [], len(rows) // 2
     for few, many in zip(rows[:half], rows[half:], strict=True):
         more = many.details["rows"] - few.details["rows"]
         added = {k: v[0] - few.metrics[k][0] for k, v in many.metrics.items()}
@@ -144,22 +143,14 @@ def anonymous_megabytes() -> float:
 def fit_and_score(path: str, detector: str, chunk_rows: int, epochs: int) -> dict[str, Any]:
     """Fit a detector to a ``.npy`` file and score the file: rows per second, peaks of memory."""
     source = data.stream(path, rows=chunk_rows)
-    start = anonymous_megabytes()
+    count, start = len(np.load(path, mmap_mode="r")), anonymous_megabytes()
     model = DETECTORS[detector](epochs=epochs, random_state=0)
-    seconds, peaks = {}, {}
-    for what, call in (("fit", model.fit), ("score", model.anomaly_score)):
+    found: dict[str, Any] = {"start_mb": start}
+    for what, call, passes in (("fit", model.fit, epochs), ("score", model.anomaly_score, 1)):
         with watched() as peak:
             taken, _ = timed(what, {what: partial(call, source)}, 0, pause=0)
-        seconds[what], peaks[what] = taken[what].median, peak[0]
-    count = len(np.load(path, mmap_mode="r"))
-    return {
-        "fit_rows_per_second": count * epochs / seconds["fit"],
-        "score_rows_per_second": count / seconds["score"],
-        "fit_seconds": seconds["fit"],
-        "score_seconds": seconds["score"],
-        "steps_skipped": model.n_skipped_,
-        "start_mb": start,
-        "fit_peak_mb": peaks["fit"],
-        "score_peak_mb": peaks["score"],
-        "max_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-    }
+        seconds = taken[what].median
+        found[f"{what}_seconds"], found[f"{what}_peak_mb"] = seconds, peak[0]
+        found[f"{what}_rows_per_second"] = count * passes / seconds
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return found | {"steps_skipped": model.n_skipped_, "max_rss_mb": largest}
