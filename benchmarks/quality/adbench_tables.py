@@ -1,7 +1,6 @@
 """The tables of the suite on ODDS and ADBench's sets."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -122,7 +121,7 @@ _RULES = {
 
 def _header(settings: Mapping[str, Any]) -> str:
     known, names = ", ".join(WITH_LABELS), settings["datasets"]
-    paragraphs = (
+    return tables.wrapped(
         f"{len(names)} sets, {settings['seeds']} seeds, each with its own networks "
         "and, but where rows are taken in file order, its own split. Defaults everywhere: nothing "
         "is tuned for a set, no test label chooses anything. "
@@ -138,7 +137,6 @@ def _header(settings: Mapping[str, Any]) -> str:
         + (", ".join(n for n in names if n not in distinct(names)) or "none")
         + ".",
     )
-    return "\n".join(textwrap.fill(p, 100, subsequent_indent="  ") for p in paragraphs)
 
 
 def _ranked(detectors: Sequence[str]) -> list[str]:

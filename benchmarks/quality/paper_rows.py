@@ -201,12 +201,9 @@ class Case(NamedTuple):
 class Experiment(NamedTuple):
     """A case, and what measures its scores.
 
-    Attributes:
-      case: for the detector.
-      is_anomaly: ``[m]``, for the measure alone.
-      flagged: how many test rows the published F1 flags, an **oracle's** choice: the share of
-        anomalies that the paper gives for the set, or the count of those in the test.
-      achieved: shares of known and polluting anomalies, where the set's few may lower them.
+    ``flagged`` is how many test rows the published F1 flags, an **oracle's** choice: the share of
+    anomalies that the paper gives for the set, or the count of those in the test. ``achieved`` are
+    shares of known and polluting anomalies, where the set's few may lower them.
     """
 
     case: Case
@@ -215,20 +212,12 @@ class Experiment(NamedTuple):
     achieved: data.Ratios | None = None
 
 
-def draw(count: int, most: int, seed: int) -> np.ndarray:
-    """At most ``most`` of ``count`` row numbers, ascending."""
-    rows = np.arange(count)
-    if count <= most:
-        return rows
-    return np.sort(np.random.default_rng([seed, 1]).choice(rows, most, replace=False))
-
-
 def one_class_images(
     dataset: Dataset, rows: np.ndarray, seed: int, *, normal: int, contrast: bool
 ) -> Experiment:
     """Deep SVDD's: one class trains, the whole test part is the test; no draw, so no seed."""
     del seed
-    label, is_train = _labelled(dataset, rows)
+    label, is_train = dataset.label[rows], dataset.is_train[rows]
     train, test = data.one_class(label, is_train, normal=normal)
     prepare = data.contrast_normalised if contrast else _as_is
     case = Case(rows[train], None, rows[test], prepare)
@@ -242,19 +231,13 @@ def deep_sad_images(
 
     Ten seeds are one experiment for each normal class, ninety all pairs of the paper.
     """
-    label, is_train = _labelled(dataset, rows)
+    label, is_train = dataset.label[rows], dataset.is_train[rows]
     classes = np.unique(label)
     normal = seed % len(classes)
     other = (normal + 1 + seed // len(classes) % (len(classes) - 1)) % len(classes)
-    split = data.deep_sad_images(
-        label,
-        is_train,
-        normal=classes[normal],
-        known_classes=[classes[other]],
-        known=known,
-        pollution=pollution,
-        seed=seed,
-    )
+    roles = {"normal": classes[normal], "known_classes": [classes[other]]}
+    shares = {"known": known, "pollution": pollution}
+    split = data.deep_sad_images(label, is_train, seed=seed, **roles, **shares)
     case = Case(rows[split.train], split.label, rows[split.test], _as_is)
     return Experiment(case, label[split.test] != classes[normal])
 
@@ -269,7 +252,7 @@ def deep_sad_table(
     min_max: bool = False,
 ) -> Experiment:
     """Deep SAD's for ODDS; ``min_max`` scales by the whole training part, as the paper's code."""
-    marks = _marks(dataset)[rows]
+    marks = dataset.is_anomaly[rows]
     split = data.deep_sad_table(marks, known=known, pollution=pollution, seed=seed)
     prepare = _min_max(dataset.x[rows[split.part]]) if min_max else _as_is
     case = Case(rows[split.train], split.label, rows[split.test], prepare)
@@ -310,19 +293,14 @@ def goad(
     """
     rows, marks = _roles(dataset, rows, seed, reverse)
     train, test = data.half_normals(marks, seed)
-    prepare = _as_is
-    if continuous:
-        prepare = _standardised(dataset.x[rows[train]], dataset.continuous)
+    prepare = _standardised(dataset.x[rows[train]], dataset.continuous) if continuous else _as_is
     case = Case(rows[train], None, rows[test], prepare)
     return Experiment(case, marks[test], int(marks[test].sum()))
 
 
 PROTOCOLS: Mapping[str, Callable[..., Experiment]] = {
-    "one_class_images": one_class_images,
-    "deep_sad_images": deep_sad_images,
-    "deep_sad_table": deep_sad_table,
-    "dagmm": dagmm,
-    "goad": goad,
+    protocol.__name__: protocol
+    for protocol in (one_class_images, deep_sad_images, deep_sad_table, dagmm, goad)
 }
 
 
@@ -330,23 +308,11 @@ def _roles(
     dataset: Dataset, rows: np.ndarray, seed: int, reverse: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows, and which of them are anomalous; KDD-Rev's, if the roles are exchanged."""
-    marks = _marks(dataset)[rows]
+    marks = dataset.is_anomaly[rows]
     if not reverse:
         return rows, marks
     exchanged = data.kdd_rev(marks, seed)
     return rows[exchanged.rows], exchanged.is_anomaly
-
-
-def _marks(dataset: Dataset) -> np.ndarray:
-    if dataset.is_anomaly is None:
-        raise ValueError(f"{dataset.card.name!r} does not say which rows are anomalous")
-    return dataset.is_anomaly
-
-
-def _labelled(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if dataset.label is None or dataset.is_train is None:
-        raise ValueError(f"{dataset.card.name!r} has no classes in a training and a test part")
-    return dataset.label[rows], dataset.is_train[rows]
 
 
 def _as_is(x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The papers' tables as text: published beside ours, the untrained copy and the references."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -142,7 +141,7 @@ def text(chosen: Sequence[Table], rows: Sequence[Row]) -> str:
         lines, metric = lines_of(one, rows), one.rows[0].metric
         named = {OURS, UNTRAINED}.union(*(row.references for row in one.rows))
         detectors = [detector for detector in DETECTORS if detector in named]
-        note = [_wrapped(one.note)] if one.note else []
+        note = [tables.wrapped(one.note)] if one.note else []
         parts.append("\n".join([f"== {one.title}", f"   {one.command}", *note]))
         body = [
             [line.name, _published(line.published), *(_SHOW(line.values[m]) for m in detectors)]
@@ -163,13 +162,13 @@ def text(chosen: Sequence[Table], rows: Sequence[Row]) -> str:
             parts.append(tables.text(header, body, left=1, grouped=False))
         reasons = ("; ".join([x.verdict.reason, *x.remarks]) for x in lines)
         told = zip(lines, reasons, strict=True)
-        parts.append("\n".join(_wrapped(f"{x.name}: {x.verdict.word}: {why}") for x, why in told))
+        parts.append(tables.wrapped(*(f"{x.name}: {x.verdict.word}: {why}" for x, why in told)))
     return "\n\n".join(parts)
 
 
 def _header() -> str:
     marks = ", ".join(f"{mark} {word}" for word, mark in CERTAINTIES.items() if mark)
-    paragraphs = (
+    return tables.wrapped(
         "Figures in %, mean ± standard deviation over seeds, each with its own networks and, but "
         "where a protocol draws nothing, its own split. untrained: the same detector, no epoch. "
         "knn: mean distance to the 5 nearest training rows and distance to the 5th, of at most "
@@ -184,11 +183,6 @@ def _header() -> str:
         "F1 is an oracle's: the number of flagged test rows comes from the share of anomalies, "
         "which no user knows. No other figure, threshold or setting depends on test labels.",
     )
-    return "\n".join(map(_wrapped, paragraphs))
-
-
-def _wrapped(paragraph: str) -> str:
-    return textwrap.fill(" ".join(paragraph.split()), 100, subsequent_indent="  ")
 
 
 def _percent(own: Mapping[str, Row], detector: str, metric: str) -> list[float]:

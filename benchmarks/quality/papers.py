@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.quality import paper_fitting, paper_rows, paper_tables
+from benchmarks.quality.adbench import draw
 from benchmarks.quality.paper_fitting import Scored
 from benchmarks.quality.paper_rows import Experiment, PaperRow, Table
 from benchmarks.quality.paper_tables import OURS, UNTRAINED, VERDICTS
@@ -151,7 +152,7 @@ def experiments(row: PaperRow, dataset: data.Dataset, max_rows: int) -> list[Exp
     """One experiment per seed. A set of more than ``max_rows`` rows is drawn down to as many."""
     make = paper_rows.PROTOCOLS[row.protocol]
     return [
-        make(dataset, paper_rows.draw(len(dataset.x), max_rows, seed), seed, **row.split)
+        make(dataset, draw(len(dataset.x), max_rows, seed), seed, **row.split)
         for seed in range(row.seeds)
     ]
 

@@ -101,8 +101,7 @@ def commit(folder: Path | None = None) -> dict[str, Any]:
 def drop_programs() -> None:
     """Let go of all compiled programs, between data sets whose shapes share none.
 
-    Every program takes some of the memory maps that a process may have (vm.max_map_count on
-    Linux); a few hundred fits of different shapes reach the limit, and the process ends.
+    A few hundred programs take all memory maps that Linux gives a process, and it ends.
     """
     import jax
 

@@ -143,23 +143,13 @@ def main(argv: Sequence[str], suites: Mapping[str, ModuleType], ending: str = ""
         prog="python -m benchmarks.run report",
         description="Render the newest results as one Markdown page with pictures beside it.",
     )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        nargs="+",
-        default=[RESULTS],
-        metavar="FOLDER",
-        help="results folders, or folders of them (default: benchmarks/results)",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=PAGE, metavar="FILE.md", help=f"default: {PAGE}"
-    )
-    parser.add_argument(
-        "--keep",
-        type=Path,
-        metavar="FOLDER",
-        help="write the newest rows there too, one folder for each suite and kind of device",
-    )
+    folder = {"type": Path, "metavar": "FOLDER"}
+    told = "results folders, or folders of them (default: benchmarks/results)"
+    parser.add_argument("--results", nargs="+", default=[RESULTS], help=told, **folder)
+    told = f"default: {PAGE}"
+    parser.add_argument("--out", type=Path, default=PAGE, metavar="FILE.md", help=told)
+    told = "write the newest rows there too, one folder for each suite and kind of device"
+    parser.add_argument("--keep", help=told, **folder)
     arguments = parser.parse_args(argv)
     found, unread = collect(arguments.results)
     if not found:

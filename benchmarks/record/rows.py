@@ -110,12 +110,7 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 
 
 def in_short(values: Sequence[Any]) -> Any:
-    """A single value if all are equal, else the list.
-
-    Example:
-      >>> in_short([7, 7, 7]), in_short([7, 8])
-      (7, [7, 8])
-    """
+    """A single value if all are equal, else the list."""
     return values[0] if all(value == values[0] for value in values) else list(values)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -36,6 +37,12 @@ def spread(digits: int = 1, scale: float = 1.0) -> Show:
         return f"{mean:.{digits}f}{tail}"
 
     return show
+
+
+def wrapped(*paragraphs: str) -> str:
+    """Paragraphs in lines of 100 characters, indented after the first."""
+    lines = (" ".join(paragraph.split()) for paragraph in paragraphs)
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
 
 
 def number(value: float, spec: str) -> str:

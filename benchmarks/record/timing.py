@@ -5,7 +5,7 @@ Variants are interleaved in one process; medians and quartiles are kept.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -120,17 +120,23 @@ def timed(
 
 def timed_rows(
     dataset: str,
-    first: Timings,
-    later: Timings,
+    variants: Mapping[str, Callable[[], object]],
+    repeats: int,
     *,
     reference: str,
     units: int,
-    failures: Mapping[str, str] | None = None,
-) -> list[Row]:
-    """Rows of what `timed` measured: seconds, ratios to the reference, and failures.
+    members: Mapping[str, int] | None = None,
+    failures: dict[str, str] | None = None,
+    give_up: float = GIVE_UP,
+) -> tuple[list[Row], Timings]:
+    """Rows of `timed` variants (seconds, ratios to the reference, failures), and their timings.
 
-    ``units`` are the steps or rows of a run.
+    ``units`` are the steps or rows of a run; times are those of one of the ``members`` of a run.
     """
+    first, later = timed(dataset, variants, repeats, give_up=give_up, failures=failures)
+    for name, count in (members or {}).items():
+        if name in later:
+            first[name], later[name] = first[name].over(count), later[name].over(count)
     rows = []
     for name, timing in later.items():
         metrics = {
@@ -139,7 +145,13 @@ def timed_rows(
             "ratio": ratio(timing, later[reference]).values,
         }
         rows.append(Row(dataset, name, metrics, {"units": units}))
-    return rows + [Row(dataset, name, missing=why) for name, why in (failures or {}).items()]
+    rows += [Row(dataset, name, missing=why) for name, why in (failures or {}).items()]
+    return rows, later
+
+
+def best(later: Timings, names: Iterable[str]) -> str | None:
+    """The fastest of some variants; None without any."""
+    return min(names, key=lambda name: later[name].median, default=None)
 
 
 class Goal(NamedTuple):

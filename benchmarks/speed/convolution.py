@@ -14,7 +14,8 @@ from jax import lax
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.timing import NO_GOAL, Goal, against, timed, timed_rows
+from benchmarks.record.timing import NO_GOAL, Goal, against, timed_rows
+from benchmarks.speed.methods import if_torch
 from jaxad import networks
 from jaxad.networks import ConvDecoder, ConvEncoder, LeNetEncoder
 
@@ -127,6 +128,13 @@ def compiled(
     return lambda: jax.block_until_ready(train(params, stats, on_device))
 
 
+def _pytorch(case: Case, steps: int, images: np.ndarray) -> dict[str, Callable[[], None]]:
+    from benchmarks.peers.pytorch import images as peer
+
+    how = BATCH_SIZE, steps, LEARNING_RATE, len(environment.usable_cores())
+    return {"pytorch": peer.steps(case.pytorch, images, case.loss, *how)}
+
+
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """A part for each network."""
     return {name: partial(measure, name, settings) for name in settings["parts"]}
@@ -144,17 +152,10 @@ def measure(name: str, settings: Mapping[str, Any]) -> list[Row]:
             "jaxad": compiled(case.jaxad, case.loss, steps, images),
             "flax": compiled(case.flax, case.loss, steps, images),
         }
-        try:
-            from benchmarks.peers.pytorch import images as peer
-
-            threads = len(environment.usable_cores())
-            shared = BATCH_SIZE, steps, LEARNING_RATE, threads
-            variants["pytorch"] = peer.steps(case.pytorch, images, case.loss, *shared)
-        except ImportError as error:
-            failures["pytorch"] = str(error)
-        first, later = timed(name, variants, settings["repeats"])
+        variants |= if_torch(partial(_pytorch, case, steps, images), failures)
+        how = {"reference": "jaxad", "units": steps, "failures": failures}
+        rows, later = timed_rows(name, variants, settings["repeats"], **how)
     finally:
         environment.pin(cores)
-    rows = timed_rows(name, first, later, reference="jaxad", units=steps, failures=failures)
     goals = {"flax": case.flax_goal, "pytorch": case.pytorch_goal}
     return rows + [against(name, peer, "jaxad", later, g, failures) for peer, g in goals.items()]

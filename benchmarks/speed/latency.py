@@ -142,13 +142,14 @@ def against_pyod(name: str, settings: Mapping[str, Any]) -> list[Row]:
         metrics, missing = {}, str(error)
     for row in rows[:]:
         what = f"{dataset}: first fit, {row.detector.removeprefix('jaxad, ')}, against PyOD's"
-        if missing is not None:
-            rows.append(target(what, "< PyOD", f"missing: {missing}", None))
-            continue
-        mine, other = (Timing(tuple(m["seconds"])) for m in (row.metrics, metrics))
-        measured = f"{mine.show(unit=' s')} against {other.show(unit=' s')}"
-        bound = "A cold first fit is mostly compilation."
-        rows.append(target(what, "< PyOD", measured, mine.median < other.median, bound))
+        measured, met = f"missing: {missing}", None
+        if missing is None:
+            mine, other = (Timing(tuple(m["seconds"])) for m in (row.metrics, metrics))
+            measured = f"{mine.show(unit=' s')} against {other.show(unit=' s')}"
+            met = mine.median < other.median
+        rows.append(
+            target(what, "< PyOD", measured, met, "A cold first fit is mostly compilation.")
+        )
     rows.insert(2, Row(dataset, "PyOD", metrics, missing=missing))
     return rows
 
@@ -186,13 +187,8 @@ def _fits(
     with tempfile.TemporaryDirectory() as cache:
         fresh(cache=cache)
         cached = [fresh(cache=cache) for _ in range(count)]
-    keys = {
-        "import_seconds": "import_seconds",
-        "seconds": "first_seconds",
-        "compile_seconds": "first_compile_seconds",
-        "later_seconds": "second_seconds",
-    }
+    times = "import_seconds", "seconds", "compile_seconds", "later_seconds"
     return [
-        Row(dataset, f"jaxad, {kind}", {k: [r[key] for r in runs] for k, key in keys.items()})
+        Row(dataset, f"jaxad, {kind}", {key: [run[key] for run in runs] for key in times})
         for kind, runs in (("cold", cold), ("cached", cached))
     ]

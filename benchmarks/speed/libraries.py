@@ -12,7 +12,7 @@ import jaxad
 from benchmarks.peers.environment import Library
 from benchmarks.quality import references
 from benchmarks.record.rows import Row
-from benchmarks.record.timing import NO_GOAL, Goal, against, not_measured, timed, timed_rows
+from benchmarks.record.timing import NO_GOAL, Goal, against, not_measured, timed_rows
 from benchmarks.speed.worker import WorkerError
 
 REPEATS = 3
@@ -83,11 +83,11 @@ def against_library(detector: LibraryDetector, published_rows: int) -> list[Row]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(count, detector.features)).astype(np.float32)
     new = rng.normal(size=(detector.scored or count, detector.features)).astype(np.float32)
-    ours = _ours(detector.ours, detector.options)
+    model = _ours(detector.ours, detector.options)
     anomaly = np.zeros(count, np.int64)
     anomaly[::100] = 1
     label = anomaly if detector.method == "deep_sad" else None
-    fit = partial(ours.fit, x, None if label is None else -label)
+    fit = partial(model.fit, x, None if label is None else -label)
     goals = {"fit": detector.goal, "score": detector.score_goal}
     rows = []
     try:
@@ -96,17 +96,17 @@ def against_library(detector: LibraryDetector, published_rows: int) -> list[Row]
             versions = library.call("versions").result
             runs = {
                 "fit": (fit, count * detector.options["epochs"]),
-                "score": (partial(ours.anomaly_score, new), len(new)),
+                "score": (partial(model.anomaly_score, new), len(new)),
             }
             for what, (mine, units) in runs.items():
                 part = f"{name}, {what}"
                 variants = {"jaxad": mine, name: partial(library.call, what)}
                 failures: dict[str, str] = {}
-                first, later = timed(part, variants, REPEATS, give_up=math.inf, failures=failures)
                 how = {"reference": "jaxad", "units": units, "failures": failures}
-                *made, theirs = timed_rows(part, first, later, **how)
+                made, later = timed_rows(part, variants, REPEATS, give_up=math.inf, **how)
+                *ours, theirs = made
                 details = {**theirs.details, "versions": versions}
-                rows += [*made, dataclasses.replace(theirs, details=details)]
+                rows += [*ours, dataclasses.replace(theirs, details=details)]
                 rows.append(against(part, name, "jaxad", later, goals[what], failures))
     except WorkerError as error:
         rows.append(Row(f"{name}, fit", name, missing=str(error)))
@@ -133,6 +133,6 @@ def against_references(count: int) -> list[Row]:
             for name, d in detectors.items()
         }
         part = f"scikit-learn, {what}"
-        first, later = timed(part, runs, REPEATS, give_up=math.inf)
-        rows += timed_rows(part, first, later, reference="jaxad, Deep SVDD", units=count)
+        how = {"reference": "jaxad, Deep SVDD", "units": count}
+        rows += timed_rows(part, runs, REPEATS, give_up=math.inf, **how)[0]
     return rows

@@ -87,6 +87,15 @@ class Case:
         )
 
 
+def if_torch(make: Callable[[], Mapping], failures: dict[str, str]) -> Mapping[str, Callable]:
+    """The PyTorch variants that ``make`` returns; none without torch: ``failures`` has why."""
+    try:
+        return make()
+    except ImportError as error:
+        failures["pytorch"] = str(error)
+        return {}
+
+
 def loops(case: Case, *, compiled: bool) -> dict[str, Callable[[int], None]]:
     """The method's PyTorch loops by name; a loop is called with its number of threads.
 

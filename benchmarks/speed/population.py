@@ -13,18 +13,9 @@ from benchmarks import internals
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.timing import (
-    NO_GOAL,
-    Goal,
-    Timing,
-    Timings,
-    at_least,
-    not_measured,
-    timed,
-    timed_rows,
-)
+from benchmarks.record.timing import NO_GOAL, Goal, Timing, at_least, best, not_measured, timed_rows
 from benchmarks.speed import methods
-from benchmarks.speed.methods import OBJECTIVES, counted
+from benchmarks.speed.methods import OBJECTIVES, counted, if_torch
 from benchmarks.speed.peak import share_of_peak, step_flops
 from jaxad import networks, training
 
@@ -121,38 +112,30 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
     }
     if "jaxad, pmap" in goals and internals.pmap_divides(size, epochs):
         variants["jaxad, pmap"] = internals.pmap_population(case, size)
-    missing = None
-    try:
-        for name, loop in methods.loops(case, compiled=False).items():
-            for count in sorted({1, len(environment.usable_cores())}):
-                title = f"{name.removesuffix(', eager')}, {counted(count, 'thread')}"
-                variants[title] = partial(loop, count)
-    except ImportError as error:
-        missing = str(error)
-    first, later = timed(part, variants, settings["repeats"], give_up=math.inf)
-    first, later = (_each(t, {population: size, "jaxad, pmap": size}) for t in (first, later))
+    missing: dict[str, str] = {}
+    loops = if_torch(partial(methods.loops, case, compiled=False), missing)
+    for name, loop in loops.items():
+        for count in sorted({1, len(environment.usable_cores())}):
+            title = f"{name.removesuffix(', eager')}, {counted(count, 'thread')}"
+            variants[title] = partial(loop, count)
+    members = {population: size, "jaxad, pmap": size}
+    how = {"reference": population, "units": case.steps, "members": members}
+    rows, later = timed_rows(part, variants, settings["repeats"], give_up=math.inf, **how)
     found = []
     if part == "wide":
         flops = size * epochs * step_flops(case, case.rows)
         run = variants[population]
         found.append(share_of_peak(part, run, flops, settings["repeats"], SHARE_OF_PEAK))
-    rows = timed_rows(part, first, later, reference=population, units=case.steps)
     for name, goal in goals.items():
         what = f"{part}: {name} / a member of {size}"
-        candidates = [key for key in later if key.startswith(name)]
-        if candidates:
-            best = min(candidates, key=lambda key: later[key].median)
-            found.append(at_least(f"{what} ({best})", later[best], later[population], goal))
+        if other := best(later, (key for key in later if key.startswith(name))):
+            found.append(at_least(f"{what} ({other})", later[other], later[population], goal))
         else:
-            reason = f"{size} members, {epochs} epochs" if "pmap" in name else str(missing)
+            undivided = f"{size} members, {epochs} epochs"
+            reason = undivided if "pmap" in name else missing["pytorch"]
             rows.append(Row(part, name, missing=reason))
             found.append(not_measured(what, goal, reason))
     return rows + found
-
-
-def _each(timings: Timings, members: Mapping[str, int]) -> Timings:
-    """Seconds per member."""
-    return {name: timing.over(members.get(name, 1)) for name, timing in timings.items()}
 
 
 def _methods() -> dict[str, Any]:
@@ -177,21 +160,14 @@ def cost_of_members(name: str, settings: Mapping[str, Any]) -> list[Row]:
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     objective, epochs = _methods()[name], settings["epochs"]
     recipe = training.Recipe(epochs=epochs, batch_size=BATCH_SIZE, learning_rate=1e-4)
-    sizes = {
-        f"{name}, P = {p}": p for p in (4**i for i in range(12)) if p <= settings["most_members"]
-    }
-    variants = {
-        label: partial(
-            training.fit_population,
-            objective,
-            recipe,
-            jax.random.split(jax.random.key(0), p),
-            x,
-            mesh=training.make_mesh(1) if p == 1 else None,  # alone: no copies on the others
-        )
-        for label, p in sizes.items()
-    }
-    first, later = timed(name, variants, settings["repeats"], give_up=math.inf)
-    first, later = _each(first, sizes), _each(later, sizes)
-    steps = epochs * -(-len(x) // BATCH_SIZE)
-    return timed_rows("a member", first, later, reference=f"{name}, P = 1", units=steps)
+    counts = (4**i for i in range(12))
+    sizes = {f"{name}, P = {p}": p for p in counts if p <= settings["most_members"]}
+    variants = {}
+    for label, p in sizes.items():
+        keys = jax.random.split(jax.random.key(0), p)
+        mesh = training.make_mesh(1) if p == 1 else None  # alone: no copies on the others
+        fit = partial(training.fit_population, objective, recipe, keys, x, mesh=mesh)
+        variants[label] = fit
+    how = {"reference": f"{name}, P = 1", "units": epochs * -(-len(x) // BATCH_SIZE)}
+    how |= {"members": sizes, "give_up": math.inf}
+    return timed_rows("a member", variants, settings["repeats"], **how)[0]

@@ -17,13 +17,13 @@ from benchmarks.record.timing import (
     Timing,
     Timings,
     at_least,
+    best,
     not_measured,
     reached,
-    timed,
     timed_rows,
 )
 from benchmarks.speed import convolution, libraries, methods
-from benchmarks.speed.methods import Case, counted
+from benchmarks.speed.methods import Case, counted, if_torch
 from benchmarks.speed.peak import share_of_peak, step_flops
 
 DESCRIPTION = "rows/s of every detector, training and scoring, against PyTorch, PyOD and DeepOD"
@@ -98,13 +98,13 @@ NOTE = (
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
     """How many times as long others take, at the papers' settings and at common sizes."""
-    best = _best(rows)
+    cases = partial(_cases, _best(rows))
     main = {
-        "training, a paper's setting": _cases(best, lambda d: d in GOALS or d.startswith("images")),
-        "scores on one core": _cases(best, lambda d: d.startswith("scoring: ")),
-        "through their own fit and score": _cases(best, lambda d: d.endswith((", fit", ", score"))),
+        "training, a paper's setting": cases(lambda d: d in GOALS or d.startswith("images")),
+        "scores on one core": cases(lambda d: d.startswith("scoring: ")),
+        "through their own fit and score": cases(lambda d: d.endswith((", fit", ", score"))),
     }
-    sizes = {m: _cases(best, lambda d, m=m: d.startswith(f"{m}, ")) for m in methods.METHODS}
+    sizes = {m: cases(lambda d, m=m: d.startswith(f"{m}, ")) for m in methods.METHODS}
     found = {}
     for name, title, content, columns in (
         ("throughput", "Training and scoring against PyTorch, PyOD and DeepOD", main, 1),
@@ -117,11 +117,11 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """Rows per second of each kind's best variant, without common sizes."""
-    best = {d: v for d, v in _best(rows).items() if d.split(", ")[0] not in methods.METHODS}
+    fastest = {d: v for d, v in _best(rows).items() if d.split(", ")[0] not in methods.METHODS}
     cells = {
         (dataset, plots.KINDS[kind][0]): f"{speeds[kind]:,.0f}"
         for kind in plots.KINDS
-        for dataset, speeds in best.items()
+        for dataset, speeds in fastest.items()
         if kind in speeds
     }
     return tables.pivot("rows a second", cells)
@@ -129,24 +129,24 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 def _best(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Case -> kind -> rows per second of its best variant."""
-    best: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float]] = {}
     for row in rows:
         kind = plots.kind_of(row.detector)
         if kind is not None and "seconds" in row.metrics:
             speed = row.details["units"] / Timing(tuple(row.metrics["seconds"])).median
-            case = best.setdefault(row.dataset, {})
+            case = found.setdefault(row.dataset, {})
             case[kind] = max(speed, case.get(kind, 0.0))
-    return {case: speeds for case, speeds in best.items() if "jaxad" in speeds}
+    return {case: speeds for case, speeds in found.items() if "jaxad" in speeds}
 
 
 def _cases(
-    best: Mapping[str, Mapping[str, float]], fits: Callable[[str], bool]
+    fastest: Mapping[str, Mapping[str, float]], fits: Callable[[str], bool]
 ) -> dict[str, Mapping[str, float]]:
     def short(name: str) -> str:
         name = name.removeprefix("scoring: ").removesuffix(", 1 core")
         return name.split(", ")[1] if name.split(", ")[0] in methods.METHODS else name
 
-    return {short(d): speeds for d, speeds in best.items() if fits(d) and len(speeds) > 1}
+    return {short(d): speeds for d, speeds in fastest.items() if fits(d) and len(speeds) > 1}
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
@@ -168,15 +168,6 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     return {name: part for kind in settings["parts"] for name, part in known[kind].items()}
 
 
-def _pytorch(make: Callable[[], Mapping], failures: dict[str, str]) -> Mapping[str, Callable]:
-    """The PyTorch variants that ``make`` returns; none without torch: ``failures`` has why."""
-    try:
-        return make()
-    except ImportError as error:
-        failures["pytorch"] = str(error)
-        return {}
-
-
 def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
     """A paper's setting, on one core and on all."""
     failures: dict[str, str] = {}
@@ -185,7 +176,7 @@ def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[
     if case.method == "deep_sad":
         (svdd,) = (case.trainer() for case in methods.papers("deep_svdd").values())
         loops["jaxad Deep SVDD"] = lambda cores: svdd()
-    loops |= _pytorch(partial(methods.loops, case, compiled=settings["compile"]), failures)
+    loops |= if_torch(partial(methods.loops, case, compiled=settings["compile"]), failures)
     cores = environment.usable_cores()
     counts = sorted({1, len(cores)}) if environment.pin(cores) else [len(cores)]
 
@@ -198,11 +189,11 @@ def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[
         for loop, run in loops.items()
         for count in counts
     }
-    first, later = timed(name, variants, settings["repeats"], failures=failures)
-    environment.pin(cores)
     everywhere = counted(counts[-1], "core")
-    ours, units = f"jaxad, {everywhere}", case.rows * case.epochs
-    rows = timed_rows(name, first, later, reference=ours, units=units, failures=failures)
+    ours = f"jaxad, {everywhere}"
+    how = {"reference": ours, "units": case.rows * case.epochs, "failures": failures}
+    rows, later = timed_rows(name, variants, settings["repeats"], **how)
+    environment.pin(cores)
     goals = GOALS[name]
     for among, count in dict.fromkeys(((tuple(counts), counts[-1]), ((1,), 1))):
         rows += _against_best(name, goals, later, among, count)
@@ -228,10 +219,9 @@ def _against_best(
     endings, ours = tuple(counted(n, "core") for n in among), f"jaxad, {counted(count, 'core')}"
     rows = []
     for kind, goal in goals.items():
-        names = [name for name in later if kind in name and name.endswith(endings)]
-        if names:
-            best = min(names, key=lambda name: later[name].median)
-            rows.append(at_least(f"{what}: {best} / {ours}", later[best], later[ours], goal))
+        names = (name for name in later if kind in name and name.endswith(endings))
+        if peer := best(later, names):
+            rows.append(at_least(f"{what}: {peer} / {ours}", later[peer], later[ours], goal))
     return rows
 
 
@@ -241,13 +231,11 @@ def at_size(method: str, size: str, settings: Mapping[str, Any]) -> list[Row]:
     count = len(environment.usable_cores())
     variants: dict[str, Callable[[], object]] = {"jaxad": case.trainer()}
     loops = partial(methods.loops, case, compiled=settings["compile_sizes"])
-    for loop, run in _pytorch(loops, failures).items():
+    for loop, run in if_torch(loops, failures).items():
         for threads in sorted({1, count}) if loop.endswith("eager") else [count]:
             variants[f"{loop}, {counted(threads, 'thread')}"] = partial(run, threads)
-    name = f"{method}, {size}"
-    first, later = timed(name, variants, min(3, settings["repeats"]), failures=failures)
-    units = case.rows * case.epochs
-    return timed_rows(name, first, later, reference="jaxad", units=units, failures=failures)
+    how = {"reference": "jaxad", "units": case.rows * case.epochs, "failures": failures}
+    return timed_rows(f"{method}, {size}", variants, min(3, settings["repeats"]), **how)[0]
 
 
 def scoring(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
@@ -258,18 +246,17 @@ def scoring(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
     cores = environment.usable_cores()
     environment.pin(cores[-1:])
     variants: dict[str, Callable[[], object]] = {"jaxad": partial(methods.scorer(case), x)}
-    variants |= _pytorch(partial(_pytorch_scoring, case, x, settings["compile"]), failures)
+    variants |= if_torch(partial(_pytorch_scoring, case, x, settings["compile"]), failures)
     part = f"scoring: {name}, 1 core"
-    first, later = timed(part, variants, settings["repeats"], failures=failures)
+    how = {"reference": "jaxad", "units": count, "failures": failures}
+    rows, later = timed_rows(part, variants, settings["repeats"], **how)
     environment.pin(cores)
-    rows = timed_rows(part, first, later, reference="jaxad", units=count, failures=failures)
     ours = later.pop("jaxad")
     rate = Timing(tuple(count / seconds / 1e6 for seconds in ours.values))
     goal, shown = SCORING_GOALS.get(name, NO_GOAL), rate.show(".3g", " M/s")
     rows.append(reached(f"{part}: jaxad", rate, goal, shown, " M/s"))
-    if later:
-        best = min(later, key=lambda variant: later[variant].median)
-        rows.append(at_least(f"{part}: {best} / jaxad", later[best], ours))
+    if peer := best(later, later):
+        rows.append(at_least(f"{part}: {peer} / jaxad", later[peer], ours))
     return rows
 
 

@@ -119,15 +119,15 @@ def first_fit(
         training.compilation_cache(cache)
     result = {"import_seconds": time.perf_counter() - start}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    for name, count, seed, rate in (("first", rows, 0, 1e-4), ("second", rows - 77, 1, 3e-4)):
+    for prefix, count, seed, rate in (("", rows, 0, 1e-4), ("later_", rows - 77, 1, 3e-4)):
         x = np.random.default_rng(seed).normal(size=(count, features))
         how = {"epochs": 10, "learning_rate": rate, "random_state": seed, "n_members": 1}
         model = getattr(jaxad, detector)(**how | options)
         labels = [-1] * 40 + [0] * (count - 40) if detector == "DeepSAD" else None
         start = time.perf_counter()
         model.fit(x, labels)
-        result[f"{name}_seconds"] = time.perf_counter() - start
-        result[f"{name}_compile_seconds"] = model.compile_seconds_
+        result[f"{prefix}seconds"] = time.perf_counter() - start
+        result[f"{prefix}compile_seconds"] = model.compile_seconds_
     return result
 
 
