@@ -138,7 +138,7 @@ def train(settings: Mapping[str, Any], join: Mapping[str, Any] | None) -> dict[s
 
 def _text(folder: Path, name: str) -> str:
     """The text of a compiled program; the longest if several have the name."""
-    texts = [path.read_text() for path in folder.glob(f"*{name}*after_optimizations.txt")]
+    texts = [path.read_text() for path in folder.glob(f"*.{name}.*after_optimizations.txt")]
     return max(texts, key=len)
 
 
