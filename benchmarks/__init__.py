@@ -1,9 +1,4 @@
-"""Benchmarks: ``python -m benchmarks.run [SUITE]``.
-
-`run` is the command and `settings` what it is given. `quality` holds the suites that measure
-detection, `speed` those that take times, `peers` the methods in other frameworks, `record` how
-results are stored and shown, and ``results`` the newest of each suite.
-"""
+"""Benchmarks: ``python -m benchmarks.run [SUITE]``."""
 
 import os
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from benchmarks.peers import environment as peers
 from benchmarks.quality import adbench, ensembles, papers, quick, reference_numbers
@@ -18,7 +19,6 @@ from benchmarks.speed import (
     convolution,
     latency,
     population,
-    roofline,
     scaling,
     streaming,
     throughput,
@@ -28,7 +28,6 @@ from benchmarks.speed.worker import WorkerError
 SUITES: dict[str, ModuleType] = {
     "quick": quick,
     "throughput": throughput,
-    "roofline": roofline,
     "latency": latency,
     "population": population,
     "scaling": scaling,
@@ -53,8 +52,28 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "peers": ("[FOLDER]: make the environment that PyOD and DeepOD are measured in", peers.main),
 }
 
+_NAMES: dict[str, Any] = {"type": lambda text: text.split(","), "metavar": "A,B"}
+_NUMBER: dict[str, Any] = {"type": int, "metavar": "N"}
 # Settings that the command line takes beside a config file.
-_SETTINGS = ("seeds", "datasets", "detectors", "settings", "max_rows", "tables", "rows", "effort")
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "seeds": _NUMBER | {"help": "seeds 0 to N-1"},
+    "datasets": _NAMES | {"help": "only these data sets"},
+    "detectors": _NAMES | {"help": "only these detectors"},
+    "settings": _NAMES | {"help": "only these settings of adbench"},
+    "max_rows": _NUMBER | {"help": "draw sets of more rows down to as many"},
+    "tables": _NAMES | {"help": "only these tables of papers"},
+    "rows": _NAMES | {"help": "only these rows of them"},
+    "effort": {
+        "type": int,
+        "metavar": "PERCENT",
+        "help": "epochs in per cent of the papers', 1 to 100; rows of defaults keep theirs",
+    },
+}
+_OTHERS: dict[str, dict[str, Any]] = {
+    "out": {"type": Path, "metavar": "FOLDER", "help": "default: results/SUITE-UTC-TIME"},
+    "config": {"type": Path, "metavar": "FILE.toml", "help": "settings from a file"},
+    "threads": _NUMBER | {"help": "use only N processor cores"},
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,28 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         f"settings a config file may hold:\n{settings}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = {"type": lambda text: text.split(","), "metavar": "A,B"}
     parser.add_argument("suite", nargs="?", metavar="SUITE", help="default: quick")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
-    parser.add_argument("--datasets", help="only these data sets", **names)
-    parser.add_argument("--detectors", help="only these detectors", **names)
-    parser.add_argument("--settings", help="only these settings of adbench", **names)
-    parser.add_argument(
-        "--max-rows", type=int, metavar="N", help="draw sets of more rows down to as many"
-    )
-    parser.add_argument("--tables", help="only these tables of papers", **names)
-    parser.add_argument("--rows", help="only these rows of them", **names)
-    parser.add_argument(
-        "--effort",
-        type=int,
-        metavar="PERCENT",
-        help="epochs in per cent of the papers', 1 to 100; rows of defaults keep theirs",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="default: results/SUITE-UTC-TIME"
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings from a file")
-    parser.add_argument("--threads", type=int, metavar="N", help="use only N processor cores")
+    for name, how in (_SETTINGS | _OTHERS).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **how)
     return parser
 
 

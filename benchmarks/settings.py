@@ -14,13 +14,10 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True)
 class Options:
-    """What a suite's ``run`` is given.
+    """What a suite is run with.
 
-    Attributes:
-      suite: its name.
-      out: the folder that results go to; it is made with the first row.
-      settings: every key of the suite's ``DEFAULTS``, with the values of this run.
-      threads: processor cores the run was confined to, or None.
+    ``settings`` holds every key of its ``DEFAULTS``. The folder ``out`` is made with the first row;
+    ``threads`` are the processor cores the run was confined to, or None.
     """
 
     suite: str
@@ -47,14 +44,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def resolve(suite: ModuleType, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A suite's ``DEFAULTS`` overlaid by ``given``, every name and type checked.
+    """A suite's ``DEFAULTS`` overlaid by settings from a file or the command line.
 
-    Args:
-      suite: has ``DEFAULTS`` (setting -> value) and ``CHOICES`` (setting -> valid names).
-      given: settings from a file or the command line.
-
-    Raises:
-      OptionError: an unknown setting, a value of another type or an unknown name in a list.
+    An `OptionError` names an unknown setting, a value of another type or an unknown name in a list.
     """
     check_known("setting", list(given), list(suite.DEFAULTS))
     settings = dict(suite.DEFAULTS)

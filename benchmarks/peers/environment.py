@@ -30,11 +30,7 @@ def default_folder() -> Path:
 
 
 def python(folder: Path | None = None) -> Path:
-    """The environment's python.
-
-    Raises:
-      WorkerError: there is none; the message says how to make it.
-    """
+    """The environment's python; the `WorkerError` without one says how to make it."""
     folder = folder or default_folder()
     path = _python(folder)
     if not path.exists() or not _finished(folder).exists():
@@ -43,14 +39,10 @@ def python(folder: Path | None = None) -> Path:
 
 
 def create(folder: Path, torch: str = TORCH) -> Path:
-    """Make the environment and return its python. A folder that is there already is made anew.
+    """Make the environment and return its python. An earlier one in the folder is made anew.
 
-    Args:
-      folder: where; it must be empty, absent, or an earlier environment.
-      torch: what pip installs first, such as ``torch==2.13.0``.
-
-    Raises:
-      WorkerError: it cannot be made, with pip's own last words. Nothing half-made is used.
+    ``torch`` is what pip installs first. Nothing half-made is used; a `WorkerError` has pip's own
+    last words.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
         raise WorkerError(f"{folder} holds something else: give an empty or a new folder")
@@ -70,11 +62,7 @@ def create(folder: Path, torch: str = TORCH) -> Path:
 
 
 class Library(Worker):
-    """A process in that environment, for one detector of `benchmarks.peers.libraries`.
-
-    Raises:
-      WorkerError: there is no such environment.
-    """
+    """A process in that environment, for one detector of `benchmarks.peers.libraries`."""
 
     def __init__(self, folder: Path | None = None):
         super().__init__("benchmarks.peers.libraries", python=python(folder))
@@ -82,15 +70,11 @@ class Library(Worker):
     def make(
         self, detector: str, x: np.ndarray, new: np.ndarray, label: Any = None, **settings: Any
     ) -> float:
-        """Make a detector; returns the seconds, which include the import.
+        """Make a detector of that name; returns the seconds, which include the import.
 
-        Args:
-          detector: its name there.
-          x: rows to fit.
-          new: rows to score.
-          label: 1 for known anomalies, else 0; None for detectors that take none.
-          **settings: ``widths``, ``batch_size``, ``epochs``, ``learning_rate`` and, for GOAD,
-            ``transforms`` and ``mapped``.
+        ``x`` is to fit, ``new`` to score; ``label`` is 1 for known anomalies, else 0. ``settings``
+        are ``widths``, ``batch_size``, ``epochs``, ``learning_rate`` and, for GOAD, ``transforms``
+        and ``mapped``.
         """
         files = {"rows": x, "new": new}
         if label is not None:

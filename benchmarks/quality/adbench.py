@@ -29,11 +29,7 @@ from jaxad.data import CARDS, Split, split_hash
 DESCRIPTION = "the detectors on ODDS and ADBench's tables, beside untrained copies, kNN and forest"
 
 LEARNED = dict(DETECTORS)
-REFERENCES = {
-    "knn_5th": references.FifthNeighbour,
-    "knn_mean": references.NearestNeighbours,
-    "isolation_forest": references.IsolationForest,
-}
+REFERENCES = references.KINDS
 RULES = {
     "half": "one_class_random",
     "file_order": "one_class_file_order",
@@ -52,6 +48,7 @@ SETS = _ODDS + tuple(
     for name in CARDS
     if path(name).startswith("adbench/") and name.removeprefix("adbench_") not in _ODDS
 )
+CHOICES = {"datasets": SETS, "detectors": (*LEARNED, *REFERENCES), "settings": tuple(RULES)}
 DEFAULTS: dict[str, Any] = {
     "seeds": 5,
     "datasets": SETS,
@@ -61,43 +58,37 @@ DEFAULTS: dict[str, Any] = {
     "known_anomalies": 10,
     "max_rows": 1_000_000,
 }
-CHOICES = {"datasets": SETS, "detectors": (*LEARNED, *REFERENCES), "settings": tuple(RULES)}
-METRICS = (
-    "auroc",
-    "average_precision",
-    "auroc_unknown",
-    "average_precision_unknown",
-    "fit_seconds",
-    "compile_seconds",
-    "score_seconds",
-)
+_QUALITY = ("auroc", "average_precision", "auroc_unknown", "average_precision_unknown")
+METRICS = (*_QUALITY, "fit_seconds", "compile_seconds", "score_seconds")
 
 
 class Case(NamedTuple):
     """Row numbers of a set for one seed.
 
-    Attributes:
-      split: ``train`` and ``test``.
-      known: the anomalies that a detector with labels is given; where ``train`` holds none they
-        are rows of ``test``, on which that detector is then not measured.
+    ``known`` are the anomalies that a detector with labels is given. Where ``split.train`` holds
+    none they are rows of the test, on which that detector is then not measured.
     """
 
     split: Split
     known: np.ndarray
 
 
+def draw(count: int, most: int, seed: int) -> np.ndarray:
+    """At most ``most`` of ``count`` row numbers, ascending."""
+    rows = np.arange(count)
+    if count <= most:
+        return rows
+    return np.sort(np.random.default_rng([seed, 1]).choice(rows, most, replace=False))
+
+
 def cases(is_anomaly: np.ndarray, setting: str, settings: Mapping[str, Any]) -> list[Case]:
     """One case per seed. A set of more than ``max_rows`` rows is first drawn down to as many, but
     not where rows are taken in file order: that rule has its own limit.
-
-    Known anomalies are ``known_anomalies``, at most half of those there are.
     """
     found = []
     for seed in range(settings["seeds"]):
-        rows = np.arange(len(is_anomaly))
-        if len(rows) > settings["max_rows"] and setting != "file_order":
-            drawn = np.random.default_rng([seed, 1]).choice(rows, settings["max_rows"], False)
-            rows = np.sort(drawn)
+        count = len(is_anomaly)
+        rows = draw(count, count if setting == "file_order" else settings["max_rows"], seed)
         of_split = reference_numbers.seed_of_split(seed) if setting == "file_order" else seed
         split = data.split(is_anomaly[rows], RULES[setting], of_split)
         train, test = (rows[part] for part in split)
@@ -174,20 +165,16 @@ def _prepared(
         found = cases(is_anomaly, setting, dict(chosen))
     except Exception as error:  # the other sets are still worth measuring
         return error
-    return (
-        x,
-        is_anomaly,
-        found,
-        {
-            "rows": len(x),
-            "features": x.shape[1],
-            "train_rows": in_short([len(case.split.train) for case in found]),
-            "test_rows": in_short([len(case.split.test) for case in found]),
-            "test_anomalies": in_short([int(is_anomaly[case.split.test].sum()) for case in found]),
-            "split_sha256": hash_of_all(split_hash(case.split) for case in found),
-            "known_sha256": hash_of_all(split_hash((case.known,)) for case in found),
-        },
-    )
+    facts = {
+        "rows": len(x),
+        "features": x.shape[1],
+        "train_rows": in_short([len(case.split.train) for case in found]),
+        "test_rows": in_short([len(case.split.test) for case in found]),
+        "test_anomalies": in_short([int(is_anomaly[case.split.test].sum()) for case in found]),
+        "split_sha256": hash_of_all(split_hash(case.split) for case in found),
+        "known_sha256": hash_of_all(split_hash((case.known,)) for case in found),
+    }
+    return x, is_anomaly, found, facts
 
 
 def _measure(

@@ -1,7 +1,6 @@
 """The tables of the suite on ODDS and ADBench's sets."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from benchmarks.quality.statistics import (
     average_ranks,
     difference_cells,
     friedman,
-    holm_by_family,
+    holm,
     paired,
     show_p,
 )
@@ -122,7 +121,7 @@ _RULES = {
 
 def _header(settings: Mapping[str, Any]) -> str:
     known, names = ", ".join(WITH_LABELS), settings["datasets"]
-    paragraphs = (
+    return tables.wrapped(
         f"{len(names)} sets, {settings['seeds']} seeds, each with its own networks "
         "and, but where rows are taken in file order, its own split. Defaults everywhere: nothing "
         "is tuned for a set, no test label chooses anything. "
@@ -138,7 +137,6 @@ def _header(settings: Mapping[str, Any]) -> str:
         + (", ".join(n for n in names if n not in distinct(names)) or "none")
         + ".",
     )
-    return "\n".join(textwrap.fill(p, 100, subsequent_indent="  ") for p in paragraphs)
 
 
 def _ranked(detectors: Sequence[str]) -> list[str]:
@@ -164,7 +162,7 @@ def _per_set(figures: pd.DataFrame, title: str) -> str:
     """Means over seeds in %, means over sets, and average ranks of trained detectors."""
 
     def line(name: str, values: Sequence[float], digits: int = 1) -> list[str]:
-        return [name, *("-" if math.isnan(v) else f"{v:.{digits}f}" for v in values)]
+        return [name, *(tables.number(v, f".{digits}f") for v in values)]
 
     body = [line(name, values) for name, values in (100 * figures).iterrows()]
     for name, part in _subsets(figures).items():
@@ -193,22 +191,23 @@ def _comparisons(rows: Sequence[Row], setting: str, settings: Mapping[str, Any])
         for suffix in suffixes
     }
     present = figures["auroc"].columns
-    labels, tests = [], []
+    labels, choices, tests = [], [], []
     for detector in (d for d in settings["detectors"] if untrained(d) in present and d in present):
         suffix = suffixes[detector in WITH_LABELS]
         for other in (untrained(detector), *(d for d in AGAINST if d in present)):
             pairs = [_subsets(figures[m + suffix][[detector, other]]) for m in QUALITY.values()]
-            for name, part in pairs[0].items():
+            for choice, part in pairs[0].items():
                 against = "untrained" if other == untrained(detector) else other
-                labels.append([_starred(detector), against, f"{len(part)}, {name}"])
-                tests.append([paired(*pair[name].to_numpy().T) for pair in pairs])
+                labels.append([_starred(detector), against, f"{len(part)}, {choice}"])
+                choices.append(choice)
+                tests.append([paired(*pair[choice].to_numpy().T) for pair in pairs])
     if not labels:
         return ""
-    header, choices = ["detector", "against", "sets"], [x[-1].split(", ")[1] for x in labels]
+    header = ["detector", "against", "sets"]
     for title, column in zip(QUALITY, zip(*tests, strict=True), strict=True):
         header += [f"{title} points", "won/tied/lost", "p", "Holm p"]
         # The same questions on fewer sets are no more questions: each choice of sets has its own.
-        corrected = holm_by_family(choices, [one.p for one in column])
+        corrected = pd.Series([one.p for one in column]).groupby(choices).transform(holm)
         for label, one, p in zip(labels, column, corrected, strict=True):
             label += [*difference_cells(one), show_p(one.p), show_p(p)]
     note = (
@@ -220,15 +219,18 @@ def _comparisons(rows: Sequence[Row], setting: str, settings: Mapping[str, Any])
 
 
 def _times(rows: Sequence[Row], detectors: Sequence[str]) -> str:
-    body = []
-    for detector in detectors:
-        own = [row for row in rows if row.detector == detector]
-        medians = (
-            [float(np.nanmedian(row.metrics[f"{what}_seconds"])) for row in own if not row.missing]
-            for what in ("fit", "score")
-        )
-        total = sum(row.details.get("seconds", 0.0) for row in own)
-        body.append([_starred(detector), *map(tables.middle(3), medians), f"{total:,.1f}"])
+    def median(row: Row, metric: str) -> float:
+        return math.nan if row.missing else float(np.nanmedian(row.metrics[metric]))
+
+    times = pd.DataFrame(
+        [median(r, "fit_seconds"), median(r, "score_seconds"), r.details.get("seconds", 0.0)]
+        for r in rows
+    ).groupby([row.detector for row in rows])
+    times = times.agg({0: "median", 1: "median", 2: "sum"}).loc[list(detectors)]
+    body = [
+        [_starred(name), *(tables.number(v, ",.3f") for v in (fit, score)), f"{everything:,.1f}"]
+        for name, fit, score, everything in times.itertuples()
+    ]
     header = ["detector", "fit s", "score s", "all s"]
     note = (
         "Medians over seeds and sets, compilation before a fit left out. A fit scores its training "

@@ -5,7 +5,6 @@ every size are then made of them, none sharing a member with another of its size
 for a set, and what fits, scores and combines never sees which test rows are anomalous.
 """
 
-import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,8 +16,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import jaxad
 from benchmarks.internals import RULES, combine, fit_combination
 from benchmarks.quality import adbench
+from benchmarks.quality.adbench import complete as complete
 from benchmarks.quality.detectors import DETECTORS, WITH_LABELS
-from benchmarks.quality.statistics import difference
+from benchmarks.quality.statistics import difference_cells, paired, show_p
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row, part_name
 from benchmarks.record.store import Part
@@ -36,11 +36,6 @@ DEFAULTS: dict[str, Any] = {
     "max_rows": 10_000,
 }
 CHOICES = {"datasets": adbench.SETS, "detectors": tuple(DETECTORS)}
-
-
-def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the default sets by those that need no download."""
-    return {**settings, "datasets": adbench.available(settings["datasets"])}
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
@@ -99,10 +94,8 @@ def _scores(
 def quality(train: np.ndarray, test: np.ndarray, is_anomaly: np.ndarray) -> dict[str, list[float]]:
     """Quality of ensembles that share no member, for every measure, rule and size.
 
-    Args:
-      train: ``[M, N]`` scores of the training rows by single models, which the rules are fitted on.
-      test: ``[M, T]`` of the test rows.
-      is_anomaly: ``[T]``.
+    ``train`` ``[M, N]`` are scores of the training rows by single models, which the rules are
+    fitted on, ``test`` ``[M, T]`` those of the test rows.
     """
     found = {}
     for rule in RULES:
@@ -119,7 +112,7 @@ def quality(train: np.ndarray, test: np.ndarray, is_anomaly: np.ndarray) -> dict
 
 def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """The header, the table, and what could not be measured."""
-    paragraphs = (
+    note = tables.wrapped(
         f"{len(settings['datasets'])} sets, one-class by random halves; sets of more than "
         f"{settings['max_rows']:,} rows are drawn down to as many; {settings['seeds']} single "
         f"models for each set and detector, epochs={settings['epochs']!r}, other arguments at "
@@ -133,23 +126,20 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     header = ["detector", "combine", "members", "sets"]
     for title in QUALITY:
         header += [f"{title} %", "gain", "won/tied/lost", "p"]
-    parts = ["\n".join(textwrap.fill(p, 100, subsequent_indent="  ") for p in paragraphs)]
-    parts.append(tables.text(header, _body(rows, settings), left=2))
-    return "\n\n".join(filter(None, [*parts, tables.missing(rows)]))
+    table = tables.text(header, _body(rows, settings), left=2)
+    return "\n\n".join(filter(None, [note, table, tables.missing(rows)]))
 
 
 def _body(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[list[str]]:
     body = []
+    combinations = [(size, rule) for size in SIZES for rule in RULES[: 1 if size == 1 else None]]
     for detector in settings["detectors"]:
         mine = [row.metrics for row in rows if row.detector == detector and not row.missing]
-        for size in SIZES:
-            for rule in RULES[: 1 if size == 1 else None]:
-                measured = [m for m in mine if f"AUROC {rule} {size}" in m]
-                if measured:
-                    line = [detector, "-" if size == 1 else rule, str(size), str(len(measured))]
-                    body.append(
-                        line + [c for t in QUALITY for c in _cells(measured, t, rule, size)]
-                    )
+        for size, rule in combinations:
+            measured = [m for m in mine if f"AUROC {rule} {size}" in m]
+            if measured:
+                line = [detector, "-" if size == 1 else rule, str(size), str(len(measured))]
+                body.append(line + [c for t in QUALITY for c in _cells(measured, t, rule, size)])
     return body
 
 
@@ -159,6 +149,5 @@ def _cells(measured: Sequence[Mapping], title: str, rule: str, size: int) -> lis
     means = [v.mean() for v in values]
     among = [v.std(ddof=1) for v in values if len(v) > 1]
     shown = f"{np.mean(means):.1f}" + (f" ± {np.mean(among):.1f}" if among else "")
-    if size == 1:
-        return [shown, "-", "-", "-"]
-    return [shown, *difference(means, single)]
+    found = paired(means, single)
+    return [shown, *(["-"] * 3 if size == 1 else [*difference_cells(found), show_p(found.p)])]

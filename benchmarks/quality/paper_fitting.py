@@ -5,7 +5,8 @@ A `Case` is all that comes in, so no threshold and no setting can be chosen by t
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,23 +14,17 @@ from sklearn.ensemble import RandomForestClassifier
 
 import jaxad
 from benchmarks.quality import references
-from benchmarks.quality.paper_protocols import Case
-from benchmarks.quality.paper_rows import PaperRow
+from benchmarks.quality.paper_rows import Case, PaperRow
 
 MOST_NEIGHBOURS = 10_000  # training rows of the nearest neighbours; more are drawn down to as many
 _POPULATION_BYTES = 2**30
 
 
 class Scored(NamedTuple):
-    """The scores of a case.
-
-    Attributes:
-      score: ``[m]`` of its test rows, or None where training met no finite step.
-      steps: done in training, pretraining apart; NaN for a reference.
-    """
+    """Scores of the test rows (None: training met no finite step), and steps after pretraining."""
 
     score: np.ndarray | None
-    steps: float
+    steps: float = math.nan
 
 
 def build(row: PaperRow, effort: int, seed: int) -> Any:
@@ -44,14 +39,15 @@ def build(row: PaperRow, effort: int, seed: int) -> Any:
     return model.set_params(**_shortened(model.get_params(), effort))
 
 
-def _shortened(arguments: dict[str, Any], effort: int) -> dict[str, Any]:
+def _shortened(arguments: Mapping[str, Any], effort: int) -> dict[str, Any]:
+    schedules = [key for key in ("epochs", "pretrain_epochs") if key in arguments]
     if not effort:
-        return {key: 0 for key in ("epochs", "pretrain_epochs") if key in arguments}
-    found: dict[str, Any] = {}
-    for key in ("epochs", "pretrain_epochs"):
-        paper = arguments.get(key, 0)
-        if paper and paper != "auto":
-            found[key] = max(1, round(paper * effort / 100))
+        return dict.fromkeys(schedules, 0)
+    found: dict[str, Any] = {
+        key: max(1, round(arguments[key] * effort / 100))
+        for key in schedules
+        if arguments[key] and arguments[key] != "auto"
+    }
     if found:
         found["milestones"] = tuple(m * effort / 100 for m in arguments["milestones"])
     return found
@@ -80,10 +76,9 @@ def fit_and_score(
             jaxad.fit_many(models, rows, label, subsets=subsets)
         for model, case in zip(models, cases[part], strict=True):
             if hasattr(model, "params_"):
-                score = model.anomaly_score(case.prepare(x[case.test]))
-                yield Scored(score, model.n_steps_)
+                yield Scored(model.anomaly_score(case.prepare(x[case.test])), model.n_steps_)
             else:
-                yield Scored(None, math.nan)
+                yield Scored(None)
 
 
 def _parts(x: np.ndarray, cases: Sequence[Case]) -> Iterator[slice]:
@@ -125,25 +120,23 @@ def _same(cases: Sequence[Case]) -> bool:
 
 def reference(name: str, x: np.ndarray, cases: Sequence[Case]) -> Iterator[Scored]:
     """Fit a reference detector to every case and score the test rows."""
-    repeated = name not in _SEEDED and _same(cases)
-    repeated = repeated and all(np.array_equal(cases[0].test, case.test) for case in cases)
+    same_test = all(np.array_equal(cases[0].test, case.test) for case in cases)
+    repeated = name.startswith("knn") and same_test and _same(cases)  # the seed changes nothing
+    score = _random_forest if name == "random_forest" else partial(_unlabelled, name)
     first = None
     for seed, case in enumerate(cases):
         if first is None or not repeated:
-            first = Scored(_REFERENCES[name](x, case, seed), math.nan)
+            first = Scored(score(x, case, seed))
         yield first
 
 
-def _unlabelled(kind: Callable, most: float) -> Callable:
-    def score(x: np.ndarray, case: Case, seed: int) -> np.ndarray:
-        train = case.train
-        if len(train) > most:
-            train = np.random.default_rng([seed, 3]).choice(train, int(most), replace=False)
-        # Pixels share one scale; a column of a table has its own.
-        model = kind(random_state=seed, standardise=x.ndim == 2)
-        return model.fit(case.prepare(x[train])).anomaly_score(case.prepare(x[case.test]))
-
-    return score
+def _unlabelled(name: str, x: np.ndarray, case: Case, seed: int) -> np.ndarray:
+    train = case.train
+    if name.startswith("knn") and len(train) > MOST_NEIGHBOURS:
+        train = np.random.default_rng([seed, 3]).choice(train, MOST_NEIGHBOURS, replace=False)
+    # Pixels share one scale; a column of a table has its own.
+    model = references.KINDS[name](random_state=seed, standardise=x.ndim == 2)
+    return model.fit(case.prepare(x[train])).anomaly_score(case.prepare(x[case.test]))
 
 
 def _random_forest(x: np.ndarray, case: Case, seed: int) -> np.ndarray | None:
@@ -153,12 +146,3 @@ def _random_forest(x: np.ndarray, case: Case, seed: int) -> np.ndarray | None:
     train, test = (references.flat(case.prepare(x[rows])) for rows in (case.train, case.test))
     forest = RandomForestClassifier(random_state=seed).fit(train, case.label < 0)
     return forest.predict_proba(test)[:, -1]
-
-
-_REFERENCES: dict[str, Callable] = {
-    "knn_mean": _unlabelled(references.NearestNeighbours, MOST_NEIGHBOURS),
-    "knn_5th": _unlabelled(references.FifthNeighbour, MOST_NEIGHBOURS),
-    "isolation_forest": _unlabelled(references.IsolationForest, math.inf),
-    "random_forest": _random_forest,
-}
-_SEEDED = ("isolation_forest", "random_forest")

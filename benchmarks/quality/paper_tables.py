@@ -1,50 +1,110 @@
 """The papers' tables as text: published beside ours, the untrained copy and the references."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
-from benchmarks.quality import paper_verdicts
 from benchmarks.quality.paper_fitting import MOST_NEIGHBOURS
 from benchmarks.quality.paper_rows import CERTAINTIES, METRICS, REFERENCES, Group, Published, Table
-from benchmarks.quality.paper_verdicts import Verdict
 from benchmarks.record import tables
 from benchmarks.record.rows import Row, mean_std
 
 OURS, UNTRAINED = "ours", "untrained"
 DETECTORS = (OURS, UNTRAINED, *REFERENCES)
+VERDICTS = ("reproduced", "above", "below", "not testable")
+LEAST_TOLERANCE = 1.0  # points
+CONFIDENCE = 0.95
 _BEHIND = 2.0  # standard errors that training must be worth not to be remarked on
 _TIED = 50.0  # per cent of distinct scores
 _SHOW = tables.spread(1)
 
 
+class Verdict(NamedTuple):
+    """One of `VERDICTS`, why, and ours less published in standard errors of ours (NaN: none)."""
+
+    word: str
+    reason: str
+    errors: float = math.nan
+
+
+def judge(
+    values: Sequence[float],
+    published: Published | None,
+    rerun: Published | None = None,
+    *,
+    missing: str | None = None,
+) -> Verdict:
+    """Compare our figures, in % and one per seed, with a published mean.
+
+    "reproduced": as near as one published standard deviation over runs, and in any case one point,
+    with a standard error that is no larger. Where that fails, another published run of the same
+    method counts too, and the reason says so. "above" and "below": further off, and the 95 %
+    confidence interval of ours leaves the published mean out (Student's t). What is neither is
+    "not testable".
+
+    Example:
+      >>> judge([93.5, 94.0, 94.5], Published(94.9, "confirmed", "table 1", std=0.8)).word
+      'reproduced'
+      >>> judge([93.0, 94.0, 95.0], None).reason
+      'no published figure'
+    """
+    known = [v for v in values if not math.isnan(v)]
+    if missing or not known:
+        return Verdict("not testable", missing or "no seed could be measured")
+    if published is None:
+        return Verdict("not testable", "no published figure")
+    mean, std = mean_std(known)
+    difference = mean - published.mean
+    apart = f"{difference:+.1f}"
+    if len(known) < 2:
+        return Verdict("not testable", f"{apart}, but one seed says little")
+    error = std / math.sqrt(len(known))
+    errors = difference / error if error > 0 else math.nan
+    margin = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1))
+    uncertain = False
+    for figure in filter(None, (published, rerun)):
+        off, tolerance = mean - figure.mean, max(LEAST_TOLERANCE, _deviation(figure))
+        if abs(off) <= tolerance and error <= tolerance:
+            told = f"within {_told(figure)}"
+            if figure is rerun:
+                told = f"but {told} of {rerun.mean:.1f}: {rerun.source}"
+            return Verdict("reproduced", f"{difference:+.1f}, {told}", errors)
+        uncertain |= abs(off) <= max(tolerance, margin)
+        apart += f" ({off:+.1f} from {rerun.source})" if figure is rerun else ""
+    if uncertain:
+        reason = f"{apart}, but {len(known)} seeds deviate by {std:.1f}"
+        return Verdict("not testable", reason, errors)
+    reason = f"{apart}, more than {_told(published)}"
+    return Verdict("above" if difference > 0 else "below", reason, errors)
+
+
+def _deviation(published: Published) -> float:
+    """The published deviation over runs, or 0. One over classes says nothing about the mean."""
+    return published.std or 0.0 if published.std_over == "runs" else 0.0
+
+
+def _told(published: Published) -> str:
+    if _deviation(published) > LEAST_TOLERANCE:
+        return f"a published standard deviation of {published.std}"
+    return "one point"
+
+
 class Line(NamedTuple):
     """A row of a table, or the mean of a group of its rows.
 
-    Attributes:
-      name: what it is called.
-      published: the figure to expect, or None.
-      values: detector -> figures in %, one per seed; empty where nothing was measured.
-      verdict: ours against the published figure.
-      reason: why, and what else explains it.
-      measured: detector -> the row of the result; empty for a group.
+    ``values`` are figures in %, one per seed, by detector; ``measured`` the rows of the result, by
+    detector, and empty for a group.
     """
 
     name: str
     published: Published | None
     values: Mapping[str, Sequence[float]]
     verdict: Verdict
-    reason: Sequence[str]
+    remarks: Sequence[str]
     measured: Mapping[str, Row]
-
-
-def detectors_of(one: Table) -> list[str]:
-    """The detectors in the table's columns: ours, its untrained copy, and references of any row."""
-    named = {OURS, UNTRAINED}.union(*(row.references for row in one.rows))
-    return [detector for detector in DETECTORS if detector in named]
 
 
 def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
@@ -55,11 +115,11 @@ def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
         own = {m: results[row.name, m] for m in DETECTORS if (row.name, m) in results}
         values = {m: _percent(own, m, row.metric) for m in DETECTORS}
         missing = own[OURS].missing if OURS in own else None
-        verdict = paper_verdicts.judge(values[OURS], row.published, row.rerun, missing=missing)
-        reason = [verdict.reason, *([] if missing else _remarks(own, values, row.published))]
-        reason += [f"published: {row.published.source}"] if row.published else []
-        reason += [row.note] if row.note else []
-        lines.append(Line(row.name, row.published, values, verdict, reason, own))
+        verdict = judge(values[OURS], row.published, row.rerun, missing=missing)
+        remarks = [] if missing else _remarks(own, values, row.published)
+        remarks += [f"published: {row.published.source}"] if row.published else []
+        remarks += [row.note] if row.note else []
+        lines.append(Line(row.name, row.published, values, verdict, remarks, own))
         groups.setdefault(row.group, []).append(values)
     for name, several in groups.items():
         if name and len(several) > 1:
@@ -68,11 +128,9 @@ def lines_of(one: Table, rows: Sequence[Row]) -> list[Line]:
             missing = None if values[OURS] else "not every row could be measured"
             if len(several) < one.group_sizes[name]:
                 missing = f"{len(several)} of its {one.group_sizes[name]} rows"
-            figures = group.published, group.rerun
-            verdict = paper_verdicts.judge(values[OURS], *figures, missing=missing)
-            reason = [verdict.reason, *([group.note] if group.note else [])]
-            title = f"mean of {len(several)}, {name}"
-            lines.append(Line(title, group.published, values, verdict, reason, {}))
+            verdict = judge(values[OURS], group.published, group.rerun, missing=missing)
+            title, remarks = f"mean of {len(several)}, {name}", [group.note] if group.note else []
+            lines.append(Line(title, group.published, values, verdict, remarks, {}))
     return lines
 
 
@@ -80,13 +138,15 @@ def text(chosen: Sequence[Table], rows: Sequence[Row]) -> str:
     """The printed tables, with a reason for every verdict."""
     parts = [_header()]
     for one in chosen:
-        lines, detectors = lines_of(one, rows), detectors_of(one)
-        note = [_wrapped(one.note.strip())] if one.note else []
+        lines, metric = lines_of(one, rows), one.rows[0].metric
+        named = {OURS, UNTRAINED}.union(*(row.references for row in one.rows))
+        detectors = [detector for detector in DETECTORS if detector in named]
+        note = [tables.wrapped(one.note)] if one.note else []
         parts.append("\n".join([f"== {one.title}", f"   {one.command}", *note]))
-        metric = one.rows[0].metric
         body = [
             [line.name, _published(line.published), *(_SHOW(line.values[m]) for m in detectors)]
-            + [_errors(line.verdict), line.verdict.word, _steps(line)]
+            + [tables.number(line.verdict.errors, "+.1f"), line.verdict.word]
+            + [_steps(line.measured)]
             for line in lines
         ]
         header = [f"{METRICS[metric]} %", "published", *detectors, "s.e.", "verdict"]
@@ -100,14 +160,15 @@ def text(chosen: Sequence[Table], rows: Sequence[Row]) -> str:
             ]
             header = [f"{METRICS[other]} %", *detectors]
             parts.append(tables.text(header, body, left=1, grouped=False))
-        reasons = (f"{x.name}: {x.verdict.word}: {'; '.join(x.reason)}" for x in lines)
-        parts.append("\n".join(map(_wrapped, reasons)))
+        reasons = ("; ".join([x.verdict.reason, *x.remarks]) for x in lines)
+        told = zip(lines, reasons, strict=True)
+        parts.append(tables.wrapped(*(f"{x.name}: {x.verdict.word}: {why}" for x, why in told)))
     return "\n\n".join(parts)
 
 
 def _header() -> str:
     marks = ", ".join(f"{mark} {word}" for word, mark in CERTAINTIES.items() if mark)
-    paragraphs = (
+    return tables.wrapped(
         "Figures in %, mean ± standard deviation over seeds, each with its own networks and, but "
         "where a protocol draws nothing, its own split. untrained: the same detector, no epoch. "
         "knn: mean distance to the 5 nearest training rows and distance to the 5th, of at most "
@@ -122,11 +183,6 @@ def _header() -> str:
         "F1 is an oracle's: the number of flagged test rows comes from the share of anomalies, "
         "which no user knows. No other figure, threshold or setting depends on test labels.",
     )
-    return "\n".join(map(_wrapped, paragraphs))
-
-
-def _wrapped(paragraph: str) -> str:
-    return textwrap.fill(" ".join(paragraph.split()), 100, subsequent_indent="  ")
 
 
 def _percent(own: Mapping[str, Row], detector: str, metric: str) -> list[float]:
@@ -166,8 +222,10 @@ def _remarks(
     known = sum(not math.isnan(v) for v in gain)
     if known > 1 and mean < _BEHIND * std / math.sqrt(known):
         found.append(f"training adds {mean:+.1f} ± {std / math.sqrt(known):.1f} to the untrained")
-    if published and known and paper_verdicts.passes(mean_std(values[UNTRAINED])[0], published):
-        found.append("its untrained copy is within the tolerance")
+    if published and known:
+        off = abs(mean_std(values[UNTRAINED])[0] - published.mean)
+        if off <= max(LEAST_TOLERANCE, _deviation(published)):
+            found.append("its untrained copy is within the tolerance")
     found += [f"{name} is missing: {row.missing}" for name, row in own.items() if row.missing]
     return found + [own[OURS].details[key] for key in ("achieved",) if key in own[OURS].details]
 
@@ -175,19 +233,12 @@ def _remarks(
 def _published(figure: Published | None) -> str:
     if figure is None:
         return "-"
-    mark = CERTAINTIES[figure.certainty]
+    shown = f"{figure.mean:.1f}{CERTAINTIES[figure.certainty]}"
     if figure.std is None:
-        return f"{figure.mean:.1f}{mark}"
-    second = CERTAINTIES[figure.std_certainty or figure.certainty]
-    return f"{figure.mean:.1f}{mark} ± {figure.std}{second}"
+        return shown
+    return f"{shown} ± {figure.std}{CERTAINTIES[figure.std_certainty or figure.certainty]}"
 
 
-def _errors(verdict: Verdict) -> str:
-    return "-" if math.isnan(verdict.errors) else f"{verdict.errors:+.1f}"
-
-
-def _steps(line: Line) -> str:
-    done, papers = _step_counts(line.measured) if line.measured else (math.nan, math.nan)
-    if math.isnan(done):
-        return "-"
-    return f"{done:,.0f} / " + ("-" if math.isnan(papers) else f"{papers:,.0f}")
+def _steps(own: Mapping[str, Row]) -> str:
+    done, papers = _step_counts(own) if own else (math.nan, math.nan)
+    return "-" if math.isnan(done) else f"{done:,.0f} / {tables.number(papers, ',.0f')}"

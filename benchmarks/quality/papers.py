@@ -1,8 +1,7 @@
 """The papers' tables by their own protocols: published figures beside ours and the references.
 
-What is measured stands in the folder ``configs``. `paper_rows` reads it, `paper_protocols` makes
-experiments of data sets, `paper_fitting` fits and scores and never sees what test rows are, and
-`paper_tables` compares with what was published. Test labels are read here alone.
+The folder ``configs`` says what is measured. Test labels are read in this module alone:
+`paper_fitting`, which fits and scores, never sees them.
 """
 
 import dataclasses
@@ -16,11 +15,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.quality import paper_fitting, paper_protocols, paper_rows, paper_tables
+from benchmarks.quality import paper_fitting, paper_rows, paper_tables
+from benchmarks.quality.adbench import draw
 from benchmarks.quality.paper_fitting import Scored
-from benchmarks.quality.paper_protocols import Experiment
-from benchmarks.quality.paper_rows import PaperRow, Table
-from benchmarks.quality.paper_verdicts import VERDICTS
+from benchmarks.quality.paper_rows import Experiment, PaperRow, Table
+from benchmarks.quality.paper_tables import OURS, UNTRAINED, VERDICTS
 from benchmarks.record import environment
 from benchmarks.record.rows import Row, hash_of_all, in_short, mean_std, part_name
 from benchmarks.record.store import Part
@@ -56,7 +55,7 @@ def circumstances(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
-    """A part for each row of a table and each detector on it, ours and references."""
+    """A part for each row of a table and each detector on it."""
     environment.cores_as_devices()
     return {
         part_name(row.name, detector, table.name): functools.partial(
@@ -64,7 +63,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
         )
         for table in chosen(settings)
         for row in table.rows
-        for detector in (paper_tables.OURS, paper_tables.UNTRAINED, *row.references)
+        for detector in (OURS, UNTRAINED, *row.references)
     }
 
 
@@ -89,16 +88,15 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
     ax.axline((50, 50), slope=1, color="#999999", linewidth=1)
     for i, table in enumerate(_measured(rows)):
         known = [
-            (line.published.mean, mean_std(line.values[paper_tables.OURS]), line)
+            (line.published.mean, *mean_std(line.values[OURS]), len(line.values[OURS]))
             for line in paper_tables.lines_of(table, rows)
-            if line.published and line.measured and any(line.values[paper_tables.OURS])
+            if line.published and line.measured and any(line.values[OURS])
         ]
         if known:
-            x, (y, std) = [k[0] for k in known], zip(*(k[1] for k in known), strict=True)
-            counts = [len(k[2].values[paper_tables.OURS]) for k in known]
-            error = np.nan_to_num(np.array(std) / np.sqrt(counts))
+            published, ours, std, count = np.array(known).T
             style = {"fmt": "osD^vPX*"[i % 8], "markersize": 4, "capsize": 2}
-            ax.errorbar(x, y, error, **style, label=table.title.split(" (")[0])
+            error = np.nan_to_num(std / np.sqrt(count))
+            ax.errorbar(published, ours, error, **style, label=table.title.split(" (")[0])
     ax.set(xlabel="published, %", ylabel="ours, %, mean ± standard error")
     ax.grid(color="#eeeeee")
     figure.legend(loc="outside upper center", ncols=2, fontsize=7, frameon=False)
@@ -120,11 +118,7 @@ def _measured(rows: Sequence[Row]) -> list[Table]:
 
 
 def chosen(settings: Mapping[str, Any]) -> list[Table]:
-    """The tables asked for, with the rows, seeds and effort asked for.
-
-    Raises:
-      OptionError: a file of the folder is not right, or there are no such rows or sets.
-    """
+    """The tables asked for, with the rows, seeds and effort asked for."""
     if settings["seeds"] == 0:
         raise OptionError("setting 'seeds' must be at least 1, or 'auto': what a table says")
     asked = {k: settings[k] for k in _ASKED if settings[k] != "auto"}
@@ -156,9 +150,9 @@ def load(name: str) -> data.Dataset:
 
 def experiments(row: PaperRow, dataset: data.Dataset, max_rows: int) -> list[Experiment]:
     """One experiment per seed. A set of more than ``max_rows`` rows is drawn down to as many."""
-    make = paper_protocols.PROTOCOLS[row.protocol]
+    make = paper_rows.PROTOCOLS[row.protocol]
     return [
-        make(dataset, paper_protocols.draw(len(dataset.x), max_rows, seed), seed, **row.split)
+        make(dataset, draw(len(dataset.x), max_rows, seed), seed, **row.split)
         for seed in range(row.seeds)
     ]
 
@@ -184,23 +178,20 @@ def _measure(table: str, row: PaperRow, detector: str, max_rows: int) -> list[Ro
         plain = isinstance(prepared, OSError | ValueError)
         return [Row(row.name, detector, {}, details, str(prepared) if plain else repr(prepared))]
     x, made, facts = prepared
-    if detector == paper_tables.OURS:  # all detectors of a row have the same
+    if detector == OURS:  # all detectors of a row have the same
         details |= facts
     start, cases = time.perf_counter(), [experiment.case for experiment in made]
-    ours = detector in (paper_tables.OURS, paper_tables.UNTRAINED)
+    names = METRICS if detector in (OURS, UNTRAINED) else QUALITY
     try:
-        if ours:
-            effort = row.effort if detector == paper_tables.OURS else 0
+        if detector in (OURS, UNTRAINED):
+            effort = row.effort if detector == OURS else 0
             scored = paper_fitting.fit_and_score(row, effort, x, cases)
         else:
             scored = paper_fitting.reference(detector, x, cases)
-        measured = [
-            quality(experiment, one, seed)
-            for seed, (experiment, one) in enumerate(zip(made, scored, strict=True))
-        ]
+        pairs = enumerate(zip(made, scored, strict=True))
+        measured = [quality(experiment, one, seed) for seed, (experiment, one) in pairs]
     except Exception as error:  # the other rows are still worth measuring
         return [Row(row.name, detector, {}, details, f"{type(error).__name__}: {error}")]
-    names = METRICS if ours else QUALITY
     metrics = {key: [m[key] for m in measured] for key in names}
     details["seconds"] = round(time.perf_counter() - start, 4)
     return [Row(row.name, detector, metrics, details)]
@@ -235,15 +226,13 @@ def quality(experiment: Experiment, scored: Scored, seed: int) -> dict[str, floa
 
     ``f1`` flags as many rows as the protocol says: an oracle's choice, not a detector's.
     """
-    score, is_anomaly = scored.score, experiment.is_anomaly
+    score, is_anomaly, flagged = scored.score, experiment.is_anomaly, experiment.flagged
     if score is None:
         return dict.fromkeys(METRICS, math.nan)
     return {
         "auroc": float(roc_auc_score(is_anomaly, score)),
         "average_precision": float(average_precision_score(is_anomaly, score)),
-        "f1": oracle_f1(score, is_anomaly, experiment.flagged, seed)
-        if experiment.flagged
-        else math.nan,
+        "f1": oracle_f1(score, is_anomaly, flagged, seed) if flagged else math.nan,
         "distinct": len(np.unique(score)) / len(score),
         "steps": scored.steps,
     }

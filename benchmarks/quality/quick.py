@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from sklearn import datasets
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from benchmarks.quality import bundled_sets, references
-from benchmarks.quality.bundled_sets import Dataset, Split
+from benchmarks.quality import references
 from benchmarks.quality.detectors import DETECTORS as ESTIMATORS
 from benchmarks.quality.detectors import WITH_LABELS
 from benchmarks.record import tables
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DESCRIPTION = "accuracy and speed on scikit-learn's sets, beside untrained copies and references"
+NORMAL_DIGIT = 8
+KNOWN = 10  # anomalies that detectors with labels may learn from
+SETS = ("breast_cancer", "digits", "digits_images")
 # Detector -> the detector it is a variant of, and its options.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "deep_svdd_soft": ("deep_svdd", {"objective": "soft-boundary"}),
@@ -44,18 +47,19 @@ DETECTORS = (*LEARNED, *REFERENCES)
 HELD_OUT = 0.2  # of the training rows, for the threshold of the learned detectors
 DEFAULTS: dict[str, Any] = {
     "seeds": 5,
-    "datasets": bundled_sets.NAMES,
+    "datasets": SETS,
     "detectors": DETECTORS,
     "epochs": "auto",
     "image_epochs": 300,
     "contamination": 0.05,
 }
-CHOICES = {"datasets": bundled_sets.NAMES, "detectors": DETECTORS}
+CHOICES = {"datasets": SETS, "detectors": DETECTORS}
+_PER_CENT = tables.spread(1, 100)
 COLUMNS = (
-    tables.Column("AUROC %", "auroc", tables.spread(1, 100)),
-    tables.Column("AP %", "average_precision", tables.spread(1, 100)),
-    tables.Column("F1 %", "f1", tables.spread(1, 100)),
-    tables.Column("false alarms %", "false_alarms", tables.spread(1, 100)),
+    tables.Column("AUROC %", "auroc", _PER_CENT),
+    tables.Column("AP %", "average_precision", _PER_CENT),
+    tables.Column("F1 %", "f1", _PER_CENT),
+    tables.Column("false alarms %", "false_alarms", _PER_CENT),
     tables.Column("compile s", "compile_seconds", tables.first(2)),
     tables.Column("fit s", "fit_seconds", tables.middle(3)),
     tables.Column("train rows/s", "train_rows_per_second", tables.middle(0)),
@@ -63,15 +67,69 @@ COLUMNS = (
 )
 
 
+class Bundled(NamedTuple):
+    """Rows ``[N, D]`` float32, or images ``[N, H, W, C]``, and which of them are anomalous."""
+
+    name: str
+    x: np.ndarray
+    is_anomaly: np.ndarray
+    images: bool
+    description: str
+
+
+class Split(NamedTuple):
+    """Training rows, all normal, some known anomalies, and test rows with what they are."""
+
+    train: np.ndarray
+    known: np.ndarray
+    test: np.ndarray
+    is_anomaly: np.ndarray
+
+
 class Fitted(NamedTuple):
     """A fitted detector and what it was fitted on."""
 
-    dataset: Dataset
+    dataset: Bundled
     split: Split
     model: Any
 
 
 _FITS: dict[tuple[str, str], Fitted] = {}  # (set, detector) -> the fit of seed 0
+
+
+def load(name: str) -> Bundled:
+    """Load a set by name; the error names the valid ones."""
+    if name not in SETS:
+        raise ValueError(f"unknown dataset {name!r}; valid: {', '.join(SETS)}")
+    if name == "breast_cancer":
+        x, benign = datasets.load_breast_cancer(return_X_y=True)
+        text = "30 features of cell nuclei; benign is normal, malignant anomalous"
+        return Bundled(name, x.astype(np.float32), benign == 0, False, text)
+    x, digit = datasets.load_digits(return_X_y=True)
+    x, images = x.astype(np.float32), name == "digits_images"
+    text = f"8x8 digits as 64 features; {NORMAL_DIGIT} is normal, the others anomalous"
+    if images:
+        x = x.reshape(-1, 8, 8, 1)
+        text = f"the same digits as 8x8x1 images; {NORMAL_DIGIT} is normal"
+    return Bundled(name, x, digit != NORMAL_DIGIT, images, text)
+
+
+def split(dataset: Bundled, seed: int) -> Split:
+    """Train on a random half of the normal rows; test on the other half and the anomalies.
+
+    `KNOWN` anomalies are taken out of the test rows, for the detectors that learn from labels.
+    """
+    rng = np.random.default_rng(seed)
+    normal = rng.permutation(np.flatnonzero(~dataset.is_anomaly))
+    anomalous = rng.permutation(np.flatnonzero(dataset.is_anomaly))
+    half = len(normal) // 2
+    test = np.concatenate([normal[half:], anomalous[KNOWN:]])
+    return Split(
+        train=dataset.x[normal[:half]],
+        known=dataset.x[anomalous[:KNOWN]],
+        test=dataset.x[test],
+        is_anomaly=dataset.is_anomaly[test],
+    )
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
@@ -80,7 +138,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     found: dict[str, Part] = {}
     for name in settings["datasets"]:
         for detector in settings["detectors"]:
-            for epochs in _epochs(bundled_sets.load(name), detector, settings):
+            for epochs in _epochs(load(name), detector, settings):
                 label = f"{detector} untrained" if epochs == 0 else detector
                 found[part_name(name, label)] = partial(
                     _measure_seeds, name, label, epochs, settings
@@ -98,7 +156,7 @@ def build(detector: str, images: bool, *, epochs: Any, **shared: Any) -> Any:
     return ESTIMATORS[base](epochs=epochs, **single, **options, **shared)
 
 
-def _epochs(dataset: Dataset, detector: str, settings: Mapping[str, Any]) -> tuple:
+def _epochs(dataset: Bundled, detector: str, settings: Mapping[str, Any]) -> tuple:
     """The trained detector's epochs and its untrained copy's; None for a reference."""
     if detector in REFERENCES:
         return (None,)
@@ -110,22 +168,17 @@ def _epochs(dataset: Dataset, detector: str, settings: Mapping[str, Any]) -> tup
 
 def _measure_seeds(name: str, label: str, epochs: Any, settings: Mapping[str, Any]) -> list[Row]:
     """One row of the table; the trained detector of seed 0 is kept for pictures."""
-    dataset, measured = bundled_sets.load(name), []
+    dataset, measured = load(name), []
     detector = label.removesuffix(" untrained")
     for seed in range(settings["seeds"]):
-        split = bundled_sets.split(dataset, seed)
-        model = build(
-            detector,
-            dataset.images,
-            epochs=epochs,
-            contamination=settings["contamination"],
-            random_state=seed,
-        )
-        measured.append(measure(detector, model, split))
+        parted = split(dataset, seed)
+        shared = {"contamination": settings["contamination"], "random_state": seed}
+        model = build(detector, dataset.images, epochs=epochs, **shared)
+        measured.append(measure(detector, model, parted))
         if seed == 0 and epochs != 0:
-            _FITS[name, detector] = Fitted(dataset, split, model)
+            _FITS[name, detector] = Fitted(dataset, parted, model)
     metrics = {key: [m[key] for m in measured] for key in measured[0]}
-    sizes = {"train_rows": len(split.train), "test_rows": len(split.test)}
+    sizes = {"train_rows": len(parted.train), "test_rows": len(parted.test)}
     return [Row(name, label, metrics, sizes)]
 
 
@@ -159,15 +212,12 @@ def measure(detector: str, model: Any, split: Split) -> dict[str, float]:
     }
 
 
-def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """Notes and the table."""
+def _note(settings: Mapping[str, Any]) -> str:
     share = settings["contamination"]
-    sets = "\n".join(
-        f"  {name}: {bundled_sets.load(name).description}" for name in settings["datasets"]
-    )
-    note = (
+    sets = "\n".join(f"  {name}: {load(name).description}" for name in settings["datasets"])
+    return (
         f"One-class protocol: trained on a random half of the normal rows, tested on the other "
-        f"half and all anomalies but {bundled_sets.KNOWN}, which Deep SAD alone is given as known; "
+        f"half and all anomalies but {KNOWN}, which Deep SAD alone is given as known; "
         f"{settings['seeds']} seeds, mean ± standard deviation.\n"
         f"{sets}\n"
         f"The threshold for F1 is the {1 - share:.0%} quantile of the scores of {HELD_OUT:.0%} of "
@@ -181,44 +231,39 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
         "is the median over seeds without it.\n"
         "'train rows/s' counts each row once an epoch."
     )
-    return f"{note}\n\n{tables.text(*tables.cells(rows, COLUMNS))}"
+
+
+NOTE = _note
 
 
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """AUROC of every detector and of its untrained copy on every set."""
-    show = tables.spread(1, 100)
-    return tables.pivot(
-        "AUROC %",
-        {(r.detector, r.dataset): show(r.metrics["auroc"]) for r in rows if "auroc" in r.metrics},
-    )
+    measured = (row for row in rows if "auroc" in row.metrics)
+    cells = {(row.detector, row.dataset): _PER_CENT(row.metrics["auroc"]) for row in measured}
+    return tables.pivot("AUROC %", cells)
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """Pictures of the fits of this process; those whose detector or set is absent are left out."""
-    fits = _FITS
     figures = {}
-    learned = {key: fit for key, fit in fits.items() if hasattr(fit.model, "history_")}
+    learned = {key: fit for key, fit in _FITS.items() if hasattr(fit.model, "history_")}
     if learned:
         first = next(iter(learned))[0]
         curves = {d: fit.model.history_ for (name, d), fit in learned.items() if name == first}
         figures["loss_curves"] = plotting.loss_curves(curves, title=f"{first}: training loss")
-    svdd = [(name, fit) for (name, detector), fit in fits.items() if detector == "deep_svdd"]
+    svdd = next((fit for (_, d), fit in _FITS.items() if d == "deep_svdd"), None)
     if svdd:
-        name, (_, split, model) = svdd[0]
+        dataset, split, model = svdd
         figures["score_histogram"] = plotting.score_histogram(
-            model.anomaly_score(split.test),
-            split.is_anomaly,
-            model.threshold_,
-            title=f"Deep SVDD on {name}: test scores",
+            *(model.anomaly_score(split.test), split.is_anomaly, model.threshold_),
+            title=f"Deep SVDD on {dataset.name}: test scores",
         )
         figures["latent_scatter"] = plotting.latent_scatter(
-            model.transform(split.test),
-            split.is_anomaly,
-            model.stats_["centre"],
-            np.sqrt(model.threshold_),
-            title=f"Deep SVDD on {name}: latent space",
+            *(model.transform(split.test), split.is_anomaly),
+            *(model.stats_["centre"], np.sqrt(model.threshold_)),
+            title=f"Deep SVDD on {dataset.name}: latent space",
         )
-    images = [f for (_, d), f in fits.items() if d == "autoencoder" and f.dataset.images]
+    images = [f for (_, d), f in _FITS.items() if d == "autoencoder" and f.dataset.images]
     if images:
         figures["reconstructions"] = _reconstructions(images[0])
     return {name: (name, figure) for name, figure in figures.items()}

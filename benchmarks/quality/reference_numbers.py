@@ -5,12 +5,9 @@ Diffusion Modeling for Anomaly Detection", ICLR 2024, for sets of which this rep
 Its splits are those of `jaxad.data.file_order_halves`; nothing of another rule is comparable.
 """
 
-import csv
-import math
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.record import tables
@@ -48,21 +45,15 @@ def markdown() -> str:
     return f"\n## Published reference numbers\n\n{tables.markdown(header, body, left=5)}\n"
 
 
-def one_class() -> dict[tuple[str, str], dict[str, float]]:
-    """``(set, detector) -> {"auroc": ..., "average_precision": ...}``, means in %.
+def one_class() -> pd.DataFrame:
+    """Means in % by set and detector: columns ``auroc`` and ``average_precision``.
 
     Example:
-      >>> one_class()["thyroid", "knn_5th"]["auroc"]
+      >>> float(one_class().auroc["thyroid", "knn_5th"])
       98.68
     """
-    with _ONE_CLASS.open(encoding="utf-8") as file:
-        lines = csv.DictReader(line for line in file if not line.startswith("#"))
-        return {
-            (line["set"], METHODS[line["method"]]): {
-                metric: float(line[metric]) for metric in ("auroc", "average_precision")
-            }
-            for line in lines
-        }
+    table = pd.read_csv(_ONE_CLASS, comment="#").replace({"method": METHODS})
+    return table.set_index(["set", "method"])[["auroc", "average_precision"]]
 
 
 def seed_of_split(seed: int) -> int:
@@ -76,33 +67,21 @@ def seed_of_split(seed: int) -> int:
 
 def beside(ours: pd.DataFrame) -> str:
     """Our AUROC in %, ``[sets, detectors]``, beside the published one where there is one."""
-    known = one_class()
+    known = one_class().auroc.unstack()
     detectors = [d for d in METHODS.values() if d in ours]
-    sets = [name for name in ours.index if (name, "knn_5th") in known]
+    sets = [name for name in ours.index if name in known.index]
     if not detectors or not sets:
         return "No set or detector of this run stands in the published table."
-    ours = ours.loc[sets, detectors]
-    theirs = pd.DataFrame(
-        [[known[s, d]["auroc"] for d in detectors] for s in sets], sets, detectors
-    )
-    body = [[name, *map(_pair, ours.loc[name], theirs.loc[name])] for name in sets]
-    columns = [column.dropna() for _, column in (ours - theirs).items()]
-    for name, summary in (("mean difference", np.mean), ("largest", _largest)):
-        body.append([name, *(f"{summary(c.to_numpy()):+.2f}" if len(c) else "-" for c in columns)])
+    ours, theirs = ours.loc[sets, detectors], known.loc[sets, detectors]
+    off = ours - theirs
+    shown = ours.map("{:.1f}".format) + theirs.map(" {:.1f}".format) + off.map(" {:+6.2f}".format)
+    body = [[name, *cells] for name, *cells in shown.where(ours.notna(), "-").itertuples()]
+    largest = off.where(off.abs() == off.abs().max()).bfill().iloc[0]
+    for name, values in (("mean difference", off.mean()), ("largest", largest)):
+        body.append([name, *(tables.number(value, "+.2f") for value in values)])
     note = (
         "AUROC in % beside the published table of this rule (Livernoche et al., ICLR 2024): ours, "
         "theirs,\ndifference. Equal nearest neighbours show that the rule is theirs. Their Deep "
         "SVDD, GOAD and DAGMM\nare other implementations, some of which did not train."
     )
     return f"{note}\n{tables.text(['set', *detectors], body, left=1, grouped=False)}"
-
-
-def _largest(difference: np.ndarray) -> float:
-    """The difference furthest from 0."""
-    return float(difference[np.argmax(np.abs(difference))])
-
-
-def _pair(ours: float, theirs: float) -> str:
-    if math.isnan(ours):
-        return "-"
-    return f"{ours:.1f} {theirs:.1f} {ours - theirs:+6.2f}"

@@ -12,12 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 
 class _Reference:
-    """Scale rows to mean 0 and variance 1, images flattened; then fit and score.
+    """Scale rows to mean 0 and variance 1 (``standardise``), images flattened; then fit and score.
 
-    Args:
-      contamination: the share of training rows the threshold flags.
-      random_state: seed.
-      standardise: scale; without it features keep their units.
+    The threshold flags the share ``contamination`` of the training rows.
     """
 
     def __init__(
@@ -73,6 +70,13 @@ class FifthNeighbour(NearestNeighbours):
 
     def _summary(self, distance: np.ndarray) -> np.ndarray:
         return distance[:, -1]
+
+
+KINDS = {
+    "knn_5th": FifthNeighbour,
+    "knn_mean": NearestNeighbours,
+    "isolation_forest": IsolationForest,
+}
 
 
 def flat(x: np.ndarray) -> np.ndarray:

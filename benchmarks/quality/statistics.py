@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 class Paired(NamedTuple):
     """The differences of two detectors over the sets that have a figure of both.
 
-    Attributes:
-      sets: how many.
-      mean: mean difference.
-      error: its standard error.
-      wins, ties, losses: sets on which the first is higher, as high, lower.
-      p: of the paired t-test, two-sided; NaN where all differences are equal.
+    ``error`` is the standard error of the mean; on ``wins`` sets the first is higher. ``p`` is of
+    the paired t-test, two-sided; NaN where all differences are equal.
     """
 
     sets: int
@@ -36,13 +32,7 @@ class Paired(NamedTuple):
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
-    """How far ``first`` lies above ``second``, one figure per set; NaN where there is none.
-
-    Example:
-      >>> result = paired([3.0, 5.0, 4.0, math.nan], [1.0, 1.0, 4.0, 0.0])
-      >>> result[:2], result[3:6], round(result.p, 3)
-      ((3, 2.0), (2, 1, 0), 0.225)
-    """
+    """How far ``first`` lies above ``second``, one figure per set; NaN where there is none."""
     difference = np.asarray(first, float) - np.asarray(second, float)
     difference = difference[~np.isnan(difference)]
     sets = len(difference)
@@ -56,12 +46,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values of tests made together, corrected for their number (Holm 1979); NaN stays.
-
-    Example:
-      >>> [round(value, 3) for value in holm([0.01, 0.04, math.nan, 0.03])]
-      [0.03, 0.06, nan, 0.06]
-    """
+    """p-values of tests made together, corrected for their number (Holm 1979); NaN stays."""
     p = np.asarray(p, float)
     order = [i for i in np.argsort(p, kind="stable") if not math.isnan(p[i])]
     corrected, highest = p.copy(), 0.0
@@ -69,26 +54,6 @@ def holm(p: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - rank) * p[i]))
         corrected[i] = highest
     return corrected.tolist()
-
-
-def holm_by_family(families: Sequence[str], p: Sequence[float]) -> list[float]:
-    """`holm` for the tests of each family by itself.
-
-    Example:
-      >>> holm_by_family(["a", "b", "a"], [0.01, 0.04, 0.03])
-      [0.02, 0.04, 0.03]
-    """
-    corrected = np.asarray(p, float)
-    for family in set(families):
-        own = np.array([name == family for name in families])
-        corrected[own] = holm(corrected[own])
-    return corrected.tolist()
-
-
-def difference(first: Sequence[float], second: Sequence[float]) -> list[str]:
-    """Cells for `paired`: mean difference ± its standard error, won/tied/lost, p."""
-    found = paired(first, second)
-    return [*difference_cells(found), show_p(found.p)]
 
 
 def difference_cells(found: Paired) -> list[str]:
@@ -118,11 +83,6 @@ def friedman(figures: np.ndarray) -> float:
     """The p-value of Friedman's test that all detectors rank alike, of figures ``[sets, K]``.
 
     It comes before Nemenyi's. NaN with fewer than three detectors or two sets.
-
-    Example:
-      >>> figures = np.array([[0.9, 0.8, 0.7], [0.7, 0.6, 0.5], [0.8, 0.7, 0.2], [0.5, 0.4, 0.3]])
-      >>> round(friedman(figures), 3)
-      0.018
     """
     sets, detectors = figures.shape
     if detectors < 3 or sets < 2 or (figures == figures[:, :1]).all():
@@ -142,12 +102,7 @@ def critical_difference(detectors: int, sets: int, level: float = 0.05) -> float
 
 
 def indistinct(ranks: np.ndarray, difference: float) -> list[tuple[int, int]]:
-    """First and last of each longest run of sorted ranks that lie within ``difference``.
-
-    Example:
-      >>> indistinct(np.array([1.0, 1.5, 2.2, 4.0]), 1.0)
-      [(0, 1), (1, 2)]
-    """
+    """First and last of each longest run of sorted ranks that lie within ``difference``."""
     runs = []
     for first, rank in enumerate(ranks):
         last = int(np.searchsorted(ranks, rank + difference, side="right")) - 1

@@ -16,19 +16,16 @@ from benchmarks.settings import OptionError
 TOLERANCE = 0.05
 # How the names begin of what is not ours.
 PEERS = ("pytorch", "PyOD", "DeepOD", "flax", "isolation", "nearest", "fifth", "5 nearest")
-MACHINE = ("matrix products", "copies")
 _DRAWS = 4000
 # What a single measurement says nothing sure about.
 _APART = ("first_seconds", "compile_seconds", "import_seconds")
 
 
 class Change(NamedTuple):
-    """A time in two results.
+    """The new median of a time over the old one.
 
-    Attributes:
-      dataset, detector, metric: which.
-      ratio: new median over old.
-      low, high: where 95 % of the ratios of resampled repetitions lie; NaN for fewer than three.
+    95 % of the ratios of resampled repetitions lie between ``low`` and ``high``; both are NaN for
+    fewer than three repetitions.
     """
 
     dataset: str
@@ -41,7 +38,7 @@ class Change(NamedTuple):
     @property
     def ours(self) -> bool:
         """Whether it is the time of something in this project."""
-        return not self.detector.startswith((*PEERS, *MACHINE))
+        return not self.detector.startswith(PEERS)
 
     def verdict(self, tolerance: float) -> str:
         """``slower`` or ``faster`` where the whole interval is beyond the tolerance, else empty."""
@@ -60,49 +57,46 @@ def changes(old: Record, new: Record) -> list[Change]:
         other = before[_key(row)].metrics
         for metric, values in row.metrics.items():
             if metric.endswith("seconds") and metric in other and metric not in _APART:
-                interval = _ratio(np.asarray(other[metric], float), np.asarray(values, float))
+                interval = _ratio(other[metric], values)
                 if np.isfinite(interval[0]):
                     found.append(Change(row.dataset, row.detector, metric, *interval))
     return found
 
 
 def _key(row: Row) -> tuple[str, ...]:
-    """What tells a row from others, the amount of work among it: other work is another time."""
+    """What tells a row from others; other work is another time."""
     work = row.details.get("units", row.details.get("rows"))  # a word of its own in old files
     named = [row.details.get(name) for name in ("setting", "members", "steps")]
     return row.dataset, row.detector, *map(str, [work, *named])
 
 
-def _ratio(old: np.ndarray, new: np.ndarray) -> tuple[float, float, float]:
+def _ratio(old: Sequence[float], new: Sequence[float]) -> tuple[float, float, float]:
     """New median over old, and the interval of resampled repetitions."""
-    old, new = old[np.isfinite(old)], new[np.isfinite(new)]
-    if not len(old) or not len(new):
-        return np.nan, np.nan, np.nan
+    before, after = (np.array([v for v in values if np.isfinite(v)]) for values in (old, new))
 
     def ratio(new: np.ndarray, old: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.median(new, axis) / np.median(old, axis)
 
-    if min(len(old), len(new)) < 3:
-        return float(ratio(new, old)), np.nan, np.nan
+    if not len(before) or not len(after):
+        return np.nan, np.nan, np.nan
+    if min(len(before), len(after)) < 3:
+        return float(ratio(after, before)), np.nan, np.nan
     how = {"n_resamples": _DRAWS, "method": "percentile", "random_state": 0}
-    interval = stats.bootstrap((new, old), ratio, **how).confidence_interval
-    return float(ratio(new, old)), float(interval.low), float(interval.high)
+    interval = stats.bootstrap((after, before), ratio, **how).confidence_interval
+    return float(ratio(after, before)), float(interval.low), float(interval.high)
 
 
 def warnings(old: Record, new: Record) -> list[str]:
     """Why the two may not be comparable."""
-    said = []
     before, after = old.newest, new.newest
-    for name in ("cpu", "usable_cores", "devices"):
-        a, b = before.machine.get(name), after.machine.get(name)
-        if a != b:
-            said.append(f"warning: the machines differ, {name}: {a!r} and {b!r}")
-    if before.threads != after.threads:
-        said.append(f"warning: --threads differs: {before.threads} and {after.threads}")
+    pairs = {
+        f"the machines differ, {name}": (before.machine.get(name), after.machine.get(name))
+        for name in ("cpu", "usable_cores", "devices")
+    }
+    pairs["--threads differs"] = before.threads, after.threads
+    said = [f"warning: {what}: {a!r} and {b!r}" for what, (a, b) in pairs.items() if a != b]
     differing = [k for k in before.config if before.config[k] != after.config.get(k)]
-    if differing:
-        said.append(f"warning: settings differ: {', '.join(differing)}")
-    return said
+    return said + ([f"warning: settings differ: {', '.join(differing)}"] if differing else [])
 
 
 def missing(old: Record, new: Record) -> list[str]:
@@ -115,14 +109,8 @@ def missing(old: Record, new: Record) -> list[str]:
 def text(found: Sequence[Change], tolerance: float) -> str:
     """The changes as a table, and in a last line how much the peers drifted by themselves."""
     body = [
-        [
-            c.dataset,
-            c.detector,
-            c.metric,
-            f"{c.ratio:.3f}",
-            "-" if np.isnan(c.low) else f"[{c.low:.3f}, {c.high:.3f}]",
-            c.verdict(tolerance),
-        ]
+        [c.dataset, c.detector, c.metric, f"{c.ratio:.3f}"]
+        + ["-" if np.isnan(c.low) else f"[{c.low:.3f}, {c.high:.3f}]", c.verdict(tolerance)]
         for c in found
     ]
     header = ["dataset", "detector", "time", "new / old", "95 % interval", ""]
@@ -145,13 +133,8 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("old", type=Path, metavar="OLD", help="results folder, or the file in it")
     parser.add_argument("new", type=Path, metavar="NEW")
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=TOLERANCE,
-        metavar="SHARE",
-        help=f"a change up to this is no change (default: {TOLERANCE})",
-    )
+    told = f"a change up to this is no change (default: {TOLERANCE})"
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="SHARE", help=told)
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.tolerance < float("inf"):
         raise OptionError(f"--tolerance {arguments.tolerance}: must be at least 0")

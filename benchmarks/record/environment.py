@@ -16,10 +16,8 @@ def versions() -> dict[str, str]:
     """Versions of python and of the packages that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     if "jaxad" not in found:
         import jaxad
 
@@ -103,8 +101,7 @@ def commit(folder: Path | None = None) -> dict[str, Any]:
 def drop_programs() -> None:
     """Let go of all compiled programs, between data sets whose shapes share none.
 
-    Every program takes some of the memory maps that a process may have (vm.max_map_count on
-    Linux); a few hundred fits of different shapes reach the limit, and the process ends.
+    A few hundred programs take all memory maps that Linux gives a process, and it ends.
     """
     import jax
 

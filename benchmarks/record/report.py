@@ -14,6 +14,7 @@ from benchmarks.settings import OptionError
 
 RESULTS = Path(__file__).parents[1] / "results"
 PAGE = Path("docs/benchmarks.md")
+_SHOWN = ("jax", "torch")  # versions
 
 
 class Found(NamedTuple):
@@ -32,13 +33,9 @@ class Found(NamedTuple):
 def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
     """The newest rows of every suite on every kind of device, and what could not be read.
 
-    Args:
-      folders: results folders, or folders of such.
-
-    Raises:
-      OptionError: one of them does not exist.
+    Folders hold results, or folders of such.
     """
-    found: dict[tuple[str, str], list[tuple[Path, Record]]] = {}
+    found: dict[tuple[str, str], dict[Path, Record]] = {}
     unread = []
     for folder in folders:
         if not folder.is_dir():
@@ -50,12 +47,8 @@ def collect(folders: Iterable[Path]) -> tuple[list[Found], list[str]]:
                 except OptionError as error:
                     unread.append(str(error))
                     continue
-                key = record.suite, record.newest.platform
-                found.setdefault(key, []).append((one, record))
-    return [
-        Found(store.newest([record for _, record in of_suite]), [folder for folder, _ in of_suite])
-        for of_suite in found.values()
-    ], unread
+                found.setdefault((record.suite, record.newest.platform), {})[one] = record
+    return [Found(store.newest(list(r.values())), list(r)) for r in found.values()], unread
 
 
 def settings_of(record: Record, suite: ModuleType) -> dict[str, Any]:
@@ -84,73 +77,63 @@ def page(
     """The page's text; draws its pictures beside ``out``."""
     order = {name: i for i, name in enumerate(suites)}
     found = sorted(found, key=lambda f: (order.get(f.record.suite, len(order)), f.name))
-    known = [one for one in found if one.record.suite in suites]
-    settings = [settings_of(one.record, suites[one.record.suite]) for one in known]
-    parts = [
-        "# Benchmarks",
-        "Written by `python -m benchmarks.run report` from the newest results of every suite. "
-        "Ratios are medians of repetitions that were interleaved in one run, quartiles in "
-        "brackets; ± is a standard deviation unless it says otherwise. Compare ratios, not times "
-        "of different machines.",
-    ]
-    for one, given in zip(known, settings, strict=True):
+    drawn, sections = [], []
+    for one in (one for one in found if one.record.suite in suites):
         suite, platform = suites[one.record.suite], one.record.newest.platform
-        for name, (title, figure) in pictures(suite, one.record.rows, given).items():
+        measured, settings = one.record.rows, settings_of(one.record, suite)
+        for name, (title, figure) in pictures(suite, measured, settings).items():
             path = out.parent / f"{out.stem}_{name}_{platform}.png"
             figure.savefig(path, dpi=90)
             heading = title if platform == "cpu" else f"{title} ({platform})"
-            parts += [f"## {heading}", f"![{heading}]({path.name})"]
-    for one, given in zip(known, settings, strict=True):
-        parts += _section(one, suites[one.record.suite], given, out)
-    parts += _missing(found, unread, suites)
-    parts += ["## What was run", _runs(found)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _section(one: Found, suite: ModuleType, settings: Mapping[str, Any], out: Path) -> list[str]:
-    links = [Path(os.path.relpath(folder, out.parent)).as_posix() for folder in one.folders]
-    link = " ".join(f"[Whole table]({at}/table.txt), [every repetition]({at})." for at in links)
-    return [
-        f"## `{one.name}`: {suite.DESCRIPTION}",
-        summary(suite, one.record.rows, settings),
-        link,
-    ]
+            drawn += [f"## {heading}", f"![{heading}]({path.name})"]
+        at = [Path(os.path.relpath(folder, out.parent)).as_posix() for folder in one.folders]
+        links = (f"[Whole table]({link}/table.txt), [every repetition]({link})." for link in at)
+        sections += [f"## `{one.name}`: {suite.DESCRIPTION}", summary(suite, measured, settings)]
+        sections.append(" ".join(links))
+    intro = (
+        "Written by `python -m benchmarks.run report` from the newest results of every suite. "
+        "Ratios are medians of repetitions that were interleaved in one run, quartiles in "
+        "brackets; ± is a standard deviation unless it says otherwise. Compare ratios, not times "
+        "of different machines."
+    )
+    parts = ["# Benchmarks", intro, *drawn, *sections, *_missing(found, unread, suites)]
+    return "\n\n".join([*parts, "## What was run", _runs(found)]) + "\n"
 
 
 def _missing(
     found: Sequence[Found], unread: Sequence[str], suites: Mapping[str, ModuleType]
 ) -> list[str]:
     there = {one.record.suite for one in found}
-    lines = [f"* `{name}`: no results" for name in suites if name not in there]
-    lines += [f"* {line}" for line in unread]
+    lines = [f"`{name}`: no results" for name in suites if name not in there] + list(unread)
     for one in found:
-        for row in one.record.rows:
-            if row.missing is not None:
-                lines.append(f"* {one.name}: {row.dataset}, {row.detector}: {row.missing}")
+        lines += [
+            f"{one.name}: {row.dataset}, {row.detector}: {row.missing}"
+            for row in one.record.rows
+            if row.missing is not None
+        ]
         waiting = [part for run in one.record.runs for part in run.waiting]
         if waiting:
-            lines.append(f"* {one.name}: {len(waiting)} parts were not reached: {waiting[0]}, ...")
-    return ["## Missing", "\n".join(lines)] if lines else []
+            lines.append(f"{one.name}: {len(waiting)} parts were not reached: {waiting[0]}, ...")
+    return ["## Missing", "\n".join(f"* {line}" for line in lines)] if lines else []
 
 
 def _runs(found: Sequence[Found]) -> str:
     """A table of all runs: suite, time, commit, machine and versions."""
     body = []
-    for one in found:
-        for run in one.record.runs:
-            dirty = " with changes" if run.commit.get("dirty") else ""
-            memory = run.machine.get("memory_bytes")
-            machine = f"{run.machine['cpu']}, {run.machine['usable_cores']} cores"
-            machine += f", {memory / 2**30:.0f} GiB" if memory else ""
-            machine += f", {len(run.machine['devices'])} x {run.machine['devices'][0]}"
-            machine += "" if run.threads is None else f", confined to {run.threads} cores"
-            versions = ", ".join(
-                f"{name} {run.versions[name]}" for name in ("jax", "torch") if name in run.versions
-            )
-            commit = f"`{str(run.commit['sha'])[:10]}`{dirty}"
-            body.append(
-                [one.name, str(len(run.rows)), run.finished[:16], commit, machine, versions]
-            )
+    for one, run in [(group, run) for group in found for run in group.record.runs]:
+        devices, memory = run.machine["devices"], run.machine.get("memory_bytes")
+        machine = [
+            run.machine["cpu"],
+            f"{run.machine['usable_cores']} cores",
+            *([f"{memory / 2**30:.0f} GiB"] if memory else []),
+            f"{len(devices)} x {devices[0]}",
+            *([] if run.threads is None else [f"confined to {run.threads} cores"]),
+        ]
+        versions = [f"{name} {run.versions[name]}" for name in _SHOWN if name in run.versions]
+        dirty = " with changes" if run.commit.get("dirty") else ""
+        line = [one.name, str(len(run.rows)), run.finished[:16]]
+        line += [f"`{str(run.commit['sha'])[:10]}`{dirty}", ", ".join(machine), ", ".join(versions)]
+        body.append(line)
     return tables.markdown(["suite", "rows", "finished", "commit", "machine", "versions"], body)
 
 
@@ -160,23 +143,13 @@ def main(argv: Sequence[str], suites: Mapping[str, ModuleType], ending: str = ""
         prog="python -m benchmarks.run report",
         description="Render the newest results as one Markdown page with pictures beside it.",
     )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        nargs="+",
-        default=[RESULTS],
-        metavar="FOLDER",
-        help="results folders, or folders of them (default: benchmarks/results)",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=PAGE, metavar="FILE.md", help=f"default: {PAGE}"
-    )
-    parser.add_argument(
-        "--keep",
-        type=Path,
-        metavar="FOLDER",
-        help="write the newest rows there too, one folder for each suite and kind of device",
-    )
+    folder = {"type": Path, "metavar": "FOLDER"}
+    told = "results folders, or folders of them (default: benchmarks/results)"
+    parser.add_argument("--results", nargs="+", default=[RESULTS], help=told, **folder)
+    told = f"default: {PAGE}"
+    parser.add_argument("--out", type=Path, default=PAGE, metavar="FILE.md", help=told)
+    told = "write the newest rows there too, one folder for each suite and kind of device"
+    parser.add_argument("--keep", help=told, **folder)
     arguments = parser.parse_args(argv)
     found, unread = collect(arguments.results)
     if not found:

@@ -29,8 +29,7 @@ class Row:
     """One detector on one data set.
 
     Attributes:
-      dataset: what was measured on.
-      detector: what was measured.
+      dataset, detector: what was measured on, and what was measured.
       metrics: name -> one value per seed, or per repetition for times. NaN: no value.
       details: settings and counts that belong to this row alone.
       missing: why nothing could be measured, or None.
@@ -46,7 +45,7 @@ class Row:
 
     @property
     def part_name(self) -> str:
-        """The name of its part."""
+        """The part of the suite that the row belongs to."""
         return self.part or part_name(self.dataset, self.detector, self.details.get("setting", ""))
 
 
@@ -57,19 +56,10 @@ def part_name(dataset: str, detector: str, setting: str = "") -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """The circumstances of a run, and its rows.
+    """The circumstances of a run, and its rows; times are ISO 8601.
 
-    Attributes:
-      suite: its name.
-      seeds: those that rows have values of, at most.
-      config: the suite's settings.
-      threads: processor cores the run was confined to, or None.
-      started, finished: when, ISO 8601.
-      versions: package -> version.
-      machine: of `environment.machine`.
-      commit: of `environment.commit`.
-      waiting: parts that an interrupted run did not reach.
-      rows: what was measured.
+    ``seeds`` are the most that a row has values of, ``threads`` the processor cores the run was
+    confined to, and ``waiting`` the parts that an interrupted run did not reach.
     """
 
     suite: str
@@ -120,12 +110,7 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 
 
 def in_short(values: Sequence[Any]) -> Any:
-    """A single value if all are equal, else the list.
-
-    Example:
-      >>> in_short([7, 7, 7]), in_short([7, 8])
-      (7, [7, 8])
-    """
+    """A single value if all are equal, else the list."""
     return values[0] if all(value == values[0] for value in values) else list(values)
 
 
@@ -141,12 +126,11 @@ def file_in(folder: Path) -> Path | None:
 
 def write(path: Path, record: Record) -> None:
     """Write a record; a reader sees the old file or the whole new one, never a part."""
-    lines = []
+    entries: list[Mapping[str, Any]] = []
     for run in record.runs:
-        head = {"schema_version": SCHEMA_VERSION} | {
-            k: v for k, v in vars(run).items() if k != "rows"
-        }
-        lines += [_dumped(head), *(_dumped(_row_to_json(row)) for row in run.rows)]
+        head = {key: value for key, value in vars(run).items() if key != "rows"}
+        entries += [{"schema_version": SCHEMA_VERSION} | head, *map(_row_to_json, run.rows)]
+    lines = [json.dumps(entry, allow_nan=False, separators=(",", ":")) for entry in entries]
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "w") as file:
@@ -155,10 +139,6 @@ def write(path: Path, record: Record) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def _dumped(line: Mapping[str, Any]) -> str:
-    return json.dumps(line, allow_nan=False, separators=(",", ":"))
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:
@@ -172,11 +152,7 @@ def _row_to_json(row: Row) -> dict[str, Any]:
 
 
 def read(path: Path) -> Record:
-    """Read a result file, or the one in a folder.
-
-    Raises:
-      OptionError: there is none, it is damaged, or it is of an unknown schema version.
-    """
+    """Read a result file, or the one in a folder; an `OptionError` says why it cannot be read."""
     file = file_in(path) if path.is_dir() else path
     if file is None or not file.is_file():
         raise OptionError(f"{path} is no results folder: it has no {FILE}")

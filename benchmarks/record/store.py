@@ -25,12 +25,9 @@ class ResultStore:
     Args:
       options: the run's; a file in its folder is taken over.
       parts: name -> what measures it, in the order of the table. Rows are written in this order.
-      seeds: how many, the most that a row has values of.
+      seeds: the most that a row has values of.
       config: what a continued run must have in common besides versions and threads; None: the
-        settings.
-
-    Raises:
-      OptionError: the folder holds a run with other settings, seeds, threads or versions.
+        settings. An `OptionError` names what differs.
     """
 
     def __init__(
@@ -82,11 +79,7 @@ class ResultStore:
         return self.rows
 
     def finish(self, text: str) -> None:
-        """Write ``table.txt`` and print it.
-
-        Raises:
-          OptionError: no part could be measured; with the first reason.
-        """
+        """Write ``table.txt`` and print it; an `OptionError` if no part could be measured."""
         if not any(row.metrics for row in self.rows):
             reason = next((row.missing for row in self.rows if row.missing), "no parts")
             raise OptionError(f"nothing could be measured: {reason}")
@@ -136,18 +129,16 @@ def _check_same(folder: Any, old: Run, new: Run) -> None:
     found, wanted = ({**run.config, **{n: getattr(run, n) for n in names}} for run in (old, new))
     before, now = found.pop("sha256", {}), wanted.pop("sha256", {})
     changed = [f"configs/{k}.toml" for k in before if before[k] != now.get(k, before[k])]
-    if changed:
-        raise OptionError(
-            f"{folder} holds rows of other contents of {', '.join(changed)}: give another --out"
-        )
-    for name in found | wanted:
-        if found.get(name) != wanted.get(name):
-            raise OptionError(
-                f"{folder} holds a run whose {name} is {found.get(name)!r}, not "
-                f"{wanted.get(name)!r}: continue it as it was begun, or give another --out"
-            )
-    if before.keys() != now.keys():
-        raise OptionError(f"{folder} holds a run of other tables: give another --out")
+    reasons = [f"rows of other contents of {', '.join(changed)}: "] if changed else []
+    reasons += [
+        f"a run whose {name} is {found.get(name)!r}, not {wanted.get(name)!r}: "
+        "continue it as it was begun, or "
+        for name in found | wanted
+        if found.get(name) != wanted.get(name)
+    ]
+    reasons += ["a run of other tables: "] if before.keys() != now.keys() else []
+    if reasons:
+        raise OptionError(f"{folder} holds {reasons[0]}give another --out")
 
 
 def newest(records: Sequence[Record]) -> Record:
@@ -171,13 +162,12 @@ def newest(records: Sequence[Record]) -> Record:
 
 def _covers(new: tuple[Run, Row], old: tuple[Run, Row]) -> bool:
     """Whether a newer row may replace an old one."""
-    if old[1].metrics and not new[1].metrics:
-        return False
 
     def work(run: Run, row: Row) -> list[float]:
-        seeds = row.details.get("seeds", len(run.seeds))
-        numbers = [seeds, row.details.get("effort", 100)]
+        numbers = [row.details.get("seeds", len(run.seeds)), row.details.get("effort", 100)]
         limits = (run.config.get(name) for name in ("epochs", "max_rows"))
         return numbers + [v if isinstance(v, int) else math.inf for v in limits]
 
+    if old[1].metrics and not new[1].metrics:
+        return False
     return all(a >= b for a, b in zip(work(*new), work(*old), strict=True))

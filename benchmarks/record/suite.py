@@ -4,7 +4,8 @@ A suite is a module with
 
 * ``DESCRIPTION``, ``DEFAULTS`` (setting -> value) and ``CHOICES`` (setting -> valid names);
 * ``parts(settings)``: name -> what measures the rows of a part, in the order of the table;
-* ``COLUMNS`` and ``NOTE`` of its table, or ``text(rows, settings)``;
+* ``COLUMNS`` and ``NOTE`` (text, or a function of the settings) of its table, and perhaps
+  ``remarks(rows)`` below it; or ``text(rows, settings)``;
 
 and, where there is more to it, ``complete(settings)`` (settings with what depends on this machine
 filled in), ``circumstances(settings)`` (arguments of `ResultStore`), ``pictures(rows, settings)``
@@ -17,18 +18,15 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from benchmarks.record import tables, targets
+from benchmarks.record import tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import ResultStore
+from benchmarks.record.timing import TARGET
 from benchmarks.settings import Options
 
 
 def run(suite: ModuleType, options: Options) -> None:
-    """Measure what is not yet in the folder, print the table, and write table and pictures.
-
-    Raises:
-      OptionError: no part could be measured.
-    """
+    """Measure what is not yet in the folder, print the table, and write table and pictures."""
     begun, settings = time.perf_counter(), dict(options.settings)
     if hasattr(suite, "complete"):
         settings = suite.complete(settings)
@@ -48,9 +46,11 @@ def text(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) ->
     """The printed table of a suite."""
     if hasattr(suite, "text"):
         return suite.text(rows, settings)
-    body = [row for row in rows if row.dataset != targets.TARGET]
+    body = [row for row in rows if row.dataset != TARGET]
     table = tables.text(*tables.cells(body, suite.COLUMNS))
-    parts = suite.NOTE, table, tables.missing(body), targets.text(rows)
+    note = suite.NOTE(settings) if callable(suite.NOTE) else suite.NOTE
+    remarks = suite.remarks(body) if hasattr(suite, "remarks") else ""
+    parts = note, table, remarks, tables.missing(body), tables.targets(rows)
     return "\n\n".join(part for part in parts if part)
 
 
@@ -63,7 +63,7 @@ def pictures(
 
 def summary(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """A Markdown table of a suite's rows."""
-    body = [row for row in rows if row.dataset != targets.TARGET]
+    body = [row for row in rows if row.dataset != TARGET]
     if hasattr(suite, "summary"):
         return suite.summary(body, settings)
     return tables.markdown(*tables.cells(body, suite.COLUMNS))

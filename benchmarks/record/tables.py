@@ -2,24 +2,19 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from benchmarks.record.rows import Row, mean_std
-from benchmarks.record.timing import Timing
+from benchmarks.record.timing import TARGET, Timing
 
 Show = Callable[[Sequence[float]], str]
+Body = Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Column:
-    """Values of a row under a title.
-
-    Attributes:
-      title: the heading.
-      values: a metric's name, or a function of a row that returns values or None.
-      show: makes text of the values.
-    """
+class Column(NamedTuple):
+    """A title, a metric's name or a function of a row (None: no values), and how to show them."""
 
     title: str
     values: str | Callable[[Row], Sequence[float] | None]
@@ -44,31 +39,35 @@ def spread(digits: int = 1, scale: float = 1.0) -> Show:
     return show
 
 
+def wrapped(*paragraphs: str) -> str:
+    """Paragraphs in lines of 100 characters, indented after the first."""
+    lines = (" ".join(paragraph.split()) for paragraph in paragraphs)
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+
+
+def number(value: float, spec: str) -> str:
+    """The formatted value; a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:{spec}}"
+
+
 def quartiles(digits: int) -> Show:
     """The median with the quartiles, ``1.20 [1.10, 1.30]``."""
-
-    def show(values: Sequence[float]) -> str:
-        timing = Timing(tuple(values))
-        low, high = timing.quartiles
-        return f"{timing.median:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
-
-    return show
+    return lambda values: Timing(tuple(values)).show(f",.{digits}f")
 
 
-def middle(digits: int = 2, scale: float = 1.0) -> Show:
+def middle(digits: int = 2) -> Show:
     """The median, with thousands separated."""
 
     def show(values: Sequence[float]) -> str:
         known = [v for v in values if not math.isnan(v)]
-        return f"{scale * statistics.median(known):,.{digits}f}" if known else "-"
+        return f"{statistics.median(known):,.{digits}f}" if known else "-"
 
     return show
 
 
 def first(digits: int = 2) -> Show:
     """The first value alone."""
-    number = middle(digits)
-    return lambda values: number(values[:1])
+    return lambda values: number(values[0], f",.{digits}f")
 
 
 def per_second(row: Row) -> list[float] | None:
@@ -81,13 +80,6 @@ def microseconds(row: Row) -> list[float] | None:
     """Microseconds of a unit of work, of a row of `timed_rows`."""
     seconds = row.metrics.get("seconds")
     return None if seconds is None else [1e6 * s / row.details["units"] for s in seconds]
-
-
-def compile_seconds(row: Row) -> list[float] | None:
-    """Time of the first run less the median of later ones, of a row of `timed_rows`."""
-    if "first_seconds" not in row.metrics:
-        return None
-    return [max(0.0, row.metrics["first_seconds"][0] - statistics.median(row.metrics["seconds"]))]
 
 
 COMPARISON = (
@@ -103,25 +95,35 @@ COMPARISON_NOTE = (
 )
 
 
-def cells(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
+def cells(rows: Iterable[Row], columns: Sequence[Column]) -> tuple[list[str], list[list[str]]]:
     """Header and body; a row that could not be measured has a dash in every column."""
     header = ["dataset", "detector", *(c.title for c in columns)]
     return header, [[row.dataset, row.detector, *(c.cell(row) for c in columns)] for row in rows]
 
 
-def missing(rows: Sequence[Row]) -> str:
+def missing(rows: Iterable[Row]) -> str:
     """A line for every row that could not be measured, with the reason; or nothing."""
     found = (row for row in rows if row.missing is not None)
     return "\n".join(f"missing: {row.detector} on {row.dataset}: {row.missing}" for row in found)
 
 
-def text(
-    header: Sequence[str],
-    body: Sequence[Sequence[str]],
-    *,
-    left: int = 2,
-    grouped: bool = True,
-) -> str:
+def targets(rows: Iterable[Row]) -> str:
+    """A table of the targets among rows, with the bounds of those that were missed."""
+    found = [row for row in rows if row.dataset == TARGET]
+    if not found:
+        return ""
+    verdict = {True: "yes", False: "no", None: "-"}
+    body = [
+        [row.detector, row.details["goal"], row.details["measured"], verdict[row.details["met"]]]
+        for row in found
+    ]
+    lines = [text(["target", "goal", "measured", "met"], body, left=1, grouped=False)]
+    missed = [row for row in found if row.details["met"] is False and "bound" in row.details]
+    lines += [f"\n{row.detector}: {row.details['bound']}" for row in missed]
+    return "\n".join(lines)
+
+
+def text(header: Sequence[str], body: Body, *, left: int = 2, grouped: bool = True) -> str:
     """Fixed width: the first ``left`` columns flush left, numbers flush right.
 
     Where rows are ``grouped`` by the first column its value is shown once for each group, and a
@@ -154,7 +156,7 @@ def text(
     return "\n".join(lines)
 
 
-def markdown(header: Sequence[str], body: Sequence[Sequence[str]], *, left: int = 2) -> str:
+def markdown(header: Sequence[str], body: Body, *, left: int = 2) -> str:
     """The same as a Markdown table.
 
     Example:

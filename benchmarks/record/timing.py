@@ -1,54 +1,68 @@
-"""Times whose ratio can be trusted: variants interleaved in one process, medians and spread."""
+"""Times whose ratio can be trusted, and targets that they are held against.
+
+Variants are interleaved in one process; medians and quartiles are kept.
+"""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from benchmarks.record import environment
 from benchmarks.record.rows import Row
 
 GIVE_UP = 10.0
 PAUSE = 0.3
+TARGET = "target"  # the data set's name in rows that hold a target
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of the repetitions of one variant, in the order they were taken."""
+    """Repeated measurements in the order they were taken: seconds, or ratios of seconds."""
 
-    seconds: tuple[float, ...]
+    values: tuple[float, ...]
 
     @property
     def median(self) -> float:
         """The median."""
-        return statistics.median(self.seconds)
+        return statistics.median(self.values)
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """First and third quartile; minimum and maximum of fewer than four repetitions."""
-        return _quartiles(self.seconds)
+        """First and third quartile; minimum and maximum of fewer than four values."""
+        if len(self.values) < 4:
+            return min(self.values), max(self.values)
+        low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
+        return low, high
 
     def over(self, count: float) -> "Timing":
         """Seconds per unit of work, of which a repetition has ``count``."""
-        return Timing(tuple(seconds / count for seconds in self.seconds))
+        return Timing(tuple(value / count for value in self.values))
 
+    def show(self, spec: str = ".2f", unit: str = "") -> str:
+        """The median with its unit, and the quartiles.
 
-@dataclass(frozen=True)
-class Ratio:
-    """How many times longer one variant takes than another, median and quartiles."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        Example:
+          >>> Timing((1.0, 2.0, 4.0)).show(".1f", " s")
+          '2.0 s [1.0, 4.0]'
+        """
+        low, high = self.quartiles
+        return f"{self.median:{spec}}{unit} [{low:{spec}}, {high:{spec}}]"
 
 
 Timings = dict[str, Timing]
+
+
+def ratio(slow: Timing, fast: Timing) -> Timing:
+    """``slow`` over ``fast`` in every round that both have.
+
+    Example:
+      >>> ratio(Timing((2.0, 4.0, 9.0)), Timing((1.0, 2.0, 3.0))).show()
+      '2.00 [2.00, 3.00]'
+    """
+    return Timing(tuple(a / b for a, b in zip(slow.values, fast.values, strict=False)))
 
 
 def timed(
@@ -104,76 +118,86 @@ def timed(
     return first, {name: Timing(tuple(seconds[1:])) for name, seconds in taken.items()}
 
 
-def on_each_core_count(
-    loops: Mapping[str, Callable[[int], object]],
-) -> tuple[dict[str, Callable[[], None]], list[int]]:
-    """Every loop on one core and on all, by label, and these core counts.
-
-    A loop is called with its number of cores. Callers pin the process back to all cores in the end.
-    """
-    cores = environment.usable_cores()
-    counts = sorted({1, len(cores)}) if environment.pin(cores) else [len(cores)]
-
-    def confined(loop: Callable[[int], object], count: int) -> None:
-        environment.pin(cores[-count:])
-        loop(count)
-
-    variants = {
-        label(name, count): partial(confined, loop, count)
-        for name, loop in loops.items()
-        for count in counts
-    }
-    return variants, counts
-
-
-def label(name: str, count: int) -> str:
-    """The name of a loop on a number of cores."""
-    return f"{name}, {count} core{'s' * (count > 1)}"
-
-
-def ratio(slow: Timing, fast: Timing) -> Ratio:
-    """``slow`` over ``fast`` in every round that both have.
-
-    Example:
-      >>> print(ratio(Timing((2.0, 4.0, 9.0)), Timing((1.0, 2.0, 3.0))))
-      2.00 [2.00, 3.00]
-    """
-    ratios = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=False)]
-    return Ratio(statistics.median(ratios), *_quartiles(ratios))
-
-
 def timed_rows(
     dataset: str,
-    first: Timings,
-    later: Timings,
+    variants: Mapping[str, Callable[[], object]],
+    repeats: int,
     *,
     reference: str,
     units: int,
-    failures: Mapping[str, str] | None = None,
-) -> list[Row]:
-    """Seconds of every variant and their ratio to the reference, or why there are none.
+    members: Mapping[str, int] | None = None,
+    failures: dict[str, str] | None = None,
+    give_up: float = GIVE_UP,
+) -> tuple[list[Row], Timings]:
+    """Rows of `timed` variants (seconds, ratios to the reference, failures), and their timings.
 
-    Args:
-      dataset: what was measured.
-      first, later: of `timed`.
-      reference: the variant that is ours.
-      units: steps or rows of a run.
-      failures: variant -> reason.
+    ``units`` are the steps or rows of a run; times are those of one of the ``members`` of a run.
     """
+    first, later = timed(dataset, variants, repeats, give_up=give_up, failures=failures)
+    for name, count in (members or {}).items():
+        if name in later:
+            first[name], later[name] = first[name].over(count), later[name].over(count)
     rows = []
     for name, timing in later.items():
-        pairs = zip(timing.seconds, later[reference].seconds, strict=False)
         metrics = {
-            "seconds": timing.seconds,
-            "first_seconds": first[name].seconds,
-            "ratio": [a / b for a, b in pairs],
+            "seconds": timing.values,
+            "first_seconds": first[name].values,
+            "ratio": ratio(timing, later[reference]).values,
         }
         rows.append(Row(dataset, name, metrics, {"units": units}))
-    return rows + [Row(dataset, name, missing=why) for name, why in (failures or {}).items()]
+    rows += [Row(dataset, name, missing=why) for name, why in (failures or {}).items()]
+    return rows, later
 
 
-def _quartiles(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) < 4:
-        return min(values), max(values)
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, high
+def best(later: Timings, names: Iterable[str]) -> str | None:
+    """The fastest of some variants; None without any."""
+    return min(names, key=lambda name: later[name].median, default=None)
+
+
+class Goal(NamedTuple):
+    """A ratio to reach (None: it is only reported), and a sentence on what bounds it."""
+
+    ratio: float | None = None
+    bound: str = ""
+
+    def __str__(self) -> str:
+        return "-" if self.ratio is None else f">= {self.ratio:g}"
+
+
+NO_GOAL = Goal()
+
+
+def target(what: str, goal: str, measured: str, met: bool | None, bound: str = "") -> Row:
+    """A row that holds a goal, what was measured, and a sentence on what bounds it.
+
+    ``met=None`` means that there is no goal or no measurement.
+    """
+    details = {"goal": goal, "measured": measured, "met": met}
+    return Row(TARGET, what, details=details | ({"bound": bound} if bound else {}))
+
+
+def reached(what: str, value: Timing, goal: Goal, shown: str = "", unit: str = "") -> Row:
+    """The target that the median of ``value`` is at least the goal's."""
+    met = None if goal.ratio is None else value.median >= goal.ratio
+    aim = f"{goal}{'' if met is None else unit}"
+    return target(what, aim, shown or value.show(), met, goal.bound)
+
+
+def at_least(what: str, slow: Timing, fast: Timing, goal: Goal = NO_GOAL) -> Row:
+    """The target that ``slow`` takes at least ``goal`` times as long as ``fast``."""
+    return reached(what, ratio(slow, fast), goal)
+
+
+def not_measured(what: str, goal: Goal, reason: str) -> Row:
+    """A target without a measurement."""
+    return target(what, str(goal), f"missing: {reason}", None)
+
+
+def against(
+    what: str, other: str, ours: str, later: Timings, goal: Goal, failures: Mapping[str, str]
+) -> Row:
+    """The target that ``other`` takes so many times as long as ``ours``, if it was measured."""
+    title = f"{what}: {other} / {ours}"
+    if other in later:
+        return at_least(title, later[other], later[ours], goal)
+    return not_measured(title, goal, failures[other])

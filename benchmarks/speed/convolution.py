@@ -14,13 +14,13 @@ from jax import lax
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.targets import NO_GOAL, Goal, against
-from benchmarks.record.timing import timed, timed_rows
+from benchmarks.record.timing import NO_GOAL, Goal, against, timed_rows
+from benchmarks.speed.methods import if_torch
 from jaxad import networks
 from jaxad.networks import ConvDecoder, ConvEncoder, LeNetEncoder
 
 DESCRIPTION = "image networks in a compiled loop, against native convolutions and PyTorch"
-LEARNING_RATE, CENTRE = 1e-4, 0.1
+LEARNING_RATE, BATCH_SIZE, CENTRE = 1e-4, 200, 0.1
 
 
 class FlaxLeNet(nn.Module):
@@ -69,34 +69,24 @@ def _error(output, x):
 
 
 class Case(NamedTuple):
-    """A network, in `jaxad`, in Flax and (by name) in PyTorch, and how it is trained.
-
-    Attributes:
-      native: how many times our time Flax's own layers take.
-      pytorch_goal: the same for PyTorch.
-    """
+    """A network in `jaxad`, in Flax and (by name) in PyTorch, its loss, and goals of the others."""
 
     jaxad: nn.Module
     flax: nn.Module
     pytorch: str
     loss: Callable
-    batch_size: int
-    native: Goal = NO_GOAL
+    flax_goal: Goal = NO_GOAL
     pytorch_goal: Goal = NO_GOAL
 
 
 _AUTOENCODER = networks.EncoderDecoder(ConvEncoder(), ConvDecoder(shape=(28, 28, 1)))
-_PATCHES = "Convolutions are products of patches, which have to be laid out."
+_WIDE = LeNetEncoder(filters=(16, 32)), FlaxLeNet((16, 32))
+_NEAR = Goal(0.9, "Convolutions are products of patches, which have to be laid out.")
 CASES = {
-    "lenet_8_4": Case(
-        *(LeNetEncoder(), FlaxLeNet(), "lenet", _distance, 200), Goal(4.0), Goal(0.9, _PATCHES)
-    ),
-    "lenet_16_32": Case(
-        LeNetEncoder(filters=(16, 32)), FlaxLeNet((16, 32)), "lenet_16_32", _distance, 200
-    ),
+    "lenet_8_4": Case(LeNetEncoder(), FlaxLeNet(), "lenet", _distance, Goal(4.0), _NEAR),
+    "lenet_16_32": Case(*_WIDE, "lenet_16_32", _distance),
     "autoencoder_32_64": Case(
-        *(_AUTOENCODER, FlaxAutoencoder(), "autoencoder", _error, 200),
-        pytorch_goal=Goal(0.9, _PATCHES),
+        _AUTOENCODER, FlaxAutoencoder(), "autoencoder", _error, pytorch_goal=_NEAR
     ),
 }
 DEFAULTS: dict[str, Any] = {
@@ -111,7 +101,7 @@ COLUMNS, NOTE = tables.COMPARISON, tables.COMPARISON_NOTE
 
 
 def compiled(
-    module: nn.Module, loss: Callable, batch_size: int, steps: int, images: np.ndarray
+    module: nn.Module, loss: Callable, steps: int, images: np.ndarray
 ) -> Callable[[], Any]:
     """A run of Adam steps as one compiled loop; returns a function that waits for its result."""
     optimiser = optax.adam(LEARNING_RATE)
@@ -121,8 +111,8 @@ def compiled(
     def train(params, stats, images):
         def step(i, carry):
             params, stats, moments = carry
-            start = i * batch_size % (len(images) - batch_size + 1)
-            batch = lax.dynamic_slice_in_dim(images, start, batch_size)
+            start = i * BATCH_SIZE % (len(images) - BATCH_SIZE + 1)
+            batch = lax.dynamic_slice_in_dim(images, start, BATCH_SIZE)
 
             def objective(params):
                 output, new = networks.apply(module, params, stats, batch, key=jax.random.key(0))
@@ -138,42 +128,34 @@ def compiled(
     return lambda: jax.block_until_ready(train(params, stats, on_device))
 
 
-def pytorch(name: str, loss: Callable, batch_size: int, steps: int, images: np.ndarray) -> Callable:
-    """The same steps in PyTorch's usual eager loop."""
+def _pytorch(case: Case, steps: int, images: np.ndarray) -> dict[str, Callable[[], None]]:
     from benchmarks.peers.pytorch import images as peer
 
-    threads = len(environment.usable_cores())
-    return peer.steps(name, images, loss, batch_size, steps, LEARNING_RATE, threads)
+    how = BATCH_SIZE, steps, LEARNING_RATE, len(environment.usable_cores())
+    return {"pytorch": peer.steps(case.pytorch, images, case.loss, *how)}
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """A part for each network."""
-    return {name: partial(on_cores, name, settings) for name in settings["parts"]}
+    return {name: partial(measure, name, settings) for name in settings["parts"]}
 
 
-def on_cores(name: str, settings: Mapping[str, Any]) -> list[Row]:
-    """`measure` a network on random images, pinned to ``cores`` cores."""
-    cores = environment.usable_cores()
+def measure(name: str, settings: Mapping[str, Any]) -> list[Row]:
+    """Ours, Flax's layers and PyTorch on random images, interleaved, on ``cores`` cores."""
+    case, steps, cores = CASES[name], settings["steps"], environment.usable_cores()
     environment.pin(cores[-settings["cores"] :])
     images = np.random.default_rng(0).uniform(size=(settings["images"], 28, 28, 1))
     images = images.astype(np.float32)
+    failures: dict[str, str] = {}
     try:
-        return measure(name, images, settings["steps"], settings["repeats"])
+        variants = {
+            "jaxad": compiled(case.jaxad, case.loss, steps, images),
+            "flax": compiled(case.flax, case.loss, steps, images),
+        }
+        variants |= if_torch(partial(_pytorch, case, steps, images), failures)
+        how = {"reference": "jaxad", "units": steps, "failures": failures}
+        rows, later = timed_rows(name, variants, settings["repeats"], **how)
     finally:
         environment.pin(cores)
-
-
-def measure(name: str, images: np.ndarray, steps: int, repeats: int) -> list[Row]:
-    """Ours, Flax's layers and PyTorch on one network, interleaved in this process."""
-    case = CASES[name]
-    shared = (case.loss, case.batch_size, steps, images)
-    variants = {"jaxad": compiled(case.jaxad, *shared), "flax": compiled(case.flax, *shared)}
-    failures = {}
-    try:
-        variants["pytorch"] = pytorch(case.pytorch, *shared)
-    except ImportError as error:
-        failures["pytorch"] = str(error)
-    first, later = timed(name, variants, repeats)
-    rows = timed_rows(name, first, later, reference="jaxad", units=steps, failures=failures)
-    goals = {"flax": case.native, "pytorch": case.pytorch_goal}
+    goals = {"flax": case.flax_goal, "pytorch": case.pytorch_goal}
     return rows + [against(name, peer, "jaxad", later, g, failures) for peer, g in goals.items()]

@@ -14,8 +14,7 @@ from benchmarks.quality.detectors import CLASS_NAMES
 from benchmarks.record import plots, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.targets import target
-from benchmarks.record.timing import Timing, timed
+from benchmarks.record.timing import Timing, target, timed
 from benchmarks.speed.worker import Worker, WorkerError
 
 DESCRIPTION = "time to a first result, cold and with kept programs, against PyOD; scoring latency"
@@ -33,15 +32,13 @@ FEATURES = 6
 COMPILE_GOALS = {"DAGMM": (2.5, "Its training program has about 290 loops, compiled one by one.")}
 SCORED = (1, 100, 10_000)
 # PyOD's own defaults, and ours set alike.
-_SIZES: dict[str, Any] = {"hidden": (64,), "latent_dim": 32, "batch_norm": False, "batch_size": 32}
+_OURS: dict[str, Any] = {"hidden": (64,), "latent_dim": 32, "batch_norm": False, "batch_size": 32}
+_THEIRS: dict[str, Any] = {"widths": (64, 32), "batch_size": 32}
 PYOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "DeepSVDD": (
-        {"widths": (64, 32), "batch_size": 32, "epochs": 100, "learning_rate": 1e-4},
-        _SIZES | {"epochs": 100},
-    ),
+    "DeepSVDD": (_THEIRS | {"epochs": 100, "learning_rate": 1e-4}, _OURS | {"epochs": 100}),
     "AutoEncoder": (
-        {"widths": (64, 32), "batch_size": 32, "epochs": 10, "learning_rate": 1e-3},
-        _SIZES | {"epochs": 10, "noise": 0.0},
+        _THEIRS | {"epochs": 10, "learning_rate": 1e-3},
+        _OURS | {"epochs": 10, "noise": 0.0},
     ),
 }
 
@@ -102,14 +99,12 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """Milliseconds of a call that scores a few rows."""
     show = tables.quartiles(2)
-    return tables.pivot(
-        "ms a call",
-        {
-            (row.dataset.removesuffix(", scores"), row.detector): show(_milliseconds(row) or ())
-            for row in rows
-            if "call_seconds" in row.metrics
-        },
-    )
+    cells = {
+        (row.dataset.removesuffix(", scores"), row.detector): show(_milliseconds(row) or ())
+        for row in rows
+        if "call_seconds" in row.metrics
+    }
+    return tables.pivot("ms a call", cells)
 
 
 def first_result(name: str, settings: Mapping[str, Any]) -> list[Row]:
@@ -121,7 +116,7 @@ def first_result(name: str, settings: Mapping[str, Any]) -> list[Row]:
         target(
             f"{name}: compiling before a first result",
             "-" if goal is None else f"<= {goal:g} s",
-            _seconds(compiling),
+            compiling.show(unit=" s"),
             None if goal is None else compiling.median <= goal,
             bound,
         )
@@ -147,13 +142,14 @@ def against_pyod(name: str, settings: Mapping[str, Any]) -> list[Row]:
         metrics, missing = {}, str(error)
     for row in rows[:]:
         what = f"{dataset}: first fit, {row.detector.removeprefix('jaxad, ')}, against PyOD's"
-        if missing is not None:
-            rows.append(target(what, "< PyOD", f"missing: {missing}", None))
-            continue
-        mine, other = (Timing(tuple(m["seconds"])) for m in (row.metrics, metrics))
-        measured = f"{_seconds(mine)} against {_seconds(other)}"
-        bound = "A cold first fit is mostly compilation."
-        rows.append(target(what, "< PyOD", measured, mine.median < other.median, bound))
+        measured, met = f"missing: {missing}", None
+        if missing is None:
+            mine, other = (Timing(tuple(m["seconds"])) for m in (row.metrics, metrics))
+            measured = f"{mine.show(unit=' s')} against {other.show(unit=' s')}"
+            met = mine.median < other.median
+        rows.append(
+            target(what, "< PyOD", measured, met, "A cold first fit is mostly compilation.")
+        )
     rows.insert(2, Row(dataset, "PyOD", metrics, missing=missing))
     return rows
 
@@ -170,7 +166,7 @@ def scoring(name: str, settings: Mapping[str, Any]) -> list[Row]:
         calls = max(5, settings["calls"] // (10 if count > 1000 else 1))
         _, later = timed(name, {"jaxad": score}, calls, pause=0)
         what = f"{count:,} row{'s' * (count > 1)}"
-        metrics = {"call_seconds": later["jaxad"].seconds}
+        metrics = {"call_seconds": later["jaxad"].values}
         rows.append(Row(f"{name}, scores", what, metrics, {"rows": count}))
     return rows
 
@@ -184,25 +180,15 @@ def _fits(
 
     def fresh(**more: Any) -> dict[str, float]:
         variables = {"JAX_COMPILATION_CACHE_DIR": None}  # the only cache is the one asked for
-        with Worker("benchmarks.speed.first_fit", variables=variables) as worker:
-            return worker.call("measure", **how, **more).result
+        with Worker("benchmarks.speed.worker", variables=variables) as worker:
+            return worker.call("first_fit", **how, **more).result
 
     cold = [fresh() for _ in range(count)]
     with tempfile.TemporaryDirectory() as cache:
         fresh(cache=cache)
         cached = [fresh(cache=cache) for _ in range(count)]
-    keys = {
-        "import_seconds": "import_seconds",
-        "seconds": "first_seconds",
-        "compile_seconds": "first_compile_seconds",
-        "later_seconds": "second_seconds",
-    }
+    times = "import_seconds", "seconds", "compile_seconds", "later_seconds"
     return [
-        Row(dataset, f"jaxad, {kind}", {k: [r[key] for r in runs] for k, key in keys.items()})
+        Row(dataset, f"jaxad, {kind}", {key: [run[key] for run in runs] for key in times})
         for kind, runs in (("cold", cold), ("cached", cached))
     ]
-
-
-def _seconds(timing: Timing) -> str:
-    low, high = timing.quartiles
-    return f"{timing.median:.2f} s [{low:.2f}, {high:.2f}]"

@@ -12,8 +12,7 @@ import jaxad
 from benchmarks.peers.environment import Library
 from benchmarks.quality import references
 from benchmarks.record.rows import Row
-from benchmarks.record.targets import NO_GOAL, Goal, against, not_measured
-from benchmarks.record.timing import timed, timed_rows
+from benchmarks.record.timing import NO_GOAL, Goal, against, not_measured, timed_rows
 from benchmarks.speed.worker import WorkerError
 
 REPEATS = 3
@@ -25,11 +24,9 @@ class LibraryDetector(NamedTuple):
     Attributes:
       name: in `benchmarks.peers.libraries`.
       method: in `methods.METHODS`.
-      ours: a class of `jaxad`.
-      options: of ours.
+      ours, options: a class of `jaxad` and its arguments.
       settings: of theirs.
-      goal: how many times our time its fit takes at least.
-      score_goal: the same of its scores.
+      goal, score_goal: how many times our time its fit and its scores take at least.
       features: columns of the rows.
       share: part of the setting ``published_rows`` that is fitted.
       scored: rows to score; None: as many as are fitted.
@@ -53,23 +50,18 @@ _SIZES: dict[str, Any] = _USUAL | {"hidden": (128, 64), "latent_dim": 32}
 _SVDD = _SIZES | {"batch_norm": False}
 _GOAD: dict[str, Any] = {"epochs": 1, "batch_size": 64, "learning_rate": 1e-3}
 _RESCORED = Goal(500.0, "It encodes its training rows again in every call; here they are few.")
+_GOAD_OURS = {"n_transforms": 256, "transform_dim": 32, "map_offset": 0.0, "hidden": (8,) * 5}
+_LOOP = Goal(10.0, "The ratio is what PyOD's loop costs beside PyTorch's own.")
 DETECTORS = (
-    LibraryDetector(
-        *("PyOD DeepSVDD", "deep_svdd", jaxad.DeepSVDD, _SVDD, _THEIRS),
-        goal=Goal(10.0, "The ratio is what PyOD's loop costs beside PyTorch's own."),
-    ),
-    LibraryDetector(
-        *("DeepOD DeepSVDD", "deep_svdd", jaxad.DeepSVDD, _SVDD, _THEIRS), goal=Goal(5.0)
-    ),
+    LibraryDetector("PyOD DeepSVDD", "deep_svdd", jaxad.DeepSVDD, _SVDD, _THEIRS, _LOOP),
+    LibraryDetector("DeepOD DeepSVDD", "deep_svdd", jaxad.DeepSVDD, _SVDD, _THEIRS, Goal(5.0)),
     LibraryDetector("DeepOD DeepSAD", "deep_sad", jaxad.DeepSAD, _SVDD, _THEIRS),
     LibraryDetector(
         *("PyOD AutoEncoder", "autoencoder", jaxad.AutoEncoder, _SIZES | {"noise": 0.0}, _THEIRS)
     ),
     LibraryDetector(
         *("DeepOD GOAD", "goad", jaxad.GOAD),
-        options=_GOAD
-        | {"n_transforms": 256, "transform_dim": 32, "map_offset": 0.0}
-        | {"hidden": (8,) * 5, "latent_dim": 8},
+        options=_GOAD | _GOAD_OURS | {"latent_dim": 8},
         settings=_GOAD | {"widths": (8,) * 6, "transforms": 256, "mapped": 32},
         goal=_RESCORED,
         score_goal=_RESCORED,
@@ -91,11 +83,11 @@ def against_library(detector: LibraryDetector, published_rows: int) -> list[Row]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(count, detector.features)).astype(np.float32)
     new = rng.normal(size=(detector.scored or count, detector.features)).astype(np.float32)
-    ours = _ours(detector.ours, detector.options)
+    model = _ours(detector.ours, detector.options)
     anomaly = np.zeros(count, np.int64)
     anomaly[::100] = 1
     label = anomaly if detector.method == "deep_sad" else None
-    fit = partial(ours.fit, x, None if label is None else -label)
+    fit = partial(model.fit, x, None if label is None else -label)
     goals = {"fit": detector.goal, "score": detector.score_goal}
     rows = []
     try:
@@ -104,20 +96,18 @@ def against_library(detector: LibraryDetector, published_rows: int) -> list[Row]
             versions = library.call("versions").result
             runs = {
                 "fit": (fit, count * detector.options["epochs"]),
-                "score": (partial(ours.anomaly_score, new), len(new)),
+                "score": (partial(model.anomaly_score, new), len(new)),
             }
             for what, (mine, units) in runs.items():
                 part = f"{name}, {what}"
                 variants = {"jaxad": mine, name: partial(library.call, what)}
                 failures: dict[str, str] = {}
-                first, later = timed(part, variants, REPEATS, give_up=math.inf, failures=failures)
-                made = timed_rows(
-                    part, first, later, reference="jaxad", units=units, failures=failures
-                )
-                made[-1] = dataclasses.replace(
-                    made[-1], details={**made[-1].details, "versions": versions}
-                )
-                rows += [*made, against(part, name, "jaxad", later, goals[what], failures)]
+                how = {"reference": "jaxad", "units": units, "failures": failures}
+                made, later = timed_rows(part, variants, REPEATS, give_up=math.inf, **how)
+                *ours, theirs = made
+                details = {**theirs.details, "versions": versions}
+                rows += [*ours, dataclasses.replace(theirs, details=details)]
+                rows.append(against(part, name, "jaxad", later, goals[what], failures))
     except WorkerError as error:
         rows.append(Row(f"{name}, fit", name, missing=str(error)))
         rows += [not_measured(f"{name}, {w}", goal, str(error)) for w, goal in goals.items()]
@@ -143,6 +133,6 @@ def against_references(count: int) -> list[Row]:
             for name, d in detectors.items()
         }
         part = f"scikit-learn, {what}"
-        first, later = timed(part, runs, REPEATS, give_up=math.inf)
-        rows += timed_rows(part, first, later, reference="jaxad, Deep SVDD", units=count)
+        how = {"reference": "jaxad, Deep SVDD", "units": count}
+        rows += timed_rows(part, runs, REPEATS, give_up=math.inf, **how)[0]
     return rows

@@ -21,18 +21,21 @@ OBJECTIVES: dict[str, Callable[..., Any]] = {
 METHODS = tuple(OBJECTIVES)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 core``, ``2 cores``."""
+    return f"{number} {noun}{'s' * (number > 1)}"
+
+
 @dataclass(frozen=True)
 class Case:
     """A method at one setting. Row counts are multiples of the batch size, so all batches are full.
 
     Attributes:
       method: in `METHODS`.
-      objective: what ours trains.
+      objective: trained here.
       widths: of the encoder (Deep SVDD, Deep SAD, autoencoder, DAGMM) or the trunk (GOAD).
-      features: columns of the made rows.
-      rows: how many.
-      batch_size: rows per step.
-      epochs: passes over the rows in a timed run.
+      features, rows: of the made data.
+      batch_size, epochs: of a timed run.
       options: of the method's network in `benchmarks.peers.pytorch`.
     """
 
@@ -84,87 +87,83 @@ class Case:
         )
 
 
+def if_torch(make: Callable[[], Mapping], failures: dict[str, str]) -> Mapping[str, Callable]:
+    """The PyTorch variants that ``make`` returns; none without torch: ``failures`` has why."""
+    try:
+        return make()
+    except ImportError as error:
+        failures["pytorch"] = str(error)
+        return {}
+
+
 def loops(case: Case, *, compiled: bool) -> dict[str, Callable[[int], None]]:
     """The method's PyTorch loops by name; a loop is called with its number of threads.
 
-    Raises:
-      ImportError: without torch; the message says how to get it.
+    An `ImportError` without torch says how to get it.
     """
-    from benchmarks.peers import pytorch
+    from benchmarks.peers.pytorch import by_hand, methods, torch
 
-    train = pytorch.METHODS[case.method].train
-    rows = [pytorch.torch.from_numpy(case.data())]
+    train = methods.METHODS[case.method].train
+    rows = [torch.from_numpy(case.data())]
     if case.method == "deep_sad":
-        rows.append(pytorch.torch.from_numpy(case.label()))
+        rows.append(torch.from_numpy(case.label()))
     sizes = {"epochs": case.epochs, "batch_size": case.batch_size, "learning_rate": 1e-4}
 
-    def loop(train: Callable, threads: int) -> None:
-        pytorch.torch.set_num_threads(threads)
+    def run(train: Callable, threads: int) -> None:
+        torch.set_num_threads(threads)
         train(*rows, **sizes, **case.options)[1].tolist()
 
-    made = {"pytorch autograd, eager": partial(loop, train)}
+    made = {"pytorch autograd, eager": partial(run, train)}
     if compiled:
-        made["pytorch autograd, compiled"] = partial(loop, partial(train, compile=True))
+        made["pytorch autograd, compiled"] = partial(run, partial(train, compile=True))
     if case.method == "deep_svdd":
-        made["pytorch by hand"] = partial(loop, pytorch.hypersphere_by_hand.train)
+        made["pytorch by hand"] = partial(run, by_hand.train)
     return made
 
 
-def _hypersphere(method: str, widths, features, **sizes) -> Case:
-    objective = OBJECTIVES[method](networks.MLP(widths))
-    return Case(method, objective, widths, features, options={"widths": widths}, **sizes)
+def _mlp(widths: Sequence[int], activation: str, **options: Any) -> Any:
+    return networks.MLP(tuple(widths), activation=activation, use_bias=True, **options)
 
 
-def _autoencoder(widths: tuple[int, ...], features: int, **sizes) -> Case:
-    options: dict[str, Any] = {"activation": "relu", "use_bias": True}
+def make(method: str, widths: tuple[int, ...], features: int, **sizes: Any) -> Case:
+    """A case; ``sizes`` are the other fields, and ``transforms`` and ``mapped`` of GOAD."""
+    options: dict[str, Any] = {"widths": widths}
     mirrored = (*widths[-2::-1], features)
-    objective = OBJECTIVES["autoencoder"](
-        networks.MLP(widths, **options), networks.MLP(mirrored, **options)
-    )
-    return Case("autoencoder", objective, widths, features, options={"widths": widths}, **sizes)
-
-
-def _dagmm(widths: tuple[int, ...], features: int, **sizes) -> Case:
-    options: dict[str, Any] = {"activation": "tanh", "use_bias": True}
-    objective = OBJECTIVES["dagmm"](
-        networks.MLP(widths, **options),
-        networks.MLP((*widths[-2::-1], features), **options),
-        networks.MLP((10, 4), dropout=0.5, **options),
-    )
-    peer = {"hidden": widths[:-1], "latent": widths[-1]}
-    return Case("dagmm", objective, widths, features, options=peer, **sizes)
-
-
-def _goad(widths, features, *, transforms: int, mapped: int, **sizes) -> Case:
-    trunk = networks.MLP(widths)
-    objective = OBJECTIVES["goad"](trunk, n_transforms=transforms, transform_dim=mapped)
-    peer = {"transforms": transforms, "mapped": mapped, "widths": widths}
-    return Case("goad", objective, widths, features, options=peer, **sizes)
-
-
-deep_svdd = partial(_hypersphere, "deep_svdd")
-_sad = partial(_hypersphere, "deep_sad")
+    if method == "autoencoder":
+        arguments: tuple = _mlp(widths, "relu"), _mlp(mirrored, "relu")
+    elif method == "dagmm":
+        estimator = _mlp((10, 4), "tanh", dropout=0.5)
+        arguments = _mlp(widths, "tanh"), _mlp(mirrored, "tanh"), estimator
+        options = {"hidden": widths[:-1], "latent": widths[-1]}
+    else:
+        arguments = (networks.MLP(widths),)
+    maps = {}
+    if method == "goad":
+        options |= {key: sizes.pop(key) for key in ("transforms", "mapped")}
+        maps = {"n_transforms": options["transforms"], "transform_dim": options["mapped"]}
+    objective = OBJECTIVES[method](*arguments, **maps)
+    return Case(method, objective, widths, features, options=options, **sizes)
 
 
 def papers(method: str) -> dict[str, Case]:
     """The method at its paper's settings, or at our own if the paper has only images."""
     usual = {"features": 30, "rows": 20_480, "batch_size": 128, "epochs": 6}
-    return {
-        "deep_svdd": {"Deep SVDD 30-128-64-32": deep_svdd((128, 64, 32), **usual)},
-        "deep_sad": {"Deep SAD 30-128-64-32": _sad((128, 64, 32), **usual)},
-        "autoencoder": {"autoencoder 30-128-64-32": _autoencoder((128, 64, 32), **usual)},
-        "dagmm": {
-            "DAGMM KDD": _dagmm((60, 30, 10, 1), 118, rows=10_240, batch_size=1024, epochs=20)
-        },
+    usual |= {"widths": (128, 64, 32)}
+    dagmm = {"features": 118, "rows": 10_240, "batch_size": 1024, "epochs": 20}
+    dagmm |= {"widths": (60, 30, 10, 1)}
+    kdd = {"transforms": 64, "mapped": 64, "features": 118, "rows": 1024, "epochs": 6}
+    thyroid = {"transforms": 256, "mapped": 32, "features": 6, "rows": 960, "epochs": 3}
+    found: dict[str, dict[str, dict[str, Any]]] = {
+        "deep_svdd": {"Deep SVDD 30-128-64-32": usual},
+        "deep_sad": {"Deep SAD 30-128-64-32": usual},
+        "autoencoder": {"autoencoder 30-128-64-32": usual},
+        "dagmm": {"DAGMM KDD": dagmm},
         "goad": {
-            "GOAD KDD": _goad(
-                (32,) * 5, 118, transforms=64, mapped=64, rows=1024, batch_size=64, epochs=6
-            ),
-            "GOAD thyroid": _goad(
-                (8,), 6, transforms=256, mapped=32, rows=960, batch_size=64, epochs=3
-            ),
+            "GOAD KDD": kdd | {"batch_size": 64, "widths": (32,) * 5},
+            "GOAD thyroid": thyroid | {"batch_size": 64, "widths": (8,)},
         },
-    }[method]
+    }
+    return {name: make(method, **how) for name, how in found[method].items()}
 
 
 # Name -> rows in a batch, width of the first layer, rows. One thing at a time is changed.
@@ -180,30 +179,16 @@ SIZES: dict[str, tuple[int, int, int]] = {
 
 
 def sized(method: str, size: str, steps: int) -> Case:
-    """The method at a common size, 32 features.
-
-    Args:
-      method: in `METHODS`.
-      size: in `SIZES`.
-      steps: of a timed run, about; at least one epoch.
-    """
+    """The method at a common size, 32 features, for about ``steps`` steps and at least an epoch."""
     batch_size, width, rows = SIZES[size]
-    sizes = {
-        "rows": rows,
-        "batch_size": batch_size,
-        "epochs": max(1, round(steps * batch_size / rows)),
-    }
+    sizes = {"rows": rows, "batch_size": batch_size}
+    sizes["epochs"] = max(1, round(steps * batch_size / rows))
     widths = (width, width // 2)
     if method == "dagmm":  # whose mixture is of a few dimensions
         widths = (*widths, 4)
-    makers: dict[str, Callable[..., Case]] = {
-        "deep_svdd": deep_svdd,
-        "deep_sad": _sad,
-        "autoencoder": _autoencoder,
-        "dagmm": _dagmm,
-        "goad": partial(_goad, transforms=8, mapped=16),
-    }
-    return makers[method](widths, 32, **sizes)
+    if method == "goad":
+        sizes |= {"transforms": 8, "mapped": 16}
+    return make(method, widths, 32, **sizes)
 
 
 def scorer(case: Case) -> Callable[[Sequence[Any]], np.ndarray]:

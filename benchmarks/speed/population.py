@@ -13,11 +13,10 @@ from benchmarks import internals
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.targets import NO_GOAL, Goal, at_least, not_measured, target
-from benchmarks.record.timing import Timing, Timings, timed, timed_rows
-from benchmarks.speed import machine, methods
-from benchmarks.speed.methods import OBJECTIVES
-from benchmarks.speed.operations import step_flops
+from benchmarks.record.timing import NO_GOAL, Goal, Timing, at_least, best, not_measured, timed_rows
+from benchmarks.speed import methods
+from benchmarks.speed.methods import OBJECTIVES, counted, if_torch
+from benchmarks.speed.peak import share_of_peak, step_flops
 from jaxad import networks, training
 
 DESCRIPTION = "populations: cost of a member, against single runs, pmap and PyTorch loops"
@@ -51,7 +50,7 @@ GOALS: dict[str, dict[str, Goal]] = {
     },
 }
 # Of the rate at which all cores multiply matrices, what a population of wide members reaches.
-SHARE_OF_PEAK, PEAK = Goal(0.6), "matrix products"
+SHARE_OF_PEAK = Goal(0.6)
 COLUMNS, NOTE = tables.COMPARISON, tables.COMPARISON_NOTE
 
 
@@ -105,7 +104,7 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
     """Seconds of one member of a Deep SVDD population, against single runs and PyTorch."""
     size, epochs, goals = settings["members"], settings["epochs"], GOALS[part]
     how = {"rows": settings["rows"], "batch_size": BATCH_SIZE, "epochs": epochs}
-    case = methods.deep_svdd(WIDTHS[part], FEATURES, **how)
+    case = methods.make("deep_svdd", WIDTHS[part], FEATURES, **how)
     population = f"jaxad, {size} members"
     variants: dict[str, Callable] = {
         population: case.population(size),
@@ -113,57 +112,30 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
     }
     if "jaxad, pmap" in goals and internals.pmap_divides(size, epochs):
         variants["jaxad, pmap"] = internals.pmap_population(case, size)
-    most = machine.matrix_products()
-    if part == "wide":
-        variants[PEAK] = most.run
-    missing = None
-    try:
-        for name, loop in methods.loops(case, compiled=False).items():
-            for count in sorted({1, len(environment.usable_cores())}):
-                ending = f"{count} thread{'s' * (count > 1)}"
-                variants[f"{name.removesuffix(', eager')}, {ending}"] = partial(loop, count)
-    except ImportError as error:
-        missing = str(error)
-    first, later = timed(part, variants, settings["repeats"], give_up=math.inf)
-    first, later = (_each(t, {population: size, "jaxad, pmap": size}) for t in (first, later))
+    missing: dict[str, str] = {}
+    loops = if_torch(partial(methods.loops, case, compiled=False), missing)
+    for name, loop in loops.items():
+        for count in sorted({1, len(environment.usable_cores())}):
+            title = f"{name.removesuffix(', eager')}, {counted(count, 'thread')}"
+            variants[title] = partial(loop, count)
+    members = {population: size, "jaxad, pmap": size}
+    how = {"reference": population, "units": case.steps, "members": members}
+    rows, later = timed_rows(part, variants, settings["repeats"], give_up=math.inf, **how)
     found = []
-    if PEAK in later:
-        flops = epochs * step_flops(case, case.rows)
-        work = machine.Work(variants[population], flops)
-        found.append(_share_of_peak(part, work, later[population], most, later.pop(PEAK)))
-    rows = timed_rows(part, first, later, reference=population, units=case.steps)
+    if part == "wide":
+        flops = size * epochs * step_flops(case, case.rows)
+        run = variants[population]
+        found.append(share_of_peak(part, run, flops, settings["repeats"], SHARE_OF_PEAK))
     for name, goal in goals.items():
         what = f"{part}: {name} / a member of {size}"
-        candidates = [key for key in later if key.startswith(name)]
-        if candidates:
-            best = min(candidates, key=lambda key: later[key].median)
-            found.append(at_least(f"{what} ({best})", later[best], later[population], goal))
+        if other := best(later, (key for key in later if key.startswith(name))):
+            found.append(at_least(f"{what} ({other})", later[other], later[population], goal))
         else:
-            reason = f"{size} members, {epochs} epochs" if "pmap" in name else str(missing)
+            undivided = f"{size} members, {epochs} epochs"
+            reason = undivided if "pmap" in name else missing["pytorch"]
             rows.append(Row(part, name, missing=reason))
             found.append(not_measured(what, goal, reason))
     return rows + found
-
-
-def _share_of_peak(
-    part: str, work: machine.Work, timing: Timing, most: machine.Work, most_timing: Timing
-) -> Row:
-    """The share of the peak: operations of training steps over the time of the whole call."""
-    share = machine.share(work, timing, most, most_timing)
-    reached, peak = (
-        Timing(tuple(rates)).median / 1e9 for rates in (work.rates(timing), most.rates(most_timing))
-    )
-    return target(
-        f"{part}: share of all cores' rate of matrix products",
-        str(SHARE_OF_PEAK),
-        f"{share} ({reached:.0f} of {peak:.0f} GFLOP/s)",
-        share.median >= SHARE_OF_PEAK.ratio,
-    )
-
-
-def _each(timings: Timings, members: Mapping[str, int]) -> Timings:
-    """Seconds per member."""
-    return {name: timing.over(members.get(name, 1)) for name, timing in timings.items()}
 
 
 def _methods() -> dict[str, Any]:
@@ -188,21 +160,14 @@ def cost_of_members(name: str, settings: Mapping[str, Any]) -> list[Row]:
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     objective, epochs = _methods()[name], settings["epochs"]
     recipe = training.Recipe(epochs=epochs, batch_size=BATCH_SIZE, learning_rate=1e-4)
-    sizes = {
-        f"{name}, P = {p}": p for p in (4**i for i in range(12)) if p <= settings["most_members"]
-    }
-    variants = {
-        label: partial(
-            training.fit_population,
-            objective,
-            recipe,
-            jax.random.split(jax.random.key(0), p),
-            x,
-            mesh=training.make_mesh(1) if p == 1 else None,  # alone: no copies on the others
-        )
-        for label, p in sizes.items()
-    }
-    first, later = timed(name, variants, settings["repeats"], give_up=math.inf)
-    first, later = _each(first, sizes), _each(later, sizes)
-    steps = epochs * -(-len(x) // BATCH_SIZE)
-    return timed_rows("a member", first, later, reference=f"{name}, P = 1", units=steps)
+    counts = (4**i for i in range(12))
+    sizes = {f"{name}, P = {p}": p for p in counts if p <= settings["most_members"]}
+    variants = {}
+    for label, p in sizes.items():
+        keys = jax.random.split(jax.random.key(0), p)
+        mesh = training.make_mesh(1) if p == 1 else None  # alone: no copies on the others
+        fit = partial(training.fit_population, objective, recipe, keys, x, mesh=mesh)
+        variants[label] = fit
+    how = {"reference": f"{name}, P = 1", "units": epochs * -(-len(x) // BATCH_SIZE)}
+    how |= {"members": sizes, "give_up": math.inf}
+    return timed_rows("a member", variants, settings["repeats"], **how)[0]

@@ -20,7 +20,7 @@ from benchmarks.record import tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
 from benchmarks.record.timing import timed
-from benchmarks.speed.methods import OBJECTIVES
+from benchmarks.speed.methods import OBJECTIVES, counted
 from benchmarks.speed.worker import Worker, free_address
 from jaxad import networks, training
 
@@ -45,7 +45,7 @@ class Topology(NamedTuple):
     devices: int
 
     def __str__(self) -> str:
-        devices = f"{self.devices} device{'s' * (self.devices > 1)}"
+        devices = counted(self.devices, "device")
         return devices if self.processes == 1 else f"{self.processes} processes, {devices} each"
 
 
@@ -132,16 +132,13 @@ def train(settings: Mapping[str, Any], join: Mapping[str, Any] | None) -> dict[s
     measured = {}
     for name, call in runs.items():
         first, later = timed(name, {name: call}, CALLS, pause=0)
-        measured[name] = {
-            "first_seconds": first[name].median,
-            "seconds": later[name].median,
-        }
+        measured[name] = {"first_seconds": first[name].median, "seconds": later[name].median}
     return measured
 
 
 def _text(folder: Path, name: str) -> str:
     """The text of a compiled program; the longest if several have the name."""
-    texts = [path.read_text() for path in folder.glob(f"*{name}*after_optimizations.txt")]
+    texts = [path.read_text() for path in folder.glob(f"*.{name}.*after_optimizations.txt")]
     return max(texts, key=len)
 
 

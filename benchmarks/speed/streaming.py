@@ -1,10 +1,11 @@
 """Data larger than memory: rows per second, and a peak of memory that does not grow with rows."""
 
+import contextlib
 import resource
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from tqdm import tqdm
 from benchmarks.quality.detectors import DETECTORS
 from benchmarks.record.rows import Row, part_name
 from benchmarks.record.store import Part
-from benchmarks.record.tables import Column, cells, first
-from benchmarks.record.tables import text as table
+from benchmarks.record.tables import Column, first
 from benchmarks.record.timing import timed
 from benchmarks.settings import OptionError
 from benchmarks.speed.worker import Worker
@@ -33,14 +33,17 @@ DEFAULTS: dict[str, Any] = {
 CHOICES = {"detectors": tuple(DETECTORS)}
 FEWER = 10  # times fewer rows in the file that shows what does not grow
 MAKE_ROWS = 1_000_000
-COLUMNS = (
-    Column("file MB", "file_mb", first(0)),
-    Column("fit rows/s", "fit_rows_per_second", first(0)),
-    Column("score rows/s", "score_rows_per_second", first(0)),
-    Column("start MB", "start_mb", first(0)),
-    Column("fit peak MB", "fit_peak_mb", first(0)),
-    Column("score peak MB", "score_peak_mb", first(0)),
-    Column("largest RSS MB", "max_rss_mb", first(0)),
+COLUMNS = tuple(
+    Column(title, metric, first(0))
+    for title, metric in {
+        "file MB": "file_mb",
+        "fit rows/s": "fit_rows_per_second",
+        "score rows/s": "score_rows_per_second",
+        "start MB": "start_mb",
+        "fit peak MB": "fit_peak_mb",
+        "score peak MB": "score_peak_mb",
+        "largest RSS MB": "max_rss_mb",
+    }.items()
 )
 NOTE = (
     "Peaks are of memory that the process owns (RssAnon, read every 10 ms), which leaves out the\n"
@@ -60,9 +63,9 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     }
 
 
-def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """The table, and what ten times the rows add to the peak of each detector."""
-    lines, half = [f"{NOTE}\n\n{table(*cells(rows, COLUMNS))}\n"], len(rows) // 2
+def remarks(rows: Sequence[Row]) -> str:
+    """What ten times the rows add to the peak of each detector."""
+    lines, half = [], len(rows) // 2
     for few, many in zip(rows[:half], rows[half:], strict=True):
         more = many.details["rows"] - few.details["rows"]
         added = {k: v[0] - few.metrics[k][0] for k, v in many.metrics.items()}
@@ -79,11 +82,7 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
 
 
 def make(path: Path, rows: int, features: int) -> None:
-    """Write a float32 ``.npy`` of rows near a plane, a piece at a time.
-
-    Raises:
-      OptionError: the disk has no room for it.
-    """
+    """Write a float32 ``.npy`` of rows near a plane, a piece at a time; it must fit the disk."""
     needed, free = 4 * rows * features, shutil.disk_usage(path.parent).free
     if needed > 0.9 * free:
         raise OptionError(
@@ -113,28 +112,25 @@ def _measure(count: int, detector: str, settings: Mapping[str, Any]) -> list[Row
     return [Row(f"{count:,} rows", detector, metrics, {"rows": count})]
 
 
-class Peak:
-    """Within a ``with`` block, the most anonymous memory of this process, in MB.
+@contextlib.contextmanager
+def watched() -> Iterator[list[float]]:
+    """A list that holds the most anonymous memory of this process during the block, in MB.
 
     Pages of mapped files are left out: the system takes them back when memory is short. Linux.
     """
+    peak, stop = [anonymous_megabytes()], threading.Event()
 
-    def __enter__(self) -> "Peak":
-        """Start."""
-        self.megabytes = anonymous_megabytes()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
+    def watch() -> None:
+        while not stop.wait(0.01):
+            peak[0] = max(peak[0], anonymous_megabytes())
 
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.01):
-            self.megabytes = max(self.megabytes, anonymous_megabytes())
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
 
 
 def anonymous_megabytes() -> float:
@@ -147,22 +143,14 @@ def anonymous_megabytes() -> float:
 def fit_and_score(path: str, detector: str, chunk_rows: int, epochs: int) -> dict[str, Any]:
     """Fit a detector to a ``.npy`` file and score the file: rows per second, peaks of memory."""
     source = data.stream(path, rows=chunk_rows)
-    start = anonymous_megabytes()
+    count, start = len(np.load(path, mmap_mode="r")), anonymous_megabytes()
     model = DETECTORS[detector](epochs=epochs, random_state=0)
-    seconds, peaks = {}, {}
-    for what, call in (("fit", model.fit), ("score", model.anomaly_score)):
-        with Peak() as peak:
+    found: dict[str, Any] = {"start_mb": start}
+    for what, call, passes in (("fit", model.fit, epochs), ("score", model.anomaly_score, 1)):
+        with watched() as peak:
             taken, _ = timed(what, {what: partial(call, source)}, 0, pause=0)
-        seconds[what], peaks[what] = taken[what].median, peak.megabytes
-    count = len(np.load(path, mmap_mode="r"))
-    return {
-        "fit_rows_per_second": count * epochs / seconds["fit"],
-        "score_rows_per_second": count / seconds["score"],
-        "fit_seconds": seconds["fit"],
-        "score_seconds": seconds["score"],
-        "steps_skipped": model.n_skipped_,
-        "start_mb": start,
-        "fit_peak_mb": peaks["fit"],
-        "score_peak_mb": peaks["score"],
-        "max_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-    }
+        seconds = taken[what].median
+        found[f"{what}_seconds"], found[f"{what}_peak_mb"] = seconds, peak[0]
+        found[f"{what}_rows_per_second"] = count * passes / seconds
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return found | {"steps_skipped": model.n_skipped_, "max_rss_mb": largest}

@@ -10,36 +10,36 @@ from matplotlib.figure import Figure
 from benchmarks.record import environment, plots, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
-from benchmarks.record.targets import (
+from benchmarks.record.timing import (
     NO_GOAL,
     TARGET,
     Goal,
-    against_best,
+    Timing,
+    Timings,
     at_least,
+    best,
     not_measured,
-    target,
+    reached,
+    timed_rows,
 )
-from benchmarks.record.timing import Timing, label, on_each_core_count, timed, timed_rows
 from benchmarks.speed import convolution, libraries, methods
-from benchmarks.speed.methods import Case
+from benchmarks.speed.methods import Case, counted, if_torch
+from benchmarks.speed.peak import share_of_peak, step_flops
 
 DESCRIPTION = "rows/s of every detector, training and scoring, against PyTorch, PyOD and DeepOD"
 PARTS = ("papers", "sizes", "published", "controls", "scoring", "images")
-DEFAULTS: dict[str, Any] = {
+CHOICES: dict[str, Sequence[str]] = {
     "parts": PARTS,
     "methods": methods.METHODS,
     "sizes": tuple(methods.SIZES),
+}
+DEFAULTS: dict[str, Any] = CHOICES | {
     "repeats": 5,
     "steps": 240,
     "scored_rows": 2**20,
     "published_rows": 20_480,
     "compile": True,
     "compile_sizes": False,
-}
-CHOICES: dict[str, Sequence[str]] = {
-    "parts": PARTS,
-    "methods": methods.METHODS,
-    "sizes": tuple(methods.SIZES),
 }
 # Case -> kind of PyTorch loop (a piece of its name) -> how many times our time it takes.
 GOALS: dict[str, dict[str, Goal]] = {
@@ -69,12 +69,22 @@ SCORING_GOALS = {
 # Rows at a time at which PyTorch scores fastest, of those tried.
 PYTORCH_CHUNK = {"goad": 64}
 SAD_OVER_SVDD = Goal(0.9)
+IMAGES = ("lenet_8_4", "autoencoder_32_64")
+
+
+def _compile_seconds(row: Row) -> list[float] | None:
+    if "first_seconds" not in row.metrics:
+        return None
+    later = Timing(tuple(row.metrics["seconds"]))
+    return [max(0.0, row.metrics["first_seconds"][0] - later.median)]
+
+
 COLUMNS = (
     tables.Column("rows/s", tables.per_second, tables.quartiles(0)),
     tables.Column("times jaxad", "ratio", tables.quartiles(2)),
     tables.Column("steady s", "seconds", tables.quartiles(3)),
     tables.Column("first s", "first_seconds", tables.first(2)),
-    tables.Column("compile s", tables.compile_seconds, tables.first(2)),
+    tables.Column("compile s", _compile_seconds, tables.first(2)),
 )
 NOTE = (
     "Medians [quartiles] of whole runs in steady state: same rows, architecture and batch for all\n"
@@ -88,13 +98,13 @@ NOTE = (
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Figure]]:
     """How many times as long others take, at the papers' settings and at common sizes."""
-    best = _best(rows)
+    cases = partial(_cases, _best(rows))
     main = {
-        "training, a paper's setting": _cases(best, lambda d: d in GOALS or d.startswith("images")),
-        "scores on one core": _cases(best, lambda d: d.startswith("scoring: ")),
-        "through their own fit and score": _cases(best, lambda d: d.endswith((", fit", ", score"))),
+        "training, a paper's setting": cases(lambda d: d in GOALS or d.startswith("images")),
+        "scores on one core": cases(lambda d: d.startswith("scoring: ")),
+        "through their own fit and score": cases(lambda d: d.endswith((", fit", ", score"))),
     }
-    sizes = {m: _cases(best, lambda d, m=m: d.startswith(f"{m}, ")) for m in methods.METHODS}
+    sizes = {m: cases(lambda d, m=m: d.startswith(f"{m}, ")) for m in methods.METHODS}
     found = {}
     for name, title, content, columns in (
         ("throughput", "Training and scoring against PyTorch, PyOD and DeepOD", main, 1),
@@ -107,73 +117,55 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """Rows per second of each kind's best variant, without common sizes."""
-    best = {d: v for d, v in _best(rows).items() if d.split(", ")[0] not in methods.METHODS}
-    return tables.pivot(
-        "rows a second",
-        {
-            (dataset, plots.KINDS[kind][0]): f"{speeds[kind]:,.0f}"
-            for kind in plots.KINDS
-            for dataset, speeds in best.items()
-            if kind in speeds
-        },
-    )
+    fastest = {d: v for d, v in _best(rows).items() if d.split(", ")[0] not in methods.METHODS}
+    cells = {
+        (dataset, plots.KINDS[kind][0]): f"{speeds[kind]:,.0f}"
+        for kind in plots.KINDS
+        for dataset, speeds in fastest.items()
+        if kind in speeds
+    }
+    return tables.pivot("rows a second", cells)
 
 
 def _best(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Case -> kind -> rows per second of its best variant."""
-    best: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float]] = {}
     for row in rows:
         kind = plots.kind_of(row.detector)
         if kind is not None and "seconds" in row.metrics:
             speed = row.details["units"] / Timing(tuple(row.metrics["seconds"])).median
-            case = best.setdefault(row.dataset, {})
+            case = found.setdefault(row.dataset, {})
             case[kind] = max(speed, case.get(kind, 0.0))
-    return {case: speeds for case, speeds in best.items() if "jaxad" in speeds}
+    return {case: speeds for case, speeds in found.items() if "jaxad" in speeds}
 
 
 def _cases(
-    best: Mapping[str, Mapping[str, float]], fits: Callable[[str], bool]
+    fastest: Mapping[str, Mapping[str, float]], fits: Callable[[str], bool]
 ) -> dict[str, Mapping[str, float]]:
     def short(name: str) -> str:
         name = name.removeprefix("scoring: ").removesuffix(", 1 core")
         return name.split(", ")[1] if name.split(", ")[0] in methods.METHODS else name
 
-    return {short(d): speeds for d, speeds in best.items() if fits(d) and len(speeds) > 1}
+    return {short(d): speeds for d, speeds in fastest.items() if fits(d) and len(speeds) > 1}
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """Papers' settings, common sizes, other libraries, references, scores and images."""
-    found: dict[str, Part] = {}
-    chosen = settings["methods"]
-    for part in settings["parts"]:
-        if part in ("papers", "scoring"):
-            measure = against_pytorch if part == "papers" else scoring
-            for name, case in ((n, c) for m in chosen for n, c in methods.papers(m).items()):
-                found[f"{part}: {name}"] = partial(measure, name, case, settings)
-        elif part == "sizes":
-            for method, size in ((m, s) for m in chosen for s in settings["sizes"]):
-                found[f"{method}, {size}"] = partial(at_size, method, size, settings)
-        elif part == "published":
-            for detector in (d for d in libraries.DETECTORS if d.method in chosen):
-                found[f"published: {detector.name}"] = partial(
-                    libraries.against_library, detector, settings["published_rows"]
-                )
-        elif part == "controls":
-            found[part] = partial(libraries.against_references, settings["published_rows"])
-        else:
-            found |= {f"images: {n}": partial(images, n, settings) for n in _IMAGES}
-    return found
-
-
-def _pytorch(
-    case: Case, compiled: bool, failures: dict[str, str]
-) -> dict[str, Callable[[int], None]]:
-    """The PyTorch loops of a case; none without torch, with the reason in ``failures``."""
-    try:
-        return methods.loops(case, compiled=compiled)
-    except ImportError as error:
-        failures["pytorch"] = str(error)
-        return {}
+    chosen, count = settings["methods"], settings["published_rows"]
+    papers = [item for method in chosen for item in methods.papers(method).items()]
+    sizes = [(method, size) for method in chosen for size in settings["sizes"]]
+    peers = [d for d in libraries.DETECTORS if d.method in chosen]
+    known: dict[str, dict[str, Part]] = {
+        "papers": {f"papers: {n}": partial(against_pytorch, n, c, settings) for n, c in papers},
+        "sizes": {f"{m}, {size}": partial(at_size, m, size, settings) for m, size in sizes},
+        "published": {
+            f"published: {d.name}": partial(libraries.against_library, d, count) for d in peers
+        },
+        "controls": {"controls": partial(libraries.against_references, count)},
+        "scoring": {f"scoring: {n}": partial(scoring, n, c, settings) for n, c in papers},
+        "images": {f"images: {n}": partial(images, n, settings) for n in IMAGES},
+    }
+    return {name: part for kind in settings["parts"] for name, part in known[kind].items()}
 
 
 def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
@@ -184,23 +176,52 @@ def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[
     if case.method == "deep_sad":
         (svdd,) = (case.trainer() for case in methods.papers("deep_svdd").values())
         loops["jaxad Deep SVDD"] = lambda cores: svdd()
-    loops |= _pytorch(case, settings["compile"], failures)
+    loops |= if_torch(partial(methods.loops, case, compiled=settings["compile"]), failures)
     cores = environment.usable_cores()
-    variants, counts = on_each_core_count(loops)
-    first, later = timed(name, variants, settings["repeats"], failures=failures)
+    counts = sorted({1, len(cores)}) if environment.pin(cores) else [len(cores)]
+
+    def confined(loop: Callable[[int], object], count: int) -> None:
+        environment.pin(cores[-count:])
+        loop(count)
+
+    variants = {
+        f"{loop}, {counted(count, 'core')}": partial(confined, run, count)
+        for loop, run in loops.items()
+        for count in counts
+    }
+    everywhere = counted(counts[-1], "core")
+    ours = f"jaxad, {everywhere}"
+    how = {"reference": ours, "units": case.rows * case.epochs, "failures": failures}
+    rows, later = timed_rows(name, variants, settings["repeats"], **how)
     environment.pin(cores)
-    ours, units = label("jaxad", counts[-1]), case.rows * case.epochs
-    rows = timed_rows(name, first, later, reference=ours, units=units, failures=failures)
     goals = GOALS[name]
-    rows += against_best(name, goals, later, counts)
+    for among, count in dict.fromkeys(((tuple(counts), counts[-1]), ((1,), 1))):
+        rows += _against_best(name, goals, later, among, count)
     for kind, goal in goals.items():
         if not any(kind in variant for variant in later):
             reason = next(iter(failures.values()), "not chosen")
             rows.append(not_measured(f"{name}: pytorch {kind} / {ours}", goal, reason))
+    flops = case.epochs * step_flops(case, case.rows)
+    rows.append(share_of_peak(name, train, flops, settings["repeats"]))
     if case.method == "deep_sad":
-        what = f"{name}: rows/s over Deep SVDD's"
-        other = later[label("jaxad Deep SVDD", counts[-1])]
-        rows.append(at_least(what, other, later[ours], SAD_OVER_SVDD))
+        what, svdd_time = (
+            f"{name}: rows/s over Deep SVDD's",
+            later[f"jaxad Deep SVDD, {everywhere}"],
+        )
+        rows.append(at_least(what, svdd_time, later[ours], SAD_OVER_SVDD))
+    return rows
+
+
+def _against_best(
+    what: str, goals: Mapping[str, Goal], later: Timings, among: Sequence[int], count: int
+) -> list[Row]:
+    """The best loop of each kind, of those on ``among`` cores, against ours on ``count``."""
+    endings, ours = tuple(counted(n, "core") for n in among), f"jaxad, {counted(count, 'core')}"
+    rows = []
+    for kind, goal in goals.items():
+        names = (name for name in later if kind in name and name.endswith(endings))
+        if peer := best(later, names):
+            rows.append(at_least(f"{what}: {peer} / {ours}", later[peer], later[ours], goal))
     return rows
 
 
@@ -209,14 +230,12 @@ def at_size(method: str, size: str, settings: Mapping[str, Any]) -> list[Row]:
     case, failures = methods.sized(method, size, settings["steps"]), {}
     count = len(environment.usable_cores())
     variants: dict[str, Callable[[], object]] = {"jaxad": case.trainer()}
-    for loop, run in _pytorch(case, settings["compile_sizes"], failures).items():
+    loops = partial(methods.loops, case, compiled=settings["compile_sizes"])
+    for loop, run in if_torch(loops, failures).items():
         for threads in sorted({1, count}) if loop.endswith("eager") else [count]:
-            ending = f", {threads} thread{'s' * (threads > 1)}"
-            variants[loop + ending] = partial(run, threads)
-    name = f"{method}, {size}"
-    first, later = timed(name, variants, min(3, settings["repeats"]), failures=failures)
-    units = case.rows * case.epochs
-    return timed_rows(name, first, later, reference="jaxad", units=units, failures=failures)
+            variants[f"{loop}, {counted(threads, 'thread')}"] = partial(run, threads)
+    how = {"reference": "jaxad", "units": case.rows * case.epochs, "failures": failures}
+    return timed_rows(f"{method}, {size}", variants, min(3, settings["repeats"]), **how)[0]
 
 
 def scoring(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
@@ -227,56 +246,40 @@ def scoring(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
     cores = environment.usable_cores()
     environment.pin(cores[-1:])
     variants: dict[str, Callable[[], object]] = {"jaxad": partial(methods.scorer(case), x)}
-    try:
-        variants |= _pytorch_scoring(case, x, settings["compile"])
-    except ImportError as error:
-        failures["pytorch"] = str(error)
+    variants |= if_torch(partial(_pytorch_scoring, case, x, settings["compile"]), failures)
     part = f"scoring: {name}, 1 core"
-    first, later = timed(part, variants, settings["repeats"], failures=failures)
+    how = {"reference": "jaxad", "units": count, "failures": failures}
+    rows, later = timed_rows(part, variants, settings["repeats"], **how)
     environment.pin(cores)
-    rows = timed_rows(part, first, later, reference="jaxad", units=count, failures=failures)
-    rows.append(_rate(f"{part}: jaxad", count, later["jaxad"], SCORING_GOALS.get(name, NO_GOAL)))
-    peers = [variant for variant in later if variant != "jaxad"]
-    if peers:
-        best = min(peers, key=lambda variant: later[variant].median)
-        rows.append(at_least(f"{part}: {best} / jaxad", later[best], later["jaxad"]))
+    ours = later.pop("jaxad")
+    rate = Timing(tuple(count / seconds / 1e6 for seconds in ours.values))
+    goal, shown = SCORING_GOALS.get(name, NO_GOAL), rate.show(".3g", " M/s")
+    rows.append(reached(f"{part}: jaxad", rate, goal, shown, " M/s"))
+    if peer := best(later, later):
+        rows.append(at_least(f"{part}: {peer} / jaxad", later[peer], ours))
     return rows
 
 
-def _rate(what: str, count: int, timing: Timing, goal: Goal) -> Row:
-    """A target in million rows per second."""
-    millions = Timing(tuple(count / seconds / 1e6 for seconds in timing.seconds))
-    low, high = millions.quartiles
-    measured = f"{millions.median:.3g} M/s [{low:.3g}, {high:.3g}]"
-    if goal.ratio is None:
-        return target(what, "-", measured, None)
-    return target(what, f"{goal} M/s", measured, millions.median >= goal.ratio, goal.bound)
-
-
 def _pytorch_scoring(case: Case, x: Any, compiled: bool) -> dict[str, Callable]:
-    from benchmarks.peers import pytorch
-    from benchmarks.peers.pytorch.loop import score_rows
+    from benchmarks.peers.pytorch import loop, methods, torch
 
-    pytorch.torch.set_num_threads(1)
-    data = pytorch.torch.from_numpy(x)
-    score = pytorch.METHODS[case.method].scorer(data[:1024], **case.options)
+    torch.set_num_threads(1)
+    data = torch.from_numpy(x)
+    score = methods.METHODS[case.method].scorer(data[:1024], **case.options)
     chunk = PYTORCH_CHUNK.get(case.method, 1024)
     kinds = {"pytorch eager": False} | ({"pytorch compiled": True} if compiled else {})
     return {
-        kind: score_rows(score, data, chunk=chunk, compile=compile)
+        kind: loop.score_rows(score, data, chunk=chunk, compile=compile)
         for kind, compile in kinds.items()
     }
-
-
-_IMAGES = ("lenet_8_4", "autoencoder_32_64")
 
 
 def images(name: str, settings: Mapping[str, Any]) -> list[Row]:
     """An image network of the convolution suite, on one core; units are images."""
     how = {"images": 2000, "steps": 4, "cores": 1, "repeats": settings["repeats"]}
-    units = convolution.CASES[name].batch_size * how["steps"]
+    units = convolution.BATCH_SIZE * how["steps"]
     made = []
-    for row in convolution.on_cores(name, how):
+    for row in convolution.measure(name, how):
         if row.dataset != TARGET:
             details = {"units": units} if row.metrics else {}
             row = dataclasses.replace(row, dataset=f"images: {name}, 1 core", details=details)

@@ -32,15 +32,11 @@ class Answer(NamedTuple):
 
 
 class Worker:
-    """A process that calls functions of one module, alive while its ``with`` block is.
+    """A process that calls functions of a module, alive while its ``with`` block is.
 
-    Args:
-      module: dotted name.
-      python: its interpreter; None: this one.
-      variables: set in its environment beside this process's own; None as a value: left out.
-
-    Raises:
-      WorkerError: by `call` and `receive`, with what the function raised or the process said last.
+    ``python`` is its interpreter (None: this one); ``variables`` are set in its environment beside
+    this process's own, and left out where the value is None. `call` and `receive` raise a
+    `WorkerError` with what the function raised or the process said last.
     """
 
     def __init__(
@@ -55,7 +51,6 @@ class Worker:
         self._variables = {k: v for k, v in variables.items() if v is not None}
 
     def __enter__(self) -> Self:
-        """Start the process."""
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             self._command,
@@ -69,7 +64,6 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -105,6 +99,36 @@ def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def first_fit(
+    detector: str, rows: int, features: int, cache: str | None = None, **options: Any
+) -> dict[str, float]:
+    """Wall seconds of importing `jaxad`, of a fit, and of another on other rows, seed and rate.
+
+    Without ``options`` it is 10 epochs of a single model; ``cache`` is the folder of the persistent
+    compilation cache. ``..._compile_seconds`` are what each fit compiled.
+    """
+    import numpy as np
+
+    start = time.perf_counter()
+    import jaxad
+    from jaxad import training
+
+    if cache is not None:
+        training.compilation_cache(cache)
+    result = {"import_seconds": time.perf_counter() - start}
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    for prefix, count, seed, rate in (("", rows, 0, 1e-4), ("later_", rows - 77, 1, 3e-4)):
+        x = np.random.default_rng(seed).normal(size=(count, features))
+        how = {"epochs": 10, "learning_rate": rate, "random_state": seed, "n_members": 1}
+        model = getattr(jaxad, detector)(**how | options)
+        labels = [-1] * 40 + [0] * (count - 40) if detector == "DeepSAD" else None
+        start = time.perf_counter()
+        model.fit(x, labels)
+        result[f"{prefix}seconds"] = time.perf_counter() - start
+        result[f"{prefix}compile_seconds"] = model.compile_seconds_
+    return result
 
 
 def main(module: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import run
-from benchmarks.quality import bundled_sets
+from benchmarks.quality import quick
 from benchmarks.record import suite
 from benchmarks.speed import throughput
 
@@ -88,7 +88,7 @@ def test_command_line_wins_over_config_and_config_over_defaults(tmp_path, monkey
     assert run.main(["--config", str(path), "--seeds", "2", "--out", str(out)]) == 0
     (options,) = seen
     assert (options.settings["seeds"], options.settings["contamination"]) == (2, 0.2)
-    assert options.settings["datasets"] == bundled_sets.NAMES
+    assert options.settings["datasets"] == quick.SETS
     assert capsys.readouterr().out.splitlines()[-1] == f"results: {out}"
 
 

@@ -71,14 +71,7 @@ def steps(
 ) -> Callable[[], None]:
     """A function that takes ``count`` Adam steps on ``images`` ``[N, H, W, C]``.
 
-    Args:
-      name: in `NETWORKS`.
-      images: the rows.
-      loss: of the network's output and the batch, a scalar.
-      batch_size: rows per step.
-      count: steps.
-      learning_rate: Adam's.
-      threads: for PyTorch.
+    ``loss`` is of the network's output and the batch, a scalar.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)

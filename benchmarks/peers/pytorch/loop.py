@@ -24,17 +24,10 @@ def train_module(
     compile: bool = False,
     **options,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Make a network whose output is its loss, and `minimise` it.
+    """Make a network of ``options`` whose output is its loss, and `minimise` it.
 
-    Args:
-      kind: makes the network from the number of columns and ``options``.
-      x: the rows.
-      epochs, batch_size, learning_rate, compile: of `minimise`.
-      seed: for weights, dropout and the order of the rows.
-      **options: of the network.
-
-    Returns:
-      Its parameters by name, and the losses ``[epochs]``.
+    Returns its parameters by name, and the losses ``[epochs]``. The seed is for weights, dropout
+    and the order of the rows.
     """
     how = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     with torch.random.fork_rng():
@@ -55,24 +48,11 @@ def minimise(
     seed: int = 0,
     compile: bool = False,
 ) -> Tensor:
-    """Fused Adam over freshly shuffled batches of ``x`` ``[N, D]``.
+    """Train ``params`` in place by fused Adam over freshly shuffled batches of ``x`` ``[N, D]``.
 
-    Nothing in the loop reads a tensor's value, so Python never waits for a kernel it could have
-    overlapped.
-
-    Args:
-      loss: the mean loss of a batch ``[B, D]``, and of the same rows of ``others``.
-      params: the leaves to train, in place.
-      x: the rows.
-      *others: what else belongs to each row, such as labels ``[N]``.
-      epochs: passes over the rows.
-      batch_size: rows a step; the last step of an epoch takes what is left.
-      learning_rate: Adam's.
-      seed: for the order of the rows.
-      compile: run ``loss`` and its backward pass through ``torch.compile``.
-
-    Returns:
-      The mean loss of each epoch, ``[epochs]``.
+    ``loss`` is the mean loss of a batch, and of the same rows of ``others``. The last step of an
+    epoch takes the rows that are left. Nothing in the loop reads a tensor's value, so Python never
+    waits for a kernel it could have overlapped. Returns the mean loss of each epoch.
     """
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(params, lr=learning_rate, fused=True)
@@ -96,11 +76,7 @@ def score_rows(
 ) -> Callable[[], Tensor]:
     """A function that scores ``x`` ``[N, D]``, ``chunk`` rows at a time, into one vector.
 
-    Args:
-      score: the scores of a few rows.
-      x: the rows.
-      chunk: rows at a time: what is made on the way should fit the cache.
-      compile: run ``score`` through ``torch.compile``.
+    What is made on the way should fit the cache.
     """
     step = torch.compile(score) if compile else score
     out = torch.empty(len(x))

@@ -311,7 +311,7 @@ def test_nearest_neighbours_are_the_published_ones_by_the_published_rule():
         adbench._quality("knn_5th", score, is_anomaly, case)
         for score, case in zip(scores, found, strict=True)
     ]
-    for metric, figure in reference_numbers.one_class()["wine", "knn_5th"].items():
+    for metric, figure in reference_numbers.one_class().loc["wine", "knn_5th"].items():
         np.testing.assert_allclose(100 * np.mean([q[metric] for q in quality]), figure, atol=0.006)
 
 

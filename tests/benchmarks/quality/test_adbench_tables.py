@@ -8,7 +8,7 @@ from scipy import stats
 
 from benchmarks.quality import adbench, adbench_tables, reference_numbers
 from benchmarks.quality import statistics as compared
-from benchmarks.quality.statistics import holm, holm_by_family, paired
+from benchmarks.quality.statistics import holm, paired
 from benchmarks.record.rows import Row
 from jaxad import data
 
@@ -102,7 +102,6 @@ def test_corrected_p_values_are_holms():
     p = np.array([0.03, 0.005, 0.2, 0.011, np.nan, 0.6])
     expected = [0.09, 0.025, 0.4, 0.044, np.nan, 0.6]
     np.testing.assert_allclose(holm(p), expected)
-    np.testing.assert_allclose(holm_by_family(["a", "a", "b", "b", "b", "b"], p)[:2], [0.03, 0.01])
 
 
 def test_friedmans_test_is_scipys_and_needs_three_detectors(rng):

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from benchmarks import run
-from benchmarks.quality import bundled_sets, quick, references
+from benchmarks.quality import quick, references
 from benchmarks.quality.detectors import DETECTORS
 from benchmarks.record import rows
 
 
-@pytest.mark.parametrize("name", bundled_sets.NAMES)
+@pytest.mark.parametrize("name", quick.SETS)
 def test_split_trains_on_half_of_the_normal_rows(name):
-    dataset = bundled_sets.load(name)
-    split = bundled_sets.split(dataset, seed=0)
+    dataset = quick.load(name)
+    split = quick.split(dataset, seed=0)
     normal = int((~dataset.is_anomaly).sum())
     assert len(split.train) == normal // 2
-    assert len(split.known) == bundled_sets.KNOWN
-    assert split.is_anomaly.sum() == dataset.is_anomaly.sum() - bundled_sets.KNOWN
+    assert len(split.known) == quick.KNOWN
+    assert split.is_anomaly.sum() == dataset.is_anomaly.sum() - quick.KNOWN
     assert split.train.dtype == np.float32
     # The three parts together are the whole set: no row twice, none left out.
     together = np.concatenate([split.train, split.known, split.test])
@@ -24,17 +24,17 @@ def test_split_trains_on_half_of_the_normal_rows(name):
 
 
 def test_split_follows_its_seed_and_images_are_the_same_rows():
-    table_set, image_set = bundled_sets.load("digits"), bundled_sets.load("digits_images")
-    one, two = bundled_sets.split(table_set, 0), bundled_sets.split(table_set, 1)
+    table_set, image_set = quick.load("digits"), quick.load("digits_images")
+    one, two = quick.split(table_set, 0), quick.split(table_set, 1)
     assert not np.array_equal(one.train, two.train)
-    np.testing.assert_array_equal(one.train, bundled_sets.split(table_set, 0).train)
-    pictures = bundled_sets.split(image_set, 0)
+    np.testing.assert_array_equal(one.train, quick.split(table_set, 0).train)
+    pictures = quick.split(image_set, 0)
     np.testing.assert_array_equal(pictures.test.reshape(len(one.test), 64), one.test)
 
 
 def test_unknown_dataset_names_the_valid_ones():
     with pytest.raises(ValueError, match="valid: breast_cancer, digits, digits_images"):
-        bundled_sets.load("cats")
+        quick.load("cats")
 
 
 @pytest.mark.parametrize("kind", [references.IsolationForest, references.NearestNeighbours])
@@ -75,5 +75,5 @@ def test_a_detector_of_the_table_is_measured_without_further_change(monkeypatch)
     model = quick.build("sixth", False, epochs=3, contamination=0.1, random_state=0)
     assert (model.epochs, model.n_members) == (3, 1)
     settings = quick.DEFAULTS
-    assert quick._epochs(bundled_sets.load("digits"), "sixth", settings) == ("auto", 0)
-    assert quick._epochs(bundled_sets.load("digits_images"), "sixth", settings) == ()
+    assert quick._epochs(quick.load("digits"), "sixth", settings) == ("auto", 0)
+    assert quick._epochs(quick.load("digits_images"), "sixth", settings) == ()

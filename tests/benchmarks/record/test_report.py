@@ -26,16 +26,12 @@ ROWS = {
         Row("PyOD DeepSVDD, fit", "PyOD DeepSVDD", missing="no environment"),
         timed("PyOD DeepSVDD, fit", "jaxad", [0.4]),
     ],
-    "roofline": [
-        Row("DAGMM KDD", "single run, 1 device", {"percent": [40.0, 50.0, 45.0]}),
-        Row("DAGMM KDD", "16 members, 2 devices", {"percent": [60.0, 50.0, 55.0]}),
-    ],
     "latency": [
         Row("GOAD, defaults", "jaxad, cold", {"import_seconds": TIMES, "seconds": TIMES}),
     ],
     "population": [timed("a member", f"GOAD, P = {p}", [t / p for t in TIMES]) for p in (1, 4)],
 }
-DRAWN = {"throughput", "common_sizes", "share_of_peak", "first_result", "cost_of_members"}
+DRAWN = {"throughput", "common_sizes", "first_result", "cost_of_members"}
 
 
 def write(folder, suite, rows, config=None, seeds=1, day=1):
@@ -84,11 +80,11 @@ def test_every_suite_stands_on_the_page_pictures_first(tmp_path, folder):
 
 
 def test_what_is_missing_is_named(tmp_path, folder):
-    for file in (folder / "roofline-1").iterdir():
+    for file in (folder / "population-1").iterdir():
         file.unlink()
     page = rendered(tmp_path, folder).read_text()
     assert "* `quick`: no results" in page
-    assert "* `roofline`: no results" in page
+    assert "* `population`: no results" in page
     assert "* `latency`: no results" not in page
 
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.record import environment, rows
 from benchmarks.record.rows import Row
 from benchmarks.record.store import ResultStore, newest
-from benchmarks.record.targets import target
+from benchmarks.record.timing import target
 from benchmarks.settings import OptionError, Options
 
 

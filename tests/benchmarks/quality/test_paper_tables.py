@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.quality import paper_rows, paper_tables
 from benchmarks.quality.paper_rows import Published
-from benchmarks.quality.paper_verdicts import judge
+from benchmarks.quality.paper_tables import judge
 from benchmarks.record.rows import Row
 
 PAPER = Published(50.0, "confirmed", "table 1", std=3.0)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.peers.pytorch.hypersphere import SLOPE, centre_of, initial
+from benchmarks.peers.pytorch.methods import SLOPE, centre_of, initial
 
 
 class _Step:
@@ -62,7 +62,7 @@ def train(
     seed: int = 0,
     weights: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor]:
-    """The same as `hypersphere.train` without labels, up to rounding."""
+    """The same as `methods.train_hypersphere` without labels, up to rounding."""
     start = initial(x.shape[1], widths, seed=seed) if weights is None else weights
     shapes = [(w.shape[1], w.shape[0]) for w in start]
     params = torch.cat([w.T.reshape(-1) for w in start])
@@ -76,6 +76,8 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     gathered = torch.empty_like(x)
     history = torch.zeros(epochs)
+    adam = {"lr": learning_rate, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    adam |= {"amsgrad": False, "maximize": False}
     for epoch in range(epochs):
         order = torch.randperm(len(x), generator=generator)
         torch.index_select(x, 0, order, out=gathered)
@@ -83,19 +85,5 @@ def train(
         for batch in gathered.split(batch_size):
             total.add_(step[len(batch)](batch), alpha=1 / len(x))
             steps.add_(1)
-            torch._fused_adam_(
-                [params],
-                [grads],
-                [mean],
-                [variance],
-                [],
-                [steps],
-                lr=learning_rate,
-                beta1=0.9,
-                beta2=0.999,
-                weight_decay=0.0,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
+            torch._fused_adam_([params], [grads], [mean], [variance], [], [steps], **adam)
     return [w.T.contiguous() for w in _views(params, shapes)], history
