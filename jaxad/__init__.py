@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from jaxad import objectives as objectives
     from jaxad import persistence as persistence
     from jaxad import plotting as plotting
+    from jaxad import registry as registry
     from jaxad import rows as rows
     from jaxad import search as search
     from jaxad import thresholds as thresholds
     from jaxad import training as training
+    from jaxad import typing as typing
     from jaxad.estimators import *  # noqa: F403
     from jaxad.persistence import FileFormatError as FileFormatError
     from jaxad.search import cross_val as cross_val
@@ -45,11 +47,14 @@ _MODULES = (
     "objectives",
     "persistence",
     "plotting",
+    "registry",
     "rows",
     "search",
     "thresholds",
     "training",
+    "typing",
 )
+_FUNCTIONS = ("argument", "labels_from_anomalies", "load")  # of `jaxad.estimators`
 
 
 def __getattr__(name: str) -> Any:
@@ -57,18 +62,19 @@ def __getattr__(name: str) -> Any:
         return [public for public in __dir__() if not public.startswith("_")]
     if name in _MODULES:
         return importlib.import_module(f"jaxad.{name}")
-    home = _HOMES.get(name, "estimators")
-    value = None
-    if not name.startswith("_"):
-        value = getattr(importlib.import_module(f"jaxad.{home}"), name, None)
-    if value is None:
+    home = importlib.import_module(f"jaxad.{_HOMES.get(name, 'estimators')}")
+    if name not in _HOMES and not _is_public(name) or not hasattr(home, name):
         raise AttributeError(f"module 'jaxad' has no attribute {name!r}")
-    globals()[name] = value
+    value = globals()[name] = getattr(home, name)
     return value
+
+
+def _is_public(name: str) -> bool:
+    """Whether a name of `jaxad.estimators` is a class or one of its public functions."""
+    return name[0].isupper() or name in _FUNCTIONS
 
 
 def __dir__() -> list[str]:
     from jaxad import estimators
 
-    public = (name for name in dir(estimators) if name[0].isupper() or name == "load")
-    return sorted({"__version__", "labels_from_anomalies", *_HOMES, *_MODULES, *public})
+    return sorted({"__version__", *_HOMES, *_MODULES, *filter(_is_public, dir(estimators))})

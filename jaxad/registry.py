@@ -31,4 +31,6 @@ def named(table: dict[str, Any], name: Any) -> Any:
         return table[name]
     module = str(name).rpartition(".")[0]
     remedy = f"import {module} first" if module else f"this jaxad knows {sorted(table)}"
+    if module == "__main__" or "<locals>" in module:
+        remedy = "define its class first"
     raise LookupError(f"holds a {name!r}, which is not known here: {remedy}")

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxad.checks import first_nonfinite
 from jaxad.typing import Array, Batch, PyTree
@@ -298,6 +299,9 @@ class Stream(Rows):
     def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
         """See `Rows.fold`."""
         compiled = jax.jit(lambda carry, rows: rows.fold(step, carry, chunk=chunk))
+        if self.sharding is not None:  # a carry that lay elsewhere first would compile twice
+            everywhere = NamedSharding(self.sharding.mesh, PartitionSpec())
+            carry = jax.device_put(carry, everywhere)
         for rows in self.in_multiples_of(chunk):
             # Without waiting, chunks would queue up in memory.
             carry = jax.block_until_ready(compiled(carry, rows))
@@ -405,6 +409,8 @@ def as_rows(x: Any, label: Any = None, weight: Any = None) -> Any:
       (2,)
     """
     if isinstance(x, Rows):
+        if label is not None or weight is not None:
+            raise ValueError("label and weight go with an array; these rows have their own")
         return x
     x = np.asarray(x, np.float32)
     if x.ndim < 2 or len(x) == 0:

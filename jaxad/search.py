@@ -57,6 +57,10 @@ def fit_many(
       >>> len(jaxad.fit_many(ensemble, x))
       3
     """
+    if isinstance(X, Rows):
+        raise ValueError(
+            "a population trains on rows in memory: fit each detector on the stream by itself"
+        )
     detectors = list(detectors)
     if subsets is not None and len(subsets) != len(detectors):
         raise ValueError(f"{len(subsets)} subsets for {len(detectors)} detectors: give one each")

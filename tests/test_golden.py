@@ -26,8 +26,7 @@ def assert_is(detector, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", golden.WAYS)
-@pytest.mark.parametrize("name", golden.DETECTORS)
+@pytest.mark.parametrize(("name", "way"), golden.TESTED)
 def test_results_equal_those_of_earlier_versions(name, way, tmp_path):
     assert_is(golden.fitted(name, way, tmp_path / "run"), EXPECTED[f"{name}: {way}"])
 

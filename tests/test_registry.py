@@ -95,6 +95,47 @@ def test_a_file_of_an_unknown_detector_says_what_to_import(rows, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
+class Own(jaxad.DeepSVDD):
+    """A detector with an `__init__` of its own."""
+
+    def __init__(self, *, gain=1.0, epochs=2, random_state=0):
+        super().__init__(epochs=epochs, random_state=random_state, n_members=1)
+        self.gain = gain
+
+
+class Below(Own):
+    """A class below it inherits the `__init__`."""
+
+
+def test_a_class_with_an_init_of_its_own_is_inherited_saved_and_loaded(rows, tmp_path):
+    detector = Below(gain=3.0).fit(rows)
+    detector.save(tmp_path / "d")
+    loaded = jaxad.load(tmp_path / "d")
+    assert loaded.gain == 3.0
+    np.testing.assert_array_equal(loaded.anomaly_score(rows), detector.anomaly_score(rows))
+
+
+def test_a_class_defined_again_is_told_from_one_that_is_not_registered(rows, tmp_path, monkeypatch):
+    detector = Halved(epochs=0, n_members=1, random_state=0).fit(rows)
+    monkeypatch.setitem(DETECTORS, f"{__name__}.Halved", Own)
+    with pytest.raises(ValueError, match="Halved was defined again"):
+        detector.save(tmp_path / "d")
+
+
+class Marks(jaxad.DeepSAD):
+    """Takes marks of anomalies instead of labels, and needs them."""
+
+    def _labels(self, y, count):
+        if y is None:
+            raise ValueError("y is needed")
+        return super()._labels(jaxad.labels_from_anomalies(y), count)
+
+
+def test_labels_are_asked_for_once_and_not_to_score(rows):
+    detector = Marks(epochs=1, n_members=1, random_state=0).fit(rows, np.arange(300) < 9)
+    assert detector.anomaly_score(rows).shape == (300,)
+
+
 def test_the_argument_of_a_subclass_is_checked_where_it_is_declared():
     with pytest.raises(ValueError, match="nu=2 is outside"):
         Halved(nu=2).fit(np.ones((9, 2)))

@@ -87,3 +87,10 @@ def test_pieces_contain_every_row_and_the_last_is_not_short(both):
     assert [len(piece.x) for piece in streamed.pieces()] == [90, 90, 120]
     np.testing.assert_array_equal(np.concatenate([p.x for p in streamed.pieces()]), held.x)
     assert list(held.pieces()) == [held]
+
+
+def test_rows_have_their_own_labels():
+    given = rows.as_rows(np.ones((3, 2)), [0, 1, -1])
+    assert rows.as_rows(given) is given
+    with pytest.raises(ValueError, match="these rows have their own"):
+        rows.as_rows(given, label=[0, 0, 0])

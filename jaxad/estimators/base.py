@@ -83,6 +83,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     verbose: bool = False
 
     network: ClassVar[Any] = "mlp"  # an argument of most subclasses
+    _own_init: ClassVar[bool] = False  # whether the class or a base has written its __init__
     _networks: ClassVar[tuple[str, ...]] = (*TABULAR, *IMAGES)
     _combine: ClassVar[str] = "mean"  # the meaning of combine="auto"
     _max_epochs: ClassVar[int] = 200  # limit of epochs="auto": more epochs overfit small sets
@@ -90,7 +91,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def __init_subclass__(cls, register: bool = True, **options: Any):
         """Make the subclass a dataclass, and register it."""
         super().__init_subclass__(**options)
-        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+        cls._own_init = cls._own_init or "__init__" in vars(cls)
+        dataclasses.dataclass(kw_only=True, eq=False, repr=False, init=not cls._own_init)(cls)
         if register:
             _register(DETECTORS, cls)
 
@@ -364,6 +366,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         del objective, rows, seed
         return None
 
+    def _check_labels(self, labels: set[int]) -> None:
+        """Raise a ValueError if the labels that occur in the training rows are not enough."""
+
     def _check_parameters(self) -> None:
         """Raise an error that names the first argument out of range."""
         for field in dataclasses.fields(self):
@@ -381,10 +386,13 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             return self.network in IMAGES
         return np.ndim(X) > 2  # a Flax module accepts tables and images
 
-    def _collapse(self, x: np.ndarray, score: np.ndarray, stats: Stats) -> str | None:
+    def _collapse(self, rows: Rows, score: np.ndarray, stats: Stats) -> str | None:
         """Why a model with these statistics and training scores ``[N]`` is useless, or None."""
         del stats
-        if np.ptp(score) > 1e-6 * max(score.max(), -score.min()) or not np.ptp(x, axis=0).any():
+        if np.ptp(score) > 1e-6 * max(score.max(), -score.min()):
+            return None
+        x, _ = next(rows.on_host())
+        if not np.ptp(x, axis=0).any():
             return None
         return (
             f"every training row has the score {score[0]:.6g}: the network has collapsed to a "
@@ -421,12 +429,11 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     def _collapsed_members(self, rows: Rows, score: np.ndarray) -> str | None:
         """Why the fitted detector or some members are useless, or None."""
-        x, _ = next(rows.on_host())
         stats = jax.tree.map(np.asarray, self.stats_)
         each = [stats]
         if self.n_members_ > 1:
             each = [jax.tree.map(lambda leaf, p=p: leaf[p], stats) for p in range(len(score))]
-        found = [self._collapse(x, *pair) for pair in zip(score, each, strict=True)]
+        found = [self._collapse(rows, *pair) for pair in zip(score, each, strict=True)]
         lost = [p for p, reason in enumerate(found) if reason]
         if not lost:
             return None

@@ -11,6 +11,7 @@ from jaxad.estimators.base import Detector, argument
 from jaxad.estimators.fitting import Run, key_from
 from jaxad.networks import IMAGES, build
 from jaxad.rows import Rows
+from jaxad.training.recipe import RANGES
 from jaxad.typing import Array
 
 _UNIT = ("auto", "minmax")  # scalers that map pixels to [0, 1]
@@ -23,7 +24,7 @@ class CentreDetector(Detector, register=False):
     hidden: tuple[int, ...] | None = None
     latent_dim: int | None = None
     batch_norm: bool = True
-    pretrain_epochs: int = argument(0, AT_LEAST_ZERO)
+    pretrain_epochs: int = argument(0, RANGES["epochs"])
     pretrain_learning_rate: float | None = argument(None, Special(None, POSITIVE))
     pretrain_weight_decay: float = argument(0.0, AT_LEAST_ZERO)
     weight_decay: float = argument(5e-7, AT_LEAST_ZERO)
@@ -72,10 +73,10 @@ class CentreDetector(Detector, register=False):
         autoencoder = objectives.autoencoder(objective.encoder, decoder, loss=loss)
         return Run(autoencoder, recipe, key_from(seed, stream=1), rows)
 
-    def _collapse(self, x, score, stats) -> str | None:
+    def _collapse(self, rows, score, stats) -> str | None:
         distance = score + np.square(stats["radius"])  # 0 without a soft boundary
         if distance.mean() > 1e-4 * np.sum(np.square(stats["centre"])):
-            return super()._collapse(x, score, stats)
+            return super()._collapse(rows, score, stats)
         return (
             f"every training row is mapped to the centre (mean squared distance "
             f"{distance.mean():.2g}), as a network with biases or bounded activations can learn to "

@@ -60,15 +60,14 @@ class DeepSAD(CentreDetector):
         return 3000  # known anomalies still move when the other rows have settled
 
     def _labels(self, y: Any, count: int) -> np.ndarray:
-        if y is None:
-            return np.zeros(count, np.int32)
-        label = check_labels(y, count)
-        if (label < 0).all():
+        return np.zeros(count, np.int32) if y is None else check_labels(y, count)
+
+    def _check_labels(self, labels: set[int]) -> None:
+        if labels == {-1}:
             raise ValueError(
                 "y marks every row as a known anomaly (-1): at least one row must be unlabelled "
                 "(0) or known normal (+1)"
             )
-        return label
 
     def _pretraining(self, objective: Any, rows: Rows, seed: int) -> Run | None:
         if self.pretrain_epochs and self.pretrain_on == "unlabelled":

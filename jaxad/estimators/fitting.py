@@ -1,6 +1,7 @@
 """The training of a detector, or of many detectors of one structure as one population."""
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -159,13 +160,22 @@ def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
     pretrained, _ = _train(first, **options)
     objective = run.objective[0] if isinstance(run.objective, list) else run.objective
     rows = run.rows[0] if isinstance(run.rows, list) else run.rows
-    sample = jnp.zeros((1, *rows.shape))
+    numbers = jax.tree.map(np.float32, objective)
+    sample = np.zeros((1, *rows.shape), np.float32)
+    model = pretrained.params, pretrained.stats
+    return _from_encoders(numbers, *model, sample, several=run.key.ndim > 0), pretrained
+
+
+@partial(jax.jit, static_argnames="several")
+def _from_encoders(
+    objective: Any, params: Params, stats: Stats, sample: Array, *, several: bool
+) -> tuple[Params, Stats]:
+    """The initial parameters and statistics from one pretrained encoder, or from several."""
 
     def start(params: Params, stats: Stats) -> tuple[Params, Stats]:
         return objective.from_encoder(*encoder_of(params, stats), sample)
 
-    starts = jax.jit(start if run.key.ndim == 0 else jax.vmap(start))
-    return starts(pretrained.params, pretrained.stats), pretrained
+    return (jax.vmap(start) if several else start)(params, stats)
 
 
 def _train(
@@ -195,10 +205,6 @@ def _as_population(runs: Sequence[Run], population: bool) -> Run:
     """Merge runs of one structure; a single model stays one unless ``population``."""
     if len(runs) == 1 and (runs[0].key.ndim or not population):
         return runs[0]
-    if not all(run.rows.resident for run in runs):
-        raise ValueError(
-            "a population trains on rows in memory: fit each detector on the stream by itself"
-        )
     firsts = [run.pretraining for run in runs if run.pretraining is not None]
     fitted = [_with_axis(run) for run in runs if run.initial is not None]
     return Run(

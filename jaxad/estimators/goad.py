@@ -125,10 +125,10 @@ class GOAD(Detector):
             return WideResNet(self.resnet_depth, self.resnet_width)
         return build.encoder(self.network, hidden=self.hidden, latent_dim=self.latent_dim)
 
-    def _collapse(self, x, score, stats) -> str | None:
+    def _collapse(self, rows, score, stats) -> str | None:
         if self.network == "mlp" and self.hidden is not None and not len(self.hidden):
             return (
                 "the trunk is linear (hidden=()), so on standardised rows every class centre is 0 "
                 "and the maps cannot be told apart: give it a hidden layer"
             )
-        return super()._collapse(x, score, stats)
+        return super()._collapse(rows, score, stats)

@@ -15,11 +15,11 @@ from sklearn.utils.validation import validate_data
 from jaxad.checks import first_nonfinite, seed_from
 from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
 from jaxad.estimators.scaling import fit_scaler
-from jaxad.rows import Rows, unweighted
+from jaxad.rows import ArrayRows, Rows, unweighted
 from jaxad.typing import Params, Stats
 
 
-def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
+def read(detector: Any, X: Any, y: Any = None, *, reset: bool, labelled: bool = True) -> Rows:
     """Checked rows of ``X``, unscaled, with labels from ``y`` or from the stream.
 
     Args:
@@ -28,13 +28,20 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
       X: array-like, a DataFrame, or a stream.
       y: labels ``[N]``; a stream has its own labels.
       reset: whether the detector is fitted to these rows.
+      labelled: whether labels are needed.
 
     Raises:
       ValueError: ``X`` or ``y`` is invalid; the message names the place and the remedy.
     """
+    if isinstance(X, ArrayRows):
+        raise ValueError(
+            "X holds rows of jaxad.training.as_rows, which are for jaxad.training: give the "
+            "array, and its labels as y"
+        )
     if not isinstance(X, Rows):
         rows = check_rows(X, detector, images=detector._takes_images(X), reset=reset)
-        return unweighted(rows, detector._labels(y, len(rows)))
+        label = detector._labels(y, len(rows)) if labelled else np.zeros(len(rows), np.int32)
+        return unweighted(rows, label)
     if y is not None:
         raise ValueError(
             "y was given beside a stream, whose labels come with it: see label= of "
@@ -51,7 +58,7 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool) -> Rows:
 
 def scaled(detector: Any, X: Any) -> Rows:
     """Checked rows of ``X``, scaled by a fitted detector's scaler."""
-    return read(detector, X, reset=False).map(detector.scaler_)
+    return read(detector, X, reset=False, labelled=False).map(detector.scaler_)
 
 
 def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None) -> Plan:
@@ -84,7 +91,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
     detector._check_rows(rows.shape, survey.count)
     trained, validation, held_out = _split(rows, detector.validation_fraction, seed)
     labels = set(np.unique(trained.like.label).tolist()) if len(held_out) else survey.labels
-    detector._labels(np.array(sorted(labels)), len(labels))  # of the rows to train on
+    detector._check_labels(labels)
     count = survey.count - len(held_out)
     objective = detector._objective(rows.shape, count)
     size = detector.n_members_ if continues else _members(detector.n_members, rows)

@@ -27,6 +27,11 @@ def save(detector: Any, path: Any) -> None:
     """Write a fitted detector to one file; see `jaxad.persistence.write`."""
     kind = type(detector)
     if DETECTORS.get(name_of(kind)) is not kind:
+        if name_of(kind) in DETECTORS:
+            raise ValueError(
+                f"{kind.__name__} was defined again after this detector was made: fit it anew, or "
+                f"set detector.__class__ = {kind.__name__}"
+            )
         raise ValueError(
             f"{kind.__name__} is not registered, so its file could not be loaded: define the class "
             "in a module, under a name of its own, without register=False"
@@ -92,7 +97,9 @@ def load(path: Any, **modules: Any) -> Any:
         k: tuple(v) if isinstance(v, list) else v for k, v in metadata["parameters"].items()
     }
     # Files of versions without ensembles hold single models.
-    detector = kind(**{"n_members": 1} | parameters, **modules)
+    if "n_members" in kind._get_param_names():  # earlier files of single models do not say
+        parameters = {"n_members": 1} | parameters
+    detector = kind(**parameters, **modules)
     detector.n_members_ = 1
     for name, value in metadata["facts"].items():
         setattr(detector, name, tuple(value) if isinstance(value, list) else value)

@@ -102,6 +102,8 @@ class Saver:
             joined=joined,
         )
         self._found = self._snapshots.newest()
+        if any(self._snapshots.folder.glob("member-*/epochs-*.safetensors")):
+            raise ValueError(self._other_version(self._snapshots.folder))
         self._saved = None
         if self._found is not None:
             self._saved = self._found.arrays["epoch"]
@@ -162,14 +164,17 @@ class Saver:
             self._saved = epoch
         self._last = time.monotonic()
 
+    @staticmethod
+    def _other_version(path: Path) -> str:
+        return (
+            f"{path} was written by another version of jaxad, whose runs this version cannot go "
+            "on from: finish the run with that version, or begin again in another folder"
+        )
+
     def _check(self, found: Snapshot, epochs: np.ndarray) -> None:
         folder = self._snapshots.folder
         if found.metadata.get("format", 1) != FORMAT:
-            raise ValueError(
-                f"{found.path} was written by another version of jaxad, whose runs this version "
-                "cannot go on from: finish the run with that version, or begin again in another "
-                "folder"
-            )
+            raise ValueError(self._other_version(found.path))
         differing = differences(found.metadata["run"], self._run)
         if differing:
             raise ValueError(

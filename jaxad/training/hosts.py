@@ -305,7 +305,7 @@ def failing_together(joined: bool) -> Iterator[None]:
     """If the processes are joined and one raises a ValueError in this block, all raise it."""
     try:
         yield
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         if joined:
             gather_json(str(error))
         raise

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxad.rows import ArrayRows, as_rows, bucket
+from jaxad.rows import ArrayRows, Rows, as_rows, bucket
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Key
 
@@ -92,8 +92,8 @@ def split_members(
     size = population_size(lengths)
     if not keys.ndim:
         keys = jax.random.split(keys, size)
+    _check_recipes(recipe, size)
     recipes = per_member(recipe, size)
-    _check_recipes(recipe, recipes, size)
     own = Member(per_member(objective, size), recipes, keys, own_rows, own_validation)
     no_objective, no_recipe = jax.tree.map(lambda _: None, (own.objective, own.recipe))
     shared = Member(no_objective, no_recipe, None, shared_rows, shared_validation)
@@ -192,16 +192,29 @@ def population_size(lengths: dict[str, int]) -> int:
     return size
 
 
-def _check_recipes(given: Any, recipes: Any, size: int) -> None:
-    if not _is_list(given) and not member_axes(given, "recipe"):
+def _check_recipes(given: Any, size: int) -> None:
+    """Check the recipe that all members share, or every member's own."""
+    listed = _is_list(given)
+    if not listed and not member_axes(given, "recipe"):
         given.check()
         return
     for p in range(size):
-        one: Recipe = jax.tree.map(lambda leaf, p=p: float(leaf[p]), recipes)
+        one: Recipe = given[p] if listed else jax.tree.map(lambda leaf, p=p: _of(leaf, p), given)
         try:
             one.check()
-        except ValueError as error:
-            raise ValueError(f"member {p}: {error}") from None
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"member {p}: {error}") from None
+
+
+def _of(leaf: Any, p: int) -> Any:
+    """A member's value of a leaf that may be shared."""
+    return leaf if np.ndim(leaf) == 0 else leaf[p]
+
+
+def check_resident(name: str, rows: Rows) -> None:
+    """Raise a ValueError if the rows are streamed."""
+    if not rows.resident:
+        raise ValueError(f"{name} is a stream: its loss needs rows in memory; give an array")
 
 
 def _subsets(name: str, rows: Any, subsets: Sequence[Any] | None) -> tuple[Any, Any]:
@@ -211,6 +224,8 @@ def _subsets(name: str, rows: Any, subsets: Sequence[Any] | None) -> tuple[Any, 
             raise ValueError(f"subsets of {name} need shared rows, not a list of sets")
         return _own_sets(name, rows)
     data = as_rows(rows)
+    if name == "validation":
+        check_resident(name, data)
     if not data.resident:
         if subsets is not None:
             raise ValueError(f"subsets of {name} need rows in memory, not a stream")

@@ -28,6 +28,10 @@ from jaxad.typing import Array, PyTree, Stats
 _SMALL = 4096
 
 
+# The state, the tally of the epoch, and whether the member trains in this epoch.
+StreamedEpoch = tuple[engine.State, engine.Tally, Array]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
     """A function ``(carry, member, *given) -> result`` to compile.
@@ -81,24 +85,27 @@ def train(state: engine.State, member: Member, epochs: Array):
 
 
 @_program("recipe")
-def begin_epoch(state: engine.State, member: Member) -> engine.Tally:
-    """The tally before an epoch's first chunk."""
-    return engine.begin_epoch(member.recipe, state)
+def begin_epoch(state: engine.State, member: Member) -> tuple[engine.Tally, Array]:
+    """The tally before an epoch's first chunk, and whether the member trains in this epoch."""
+    return engine.begin_epoch(member.recipe, state), engine.running(member.recipe, state)
 
 
 @_program("objective", "recipe", donates=True)
-def train_chunk(
-    carry: tuple[engine.State, engine.Tally], member: Member, rows: ArrayRows, number: Array
-):
-    """Train on one chunk of a stream: the new state and tally."""
-    return engine.steps(member.objective, member.recipe, carry[0], rows, carry[1], number)
+def train_chunk(carry: StreamedEpoch, member: Member, rows: ArrayRows, number: Array):
+    """Train on one chunk of a stream, if the member trains in this epoch."""
+    state, tally, due = carry
+    trains = due & (state.streak < member.recipe.max_skipped)
+    rows = dataclasses.replace(rows, count=jnp.where(trains, rows.count, 0))
+    return *engine.steps(member.objective, member.recipe, state, rows, tally, number), due
 
 
 @_program("objective", "recipe", "validation", donates=True)
-def end_epoch(carry: tuple[engine.State, engine.Tally], member: Member):
+def end_epoch(carry: StreamedEpoch, member: Member):
     """Finish an epoch after its last chunk; returns the same values as `train`."""
+    before, tally, due = carry
     validation = None if member.validation is None else member.validation.selected()
-    state, record = engine.end_epoch(member.objective, member.recipe, *carry, validation)
+    state, record = engine.end_epoch(member.objective, member.recipe, before, tally, validation)
+    state = jax.tree.map(lambda new, old: jnp.where(due, new, old), state, before)
     return state, record, engine.running(member.recipe, state)
 
 
@@ -169,12 +176,13 @@ class Population:
 
     def fit_statistics(self, function: Callable, params: Any, stats: Stats, rows: Any) -> Stats:
         """Call `engine.prepare` or `engine.finish` for one member after the other."""
-        model = self._own.objective, params, stats
+        # Taking members from arrays on the host compiles nothing.
+        model = jax.device_get((self._own.objective, params, stats))
         each = [
             function(*jax.tree.map(lambda leaf, p=p: leaf[p], model), rows)
             for p in range(self.size)
         ]
-        return self.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
+        return self.place(jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(each)))
 
     def place(self, tree: PyTree) -> PyTree:
         """Put leaves ``[P, ...]`` on the devices; the last member repeats to fill all devices."""

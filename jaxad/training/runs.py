@@ -30,7 +30,7 @@ from jaxad.training.hosts import (
     on_host,
     spans_processes,
 )
-from jaxad.training.members import Member, Subset, split_members
+from jaxad.training.members import Member, Subset, check_resident, split_members
 from jaxad.training.mesh import check_data_axis, make_mesh, padded_size, rows_sharding
 from jaxad.training.programs import OneModel, Population
 from jaxad.training.recipe import Recipe, as_leaves, optimizer
@@ -169,6 +169,8 @@ def fit(
         check_data_axis(mesh, recipe.batch_size)
         data = _checked_for_one(rows, joined)
         held_out = None if validation is None else _checked_for_one(validation, joined)
+        if held_out is not None:
+            check_resident("validation", held_out)
     with Stopwatch() as watch:
         objective, how = as_leaves((objective, recipe))
         if joined:
@@ -389,16 +391,18 @@ class _Streamed:
 
     def train(self, state: State, epochs: int, bar: Any) -> Any:
         del epochs  # always one: epochs of a stream are long
-        tally, rows = self.call(programs.begin_epoch, state), 0
+        (tally, due), rows = self.call(programs.begin_epoch, state), 0
         for number, chunk in enumerate(self._chunks):
-            state, tally = self.call(programs.train_chunk, (state, tally), chunk, np.int32(number))
+            carry = state, tally, due
+            state, tally, due = self.call(programs.train_chunk, carry, chunk, np.int32(number))
             # Reading the streak waits for the chunk; otherwise chunks would queue up in memory.
             if (self.call.outcome(state.streak) >= self._limit).all():
                 break
             rows += int(chunk.count)
             if bar is not None:
-                bar.set_postfix_str(f"rows={rows:,}")
-        return self.call(programs.end_epoch, (state, tally))
+                bar.set_postfix_str(f"rows={rows:,}", refresh=False)
+                bar.update(0)
+        return self.call(programs.end_epoch, (state, tally, due))
 
     def finish(self, state: State) -> tuple[Params, Stats]:
         params, stats, *_ = state.best or (state.params, state.stats)

@@ -110,6 +110,10 @@ CASES |= {
     "a stream with NaN": _stream(_with(np.nan, (3, 2))),
     "a stream of anomalies": lambda: fresh("DeepSAD").fit(data.stream(ROWS, label=np.full(60, -1))),
     "a stream to explain": lambda: fresh("DeepSVDD").fit(ROWS).explain(data.stream(ROWS)),
+    "rows of training": _on(training.as_rows(ROWS)),
+    "a stream to fit many on": lambda: jaxad.fit_many(
+        [fresh("DeepSVDD", n_members=2)], data.stream(ROWS)
+    ),
     "a stream to sweep": lambda: jaxad.sweep(fresh("DeepSVDD"), {}, data.stream(ROWS)),
     "a stream of rows = 0": lambda: data.stream(ROWS, rows=0),
     "no source": lambda: data.stream(3),

@@ -321,3 +321,11 @@ def test_each_process_of_a_joined_run_saves_its_part(tmp_path):
     run_together(commands, {"JAX_NUM_CPU_DEVICES": "2"}, timeout=200)
     assert len(checkpoint_files(tmp_path / "run")) == 2
     assert len(list((tmp_path / "run").glob("*.orbax"))) == 2
+
+
+def test_checkpoints_of_single_members_are_of_an_earlier_version(rows, tmp_path):
+    """Ensembles on streams had a folder for each member."""
+    (tmp_path / "member-0").mkdir()
+    (tmp_path / "member-0/epochs-00000002.safetensors").write_bytes(b"anything")
+    with pytest.raises(ValueError, match="another version of jaxad"):
+        training.fit(SOFT, RECIPE, KEY, rows, checkpoints=tmp_path)

@@ -208,3 +208,11 @@ def test_labels_of_each_member_are_for_a_population_only(rows):
     with training.Stopwatch() as watch, pytest.raises(ValueError, match="fit_population"):
         training.fit(SVDD, RECIPE, KEY, labelled_by_each)
     assert watch.compilations == 0
+
+
+@pytest.mark.parametrize("recipe", ["shared", "listed"])
+def test_a_recipe_that_is_no_number_is_named(recipe, rows):
+    wrong = RECIPE.replace(learning_rate="a")
+    given = wrong if recipe == "shared" else [RECIPE, wrong, RECIPE]
+    with pytest.raises(TypeError, match="learning_rate='a' is not a number"):
+        training.fit_population(SVDD, given, KEYS, rows)

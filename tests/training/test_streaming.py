@@ -204,3 +204,34 @@ def test_subsets_of_a_stream_are_refused(rows):
         training.fit_population(
             OBJECTIVES["deep_svdd"], RECIPE, KEYS, data.stream(rows), subsets=[np.arange(9)] * 3
         )
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE.replace(epochs=np.array([2.0, 4.0, 3.0])),
+        RECIPE.replace(epochs=30, patience=1, learning_rate=np.array([0.3, 1e-2, 0.1])),
+        RECIPE.replace(max_skipped=2, learning_rate=np.array([1e30, 1e-2, 1e-2]), epochs=6),
+    ],
+    ids=["epochs", "patience", "failure"],
+)
+def test_every_member_on_a_stream_ends_by_itself(recipe, rows):
+    """As in memory: by its own number of epochs, its own patience, its own failure."""
+    objective, in_order = OBJECTIVES["autoencoder"], recipe.replace(shuffle=False)
+    streamed = training.fit_population(objective, in_order, KEYS, data.stream(rows, rows=128))
+    held = training.fit_population(objective, in_order, KEYS, rows)
+    for name in ("epochs", "steps", "skipped", "failed", "best_epoch"):
+        np.testing.assert_array_equal(getattr(streamed, name), getattr(held, name), err_msg=name)
+    finite = ~held.failed
+    for a, b in zip(*map(jax.tree.leaves, (streamed.params, held.params)), strict=True):
+        np.testing.assert_allclose(a[finite], b[finite], rtol=1e-3, atol=1e-4)
+
+
+def test_validation_rows_are_in_memory(rows):
+    objective, stream = OBJECTIVES["deep_svdd"], data.stream(rows)
+    with training.Stopwatch() as watch:
+        with pytest.raises(ValueError, match="validation is a stream"):
+            training.fit(objective, RECIPE, KEY, rows, validation=stream)
+        with pytest.raises(ValueError, match="validation is a stream"):
+            training.fit_population(objective, RECIPE, KEYS, rows, validation=stream)
+    assert watch.compilations == 0
