@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import version
+from pathlib import Path
 
 # Tests compile thousands of small programs whose speed is no matter; set before jax is imported,
 # so that the processes that tests start agree to the bit.
@@ -19,6 +20,25 @@ import pytest  # noqa: E402
 collect_ignore = ["support"]  # what tests import and start, no tests
 
 jax.config.update("jax_legacy_prng_key", "error")
+
+
+class CompiledPrograms:
+    """Drops compiled programs between files when they take many memory maps.
+
+    Linux gives a process 65,530 maps; one that runs out of them crashes.
+    """
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item, nextitem):
+        maps = Path("/proc/self/maps")
+        if nextitem is not None and nextitem.path != item.path and maps.exists():
+            if maps.read_bytes().count(b"\n") > 20_000:
+                jax.clear_caches()
+
+
+def pytest_configure(config):
+    # A plugin of its own: hooks of this file would not see the examples in docstrings.
+    config.pluginmanager.register(CompiledPrograms())
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def train_chunk(carry: StreamedEpoch, member: Member, rows: ArrayRows, number: A
     return *engine.steps(member.objective, member.recipe, state, rows, tally, number), due
 
 
-@_program("objective", "recipe", "validation", donates=True)
+@_program("objective", "recipe", "validation")
 def end_epoch(carry: StreamedEpoch, member: Member):
     """Finish an epoch after its last chunk; returns the same values as `train`."""
     before, tally, due = carry

