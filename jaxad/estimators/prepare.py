@@ -94,7 +94,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
     detector._check_labels(labels)
     count = survey.count - len(held_out)
     objective = detector._objective(rows.shape, count)
-    size = detector.n_members_ if continues else _members(detector.n_members, rows)
+    size = detector.n_members_ if continues else _ensemble_size(detector.n_members, rows)
     first = None if continues else detector._pretraining(objective, trained, seed)
     run = Run(
         objective,
@@ -162,7 +162,7 @@ def _split(rows: Any, fraction: float, seed: int) -> tuple[Rows, Rows | None, np
     return rows.take(train), rows.take(held), held
 
 
-def _members(given: Any, rows: Rows) -> int:
+def _ensemble_size(given: Any, rows: Rows) -> int:
     """P; ``"auto"`` is 5 for tables in memory, else 1."""
     if given != "auto":
         return int(given)
