@@ -91,8 +91,11 @@ class Rows(abc.ABC):
         """One pass over the rows as numpy arrays ``(x, label)``, in blocks."""
 
     @abc.abstractmethod
-    def blocks(self, chunk: int) -> Iterator[tuple[Any, int]]:
-        """Padded float32 blocks of whole chunks, for scoring, and their numbers of real rows."""
+    def blocks(self, chunk: int, *, parts: int = 1) -> Iterator[tuple[Any, int]]:
+        """Padded float32 blocks of whole chunks, for scoring, and their numbers of real rows.
+
+        Rows in memory make at least ``parts`` blocks, if they are that many chunks.
+        """
 
     @abc.abstractmethod
     def pieces(self) -> Iterator["ArrayRows"]:
@@ -203,7 +206,7 @@ class ArrayRows(Rows):
         """All rows as one block."""
         yield self.x, self.label
 
-    def blocks(self, chunk: int) -> Iterator[tuple[np.ndarray, int]]:
+    def blocks(self, chunk: int, *, parts: int = 1) -> Iterator[tuple[np.ndarray, int]]:
         """See `Rows.blocks`.
 
         Few rows make one block, padded with zeros to a bucket that ``chunk`` divides. Many rows
@@ -211,7 +214,7 @@ class ArrayRows(Rows):
         """
         row_bytes = 4 * math.prod(self.shape)
         most = max(1, _BLOCK_BYTES // max(1, chunk * row_bytes)) * chunk
-        size = min(most, -(-bucket(len(self.x)) // chunk) * chunk)
+        size = min(most, -(-bucket(-(-len(self.x) // parts)) // chunk) * chunk)
         for start in range(0, max(1, len(self.x)), size):
             block = np.ascontiguousarray(self.x[start : start + size], np.float32)
             count = len(block)
@@ -339,8 +342,9 @@ class Stream(Rows):
 
         return dataclasses.replace(self, read=read)
 
-    def blocks(self, chunk: int) -> Iterator[tuple[Array, int]]:
-        """See `Rows.blocks`."""
+    def blocks(self, chunk: int, *, parts: int = 1) -> Iterator[tuple[Array, int]]:
+        """See `Rows.blocks`; the blocks are the stream's chunks."""
+        del parts
         for rows in self.in_multiples_of(chunk):
             yield rows.x, int(rows.count)
 

@@ -26,6 +26,7 @@ def fit_many(
     *,
     subsets: Sequence[Any] | None = None,
     mesh: Any = None,
+    threads: int | None = None,
     checkpoints: Any = None,
     progress: bool = False,
 ) -> list[Detector]:
@@ -41,6 +42,7 @@ def fit_many(
       y: labels, as for ``fit``.
       subsets: the row numbers of ``X`` that each detector is fitted on; None uses all rows.
       mesh: from `jaxad.training.make_mesh`; None uses all devices.
+      threads: at most so many threads of a CPU share out the detectors; None: one for each core.
       checkpoints: as for ``fit``; every population has its own subfolder.
       progress: show a progress bar.
 
@@ -80,6 +82,7 @@ def fit_many(
             trained = fitting.fit(
                 [plans[i] for i in members],
                 mesh=mesh,
+                threads=threads,
                 checkpoints=fitting.subfolder(checkpoints, f"population-{number}"),
                 progress=progress,
                 population=True,
@@ -111,6 +114,7 @@ def sweep(
     n_iter: int | None = None,
     random_state: int = 0,
     mesh: Any = None,
+    threads: int | None = None,
     checkpoints: Any = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -128,7 +132,7 @@ def sweep(
       seeds: number of fits per setting, with ``random_state`` 0, 1, ...
       n_iter: number of random settings; None tries all settings.
       random_state: seed of the random settings and folds.
-      mesh, checkpoints, progress: as for `fit_many`.
+      mesh, threads, checkpoints, progress: as for `fit_many`.
 
     Returns:
       A table with one row per setting, seed and fold. Columns are the setting, ``seed``, ``fold``,
@@ -169,7 +173,8 @@ def sweep(
                 copy: Any = clone(estimator)
                 detectors.append(copy.set_params(**setting, random_state=seed))
                 subsets.append(train)
-    options = {"mesh": mesh, "checkpoints": checkpoints, "progress": progress}
+    options = {"mesh": mesh, "threads": threads}
+    options |= {"checkpoints": checkpoints, "progress": progress}
     fit_many(detectors, X, y, subsets=subsets if folds else None, **options)
     for row, detector in zip(table, detectors, strict=True):
         fitted = hasattr(detector, "params_")

@@ -62,8 +62,9 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     themselves by name, so that their files can be loaded; base classes use ``register=False``.
 
     Arguments control training (``epochs`` to ``patience``), the ensemble (``n_members``,
-    ``combine``), preprocessing and threshold (``scaler``, ``contamination``) and repeated fits
-    (``warm_start``, ``random_state``, ``verbose``). `DeepSVDD` describes each of them.
+    ``combine``), preprocessing and threshold (``scaler``, ``contamination``), repeated fits
+    (``warm_start``, ``random_state``), and how it works (``threads``, ``verbose``). `DeepSVDD`
+    describes each of them.
     """
 
     epochs: Any = argument("auto", Special("auto", RANGES["epochs"]))
@@ -80,6 +81,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     contamination: float = argument(0.1, Interval(0, 0.5, "both"))
     warm_start: bool = argument(False, Flag())
     random_state: Any = None
+    threads: int | None = argument(None, Special(None, Whole()))
     verbose: bool = False
 
     network: ClassVar[Any] = "mlp"  # an argument of most subclasses
@@ -116,7 +118,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """
         plan = prepare.plan(self, X, y, checkpoints)
         with training.Stopwatch() as watch:
-            (trained,) = fitting.fit([plan], checkpoints=checkpoints, progress=bool(self.verbose))
+            options = {"threads": self.threads, "progress": bool(self.verbose)}
+            (trained,) = fitting.fit([plan], checkpoints=checkpoints, **options)
         if trained is None:
             raise training.NonFiniteError(
                 f"all {plan.run.size} members met steps that are not finite. {REMEDY}"
@@ -161,19 +164,22 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         with training.Stopwatch() as watch:
             before, history = {} if state is None else self.history_, None
             if state is None:
-                initial, pretrained = fitting.initial_of(run, progress=bool(self.verbose))
+                options = {"threads": self.threads, "progress": bool(self.verbose)}
+                initial, pretrained = fitting.initial_of(run, **options)
                 history = None if pretrained is None else pretrained.history
                 fitted = run.initial is not None
                 inputs = run.objective, run.recipe, run.key, run.rows
-                state = training.begin(*inputs, initial=initial, fitted=fitted)
-            state, result = training.advance(run.objective, run.recipe, state, run.rows)
+                start = {"initial": initial, "fitted": fitted, "threads": self.threads}
+                state = training.begin(*inputs, **start)
+            inputs = run.objective, run.recipe, state, run.rows
+            state, result = training.advance(*inputs, threads=self.threads)
             joined = {
                 name: np.concatenate([before.get(name, values[..., :0]), values], axis=-1)
                 for name, values in result.history.items()
             }
             result = result._replace(history=joined)
             model = run.objective, result.params, result.stats
-            score = fitting.score(*model, plan.rows, result.size)
+            score = fitting.score(*model, plan.rows, result.size, threads=self.threads)
         self._adopt(plan, Trained(result, history, [], score), watch)
         self._state = state
 
@@ -230,7 +236,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """Anomaly scores ``[P, N]`` of each member; P is 1 for a single model."""
         check_is_fitted(self)
         model = self.objective_, self.params_, self.stats_
-        return fitting.score(*model, prepare.scaled(self, X), self.n_members_)
+        rows = prepare.scaled(self, X)
+        return fitting.score(*model, rows, self.n_members_, threads=self.threads)
 
     def score_spread(self, X: Any) -> np.ndarray:
         """Disagreement of the members on each row ``[N]``.
@@ -419,7 +426,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _apply(self, method: str, rows: Rows) -> np.ndarray:
         """A method of the objective on all scaled rows, for each member ``[P, N, ...]``."""
         model = self.objective_, self.params_, self.stats_
-        return fitting.apply(method, *model, rows, self.n_members_)
+        return fitting.apply(method, *model, rows, self.n_members_, threads=self.threads)
 
     def _reconstruct(self, X: Any) -> np.ndarray:
         """Reconstructions in the units of ``X``, averaged over members."""

@@ -112,6 +112,7 @@ def fit(
     plans: Sequence[Plan],
     *,
     mesh: Any = None,
+    threads: int | None = None,
     checkpoints: Any = None,
     progress: bool = False,
     population: bool = False,
@@ -121,6 +122,7 @@ def fit(
     Args:
       plans: the plans.
       mesh: from `jaxad.training.make_mesh`; None uses all devices.
+      threads: as in `jaxad.training.fit_population`.
       checkpoints: as in `jaxad.training.fit`.
       progress: show a progress bar.
       population: train a single model as a population of one, so that a failure does not raise.
@@ -132,11 +134,12 @@ def fit(
       jaxad.NonFiniteError: a single model had too many steps that were not finite.
     """
     run = _as_population([plan.run for plan in plans], population)
-    result, pretrained = _train(run, mesh=mesh, checkpoints=checkpoints, progress=progress)
+    places = {"mesh": mesh, "threads": threads}
+    result, pretrained = _train(run, **places, checkpoints=checkpoints, progress=progress)
     if run.key.ndim == 0:
         (plan,) = plans
         history = None if pretrained is None else pretrained.history
-        return [Trained(result, history, [], _score(plan, result, mesh))]
+        return [Trained(result, history, [], _score(plan, result, **places))]
     ends = np.cumsum([plan.run.size for plan in plans])[:-1]
     trained = []
     for plan, own in zip(plans, np.split(np.arange(run.size), ends), strict=True):
@@ -148,7 +151,7 @@ def fit(
         model = _members(result, kept)
         history = None if pretrained is None else _members(pretrained, kept).history
         lost = np.flatnonzero(failed).tolist()
-        trained.append(Trained(model, history, lost, _score(plan, model, mesh)))
+        trained.append(Trained(model, history, lost, _score(plan, model, **places)))
     return trained
 
 
@@ -179,11 +182,17 @@ def _from_encoders(
 
 
 def _train(
-    run: Run, *, mesh: Any = None, checkpoints: Any = None, progress: bool = False
+    run: Run,
+    *,
+    mesh: Any = None,
+    threads: int | None = None,
+    checkpoints: Any = None,
+    progress: bool = False,
 ) -> tuple[training.Result, training.Result | None]:
     """The results of a run and of its pretraining; a member fails if either of them fails."""
     below = subfolder(checkpoints, "pretraining")
-    initial, pretrained = initial_of(run, mesh=mesh, checkpoints=below, progress=progress)
+    places = {"mesh": mesh, "threads": threads}
+    initial, pretrained = initial_of(run, **places, checkpoints=below, progress=progress)
     options = {
         "validation": run.validation,
         "initial": initial,
@@ -194,7 +203,7 @@ def _train(
     inputs = run.objective, run.recipe, run.key, run.rows
     if run.key.ndim == 0:
         return training.fit(*inputs, **options), pretrained
-    result = training.fit_population(*inputs, mesh=mesh, **options)
+    result = training.fit_population(*inputs, **places, **options)
     # Members that did not fail may lie on any device of the mesh; collect them.
     params, stats = jax.device_get((result.params, result.stats))
     failed = result.failed if pretrained is None else result.failed | pretrained.failed
@@ -231,19 +240,19 @@ def _members(result: training.Result, kept: np.ndarray) -> training.Result:
     return part._replace(params=params, stats=stats)
 
 
-def _score(plan: Plan, result: training.Result, mesh: Any) -> np.ndarray:
+def _score(plan: Plan, result: training.Result, **places: Any) -> np.ndarray:
     model = plan.run.objective, result.params, result.stats
-    return score(*model, plan.rows, result.size, mesh=mesh)
+    return score(*model, plan.rows, result.size, **places)
 
 
 def score(
-    objective: Any, params: Params, stats: Stats, rows: Rows, size: int, *, mesh: Any = None
+    objective: Any, params: Params, stats: Stats, rows: Rows, size: int, **places: Any
 ) -> np.ndarray:
     """Scores ``[P, N]`` of an ensemble of ``size`` members, or of a single model.
 
     They are float64; for a stream they stay float32 to save memory.
     """
-    scores = apply("score", objective, params, stats, rows, size, mesh=mesh)
+    scores = apply("score", objective, params, stats, rows, size, **places)
     return scores.astype(np.float64) if rows.resident else scores
 
 
@@ -256,11 +265,13 @@ def apply(
     size: int,
     *,
     mesh: Any = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """A row-wise method of the objective for every member, ``[P, N, ...]``."""
+    given = method, objective, params, stats, rows
     if size == 1:
-        return training.apply_rows(method, objective, params, stats, rows)[None]
-    return training.apply_population(method, objective, params, stats, rows, mesh=mesh)
+        return training.apply_rows(*given, threads=threads)[None]
+    return training.apply_population(*given, mesh=mesh, threads=threads)
 
 
 def subfolder(checkpoints: Any, name: str) -> training.Checkpoints | None:

@@ -1,8 +1,10 @@
 """Compilation: measure its time and count, and cache compiled programs on disk."""
 
+import contextlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +67,17 @@ class Stopwatch:
 
 _running: list[Stopwatch] = []
 _listening = False
+_here = threading.local()  # .owner: the thread on whose behalf this one compiles
+
+
+@contextlib.contextmanager
+def counting_for(owner: int) -> Iterator[None]:
+    """What this thread compiles counts for the stopwatches of the thread ``owner``."""
+    _here.owner = owner
+    try:
+        yield
+    finally:
+        del _here.owner
 
 
 def _listen() -> None:
@@ -76,7 +89,8 @@ def _listen() -> None:
 
 def _on_event(event: str, duration_secs: float, **kwargs: str | int) -> None:
     del kwargs
-    thread = threading.get_ident()  # a thread that fits does not count what others compile
+    # A thread that fits does not count what others compile for themselves.
+    thread = getattr(_here, "owner", threading.get_ident())
     for stopwatch in [s for s in _running if s._thread == thread]:
         stopwatch._record(event, duration_secs)
 

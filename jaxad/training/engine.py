@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from jaxad.rows import ArrayRows, Rows
@@ -41,7 +40,7 @@ class State(NamedTuple):
       key: the run's key; epochs and steps fold their number into it.
       epoch: epochs done.
       step: steps done, including skipped ones.
-      skipped: steps skipped because loss or gradient was not finite.
+      skipped: steps skipped because the loss, or what the step would change, was not finite.
       streak: length of the current series of skipped steps.
       waited: epochs since the last improvement.
       best: the best epoch, or None without patience.
@@ -116,12 +115,15 @@ def train(
     rows: ArrayRows,
     validation: ArrayRows | None,
     epochs: Array,
+    *,
+    guarded: bool,
 ) -> tuple[State, dict[str, Array]]:
     """Train a group of at most ``epochs`` and at most `HISTORY` epochs on padded rows.
 
     Returns:
       The new state, and the records ``loss``, ``learning_rate``, ``skipped`` and, with validation
-      rows, ``validation_loss``: one entry per epoch, padded with zeros to ``[HISTORY]``.
+      rows, ``validation_loss``: one entry per epoch, padded with zeros to ``[HISTORY]``. Unless
+      ``guarded``, they are valid only if `sound`.
     """
     names = ["loss", "learning_rate", "skipped"]
     if validation is not None:
@@ -133,7 +135,7 @@ def train(
         state, history = carry
         at = state.epoch - begin
         tally = begin_epoch(how, state)
-        state, tally = steps(objective, how, state, rows, tally)
+        state, tally = steps(objective, how, state, rows, tally, guarded=guarded)
         state, record = end_epoch(objective, how, state, tally, validation)
         return state, {name: history[name].at[at].set(record[name]) for name in names}
 
@@ -157,10 +159,13 @@ def steps(
     rows: ArrayRows,
     tally: Tally,
     *salts: Array,
+    guarded: bool,
 ) -> tuple[State, Tally]:
     """Train one step per batch, on all rows of an epoch or on one chunk of a stream.
 
-    ``salts`` are the chunk's number, because every chunk is shuffled differently.
+    ``salts`` are the chunk's number, because every chunk is shuffled differently. A guarded step
+    that is not finite is skipped. Unguarded steps are faster, equal to the bit while all steps are
+    finite, and otherwise worthless, which `sound` finds out afterwards.
     """
     size, count = how.batch_size, rows.count
     length = -(-len(rows.weight) // size) * size
@@ -179,7 +184,7 @@ def steps(
         x = take(rows.x) if shares_batches() else batching.gather(rows.x, at)
         batch = across_data(Batch(x, take(rows.label), batch_weight, epoch))
         state, loss, finite = _step(
-            objective, how, state, batch, jax.random.fold_in(state.key, state.step)
+            objective, how, state, batch, jax.random.fold_in(state.key, state.step), guarded
         )
         counted = jnp.where(finite, jnp.sum(batch_weight), 0)
         tally = tally._replace(
@@ -215,8 +220,19 @@ def end_epoch(
     return state._replace(epoch=state.epoch + 1), record
 
 
+def sound(before: State, state: State) -> Array:
+    """Whether all unguarded steps between two states were finite, so that none had to be skipped.
+
+    A loss or statistic that is not finite is counted when it occurs. Parameters and the optimizer's
+    state stay infinite or NaN once they are, so it is enough to look at the last ones.
+    """
+    first = before.params, before.opt_state
+    last = state.params, state.opt_state
+    return (state.skipped == before.skipped) & _stays_finite(last, first)
+
+
 def _step(
-    objective: Objective, how: Recipe, state: State, batch: Batch, key: Key
+    objective: Objective, how: Recipe, state: State, batch: Batch, key: Key, guarded: bool
 ) -> tuple[State, Array, Array]:
     total = jnp.maximum(jnp.sum(batch.weight), 1e-12)
 
@@ -225,13 +241,14 @@ def _step(
         return jnp.sum(values * batch.weight) / total, stats
 
     (loss, stats), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient, squared=True))
     update, opt_state = recipe.optimizer(how).update(gradient, state.opt_state, state.params)
     rate = recipe.learning_rate(how, batch.epoch, state.step)
     params = jax.tree.map(lambda p, u: p - rate * u, state.params, update)
-    params, stats, opt_state = _choose(
-        finite, (params, stats, opt_state), (state.params, state.stats, state.opt_state)
-    )
+    finite = jnp.isfinite(loss) & _stays_finite(stats, state.stats)
+    if guarded:
+        new, old = (params, stats, opt_state), (state.params, state.stats, state.opt_state)
+        finite = finite & _stays_finite(new, old)
+        params, stats, opt_state = _choose(finite, new, old)
     state = state._replace(
         params=params,
         stats=stats,
@@ -241,6 +258,15 @@ def _step(
         streak=jnp.where(finite, 0, state.streak + 1),
     )
     return state, loss, finite
+
+
+def _stays_finite(new: Any, old: Any) -> Array:
+    """Whether every number that was finite still is; leaves that are the same need no look."""
+    finite = jnp.bool_(True)
+    for after, before in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True):
+        if after is not before and jnp.issubdtype(after.dtype, jnp.inexact):
+            finite = finite & jnp.all(jnp.isfinite(after) | ~jnp.isfinite(before))
+    return finite
 
 
 def _validate(objective: Objective, state: State, rows: ArrayRows, size: int) -> Array:

@@ -32,6 +32,23 @@ class Subset(NamedTuple):
         real = jnp.arange(len(self.index)) < self.data.count
         return ArrayRows(x, label, jnp.where(real, weight, 0), self.data.count)
 
+    def trimmed(self) -> "Subset":
+        """The same rows of a member, or of several, with no more padding than they need.
+
+        Rows, labels and weights that the members share keep theirs.
+        """
+        if self.data.count is None:
+            return self
+        size = bucket(int(np.max(self.data.count)))
+        if self.index is not None:
+            return self._replace(index=self.index[..., :size])
+        if self.data.x is None:
+            return self
+        axis = np.ndim(self.data.count)
+        x = self.data.x[(slice(None),) * axis + (slice(size),)]
+        label, weight = self.data.label[..., :size], self.data.weight[..., :size]
+        return self._replace(data=dataclasses.replace(self.data, x=x, label=label, weight=weight))
+
 
 class Member(NamedTuple):
     """The inputs of one run.

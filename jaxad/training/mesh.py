@@ -51,6 +51,17 @@ def make_mesh(
     )
 
 
+def default_mesh(devices: Sequence[Any] | None = None) -> Mesh | None:
+    """A mesh of all devices; None if there is only one, a CPU, whose cores threads share.
+
+    Args:
+      devices: the devices; None uses all of them.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    alone = len(devices) == 1 and devices[0].platform == "cpu"
+    return None if alone else make_mesh(devices=devices)
+
+
 def use_cores(count: int) -> None:
     """Make JAX treat the processor as ``count`` devices, so that a population trains on all cores.
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
@@ -31,10 +30,14 @@ from jaxad.training.hosts import (
     spans_processes,
 )
 from jaxad.training.members import Member, Subset, check_resident, split_members
-from jaxad.training.mesh import check_data_axis, make_mesh, padded_size, rows_sharding
-from jaxad.training.programs import OneModel, Population
+from jaxad.training.mesh import check_data_axis, default_mesh, padded_size, rows_sharding
+from jaxad.training.programs import Program
 from jaxad.training.recipe import Recipe, as_leaves, optimizer
+from jaxad.training.runners import OnDevices, OneModel, OnThreads, check_places, population
+from jaxad.training.trees import chosen
 from jaxad.typing import Key, Objective, Params, Stats
+
+Runner = OneModel | OnDevices | OnThreads
 
 
 class NonFiniteError(RuntimeError):
@@ -204,11 +207,12 @@ def fit_population(
     initial: tuple[Params, Stats] | None = None,
     fitted: bool = False,
     mesh: Mesh | None = None,
+    threads: int | None = None,
     vectorised: bool | None = None,
     checkpoints: Any = None,
     progress: bool = False,
 ) -> Result:
-    """Train P models in one compiled program and return a `Result`.
+    """Train P models as one population, on all cores or devices, and return a `Result`.
 
     Member p equals the model that `fit` would train. Every number of objective and recipe may be an
     array ``[P]`` with one value per member; single numbers are shared. A member whose steps are not
@@ -230,8 +234,11 @@ def fit_population(
       mesh: from `make_mesh`. Its ``population`` axis distributes the members; None uses all
         devices. On a mesh over several processes (see `join_hosts`) every process passes the same
         arguments and gets the whole population on its host.
-      vectorised: whether a device trains its members side by side, or one after the other. None:
-        side by side on accelerators, and for small members.
+      threads: at most so many threads share out the members, on a CPU that is one device. None:
+        the environment variable ``JAXAD_THREADS``; or one for each core that this process may use
+        and no other population does; or one inside a worker of joblib. The result is the same.
+      vectorised: whether a device or thread trains its members side by side, or one after the
+        other. None: side by side on accelerators, and for small members.
       checkpoints: as in `fit`; all members are saved together.
       progress: show a progress bar.
 
@@ -239,6 +246,9 @@ def fit_population(
       ValueError: axes have different lengths, structure has an axis over members, rows or a recipe
         are out of range, or the checkpoints are another run's; raised before anything is compiled.
       OSError: there is too little space for a checkpoint; earlier checkpoints are unchanged.
+
+    Warns:
+      RuntimeWarning: ``threads`` is more than the cores that this process may use.
 
     Example:
       >>> import jax, numpy as np
@@ -250,7 +260,8 @@ def fit_population(
       (2, 3)
     """
     with Stopwatch() as watch:
-        mesh = make_mesh() if mesh is None else mesh
+        check_places(mesh, threads)
+        mesh = default_mesh() if mesh is None and threads is None else mesh
         joined = spans_processes(mesh)
         with failing_together(joined):
             own, shared, size = split_members(
@@ -270,8 +281,8 @@ def fit_population(
             given |= {"vectorised": vectorised, "progress": progress}
             check_alike(**given, checkpoints=str(checkpoints))
         saver = open_saver(checkpoints, *inputs, joined=joined, **named)
-        call = Population(own, shared, size, mesh, vectorised)
-        run = _run(call, data, own.recipe, NamedSharding(mesh, PartitionSpec()))
+        call = population(own, shared, size, mesh, threads, vectorised, initial)
+        run = _run(call, data, own.recipe, mesh and NamedSharding(mesh, PartitionSpec()))
         state = run.begin(initial, fitted)
         state, history = _train(run, state, own.recipe, saver, progress)
         if saver is not None:
@@ -288,6 +299,7 @@ def begin(
     *,
     initial: tuple[Params, Stats] | None = None,
     fitted: bool = False,
+    threads: int | None = None,
 ) -> State:
     """The state of a run before its first step; of a population if ``key`` is keys ``[P]``.
 
@@ -304,11 +316,13 @@ def begin(
       >>> int(state.epoch), training.score(objective, result.params, result.stats, x).shape
       (3, (200,))
     """
-    _, run = _incremental_run(objective, recipe, key, rows)
+    _, run = _incremental_run(objective, recipe, key, rows, threads)
     return run.begin(initial, fitted)
 
 
-def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State, Result]:
+def advance(
+    objective: Any, recipe: Any, state: State, rows: Any, *, threads: int | None = None
+) -> tuple[State, Result]:
     """Train one epoch on ``rows``; ``recipe.epochs`` and ``recipe.patience`` are ignored.
 
     Args:
@@ -316,6 +330,7 @@ def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State
       recipe: how to train it.
       state: from `begin`, or from the previous call.
       rows: rows in memory, as for `fit`.
+      threads: as in `fit_population`.
 
     Returns:
       The new state, and a `Result` with the history of this epoch. Its statistics are exact for
@@ -328,11 +343,10 @@ def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State
     Example: see `begin`.
     """
     with Stopwatch() as watch:
-        how, run = _incremental_run(objective, recipe, state.key, rows)
+        how, run = _incremental_run(objective, recipe, state.key, rows, threads)
         before = _figures(run, state)
         try:
-            copy = jax.tree.map(jnp.copy, state)  # keeps `state` usable if the call fails
-            state, record, _ = run.train(copy, 1, None)
+            state, record, _ = run.train(state, 1, None)
         except Exception as error:
             init = optimizer(how).init
             wanted = jax.eval_shape(init if state.epoch.ndim == 0 else jax.vmap(init), state.params)
@@ -356,11 +370,37 @@ def advance(objective: Any, recipe: Any, state: State, rows: Any) -> tuple[State
     return state, _result(model, history.so_far(), figures, how, watch)
 
 
-class _Resident:
-    """A run on rows in memory: a group of epochs is one compiled call."""
+class _Run:
+    """A run of one model or of a population, on rows in memory or on a stream.
 
-    def __init__(self, call: OneModel | Population):
+    Steps are unguarded, see `engine.steps`; an epoch, or a chunk of a stream, in which a step was
+    not finite is trained again, guarded. Which ones these are does not depend on how a run is
+    divided into calls, so resumed runs are the same to the bit. An optimizer of the user's may
+    forget that a number was not finite: its steps are all guarded.
+    """
+
+    def __init__(self, call: Runner, how: Recipe):
         self.call = call
+        self._guarded = callable(how.optimizer)
+
+    def _trained(
+        self, quick: Program, guarded: Program, *arguments: Any, of: Any = None, instead: Any = None
+    ) -> tuple:
+        """The result of ``quick`` or, for members for whom it is not valid, of ``guarded``.
+
+        ``of`` are the only members to train, if given; the others' result is ``instead``.
+        """
+        first = guarded if self._guarded else quick
+        if of is None:
+            result = self.call(first, *arguments)
+        else:
+            result = self.call.again(of, instead, first, *arguments)
+        invalid = ~on_host(result[-1])
+        return self.call.again(invalid, result, guarded, *arguments) if invalid.any() else result
+
+
+class _Resident(_Run):
+    """A run on rows in memory: a group of epochs is one compiled call."""
 
     def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:
         program = programs.begin_fitted if fitted else programs.begin
@@ -368,18 +408,35 @@ class _Resident:
 
     def train(self, state: State, epochs: int, bar: Any) -> Any:
         del bar
-        return self.call(programs.train, state, np.int32(epochs))
+        program = programs.train_guarded if self._guarded else programs.train
+        result = self.call(program, state, np.int32(epochs))
+        invalid = ~on_host(result[-1])
+        return (self._by_epoch(state, epochs, result, invalid) if invalid.any() else result)[:-1]
+
+    def _by_epoch(self, state: State, epochs: int, result: tuple, of: np.ndarray) -> tuple:
+        """The ``result`` of ``epochs`` epochs, through which the members ``of`` go one by one."""
+        both = programs.train, programs.train_guarded
+        record = jax.tree.map(np.array, on_host(result[1]))
+        result = chosen(of, state, result[0]), *result[1:]
+        for epoch in range(epochs):
+            result = self._trained(*both, result[0], np.int32(1), of=of, instead=result)
+            for name, values in on_host(result[1]).items():
+                column = record[name][..., epoch]
+                column[...] = np.where(of, values[..., 0], column)
+            if not np.any(of & on_host(result[2])):
+                break
+        return result[0], record, *result[2:]
 
     def finish(self, state: State) -> tuple[Params, Stats]:
         params, stats, *_ = state.best or (state.params, state.stats)
         return params, self.call(programs.finish, (params, stats))
 
 
-class _Streamed:
+class _Streamed(_Run):
     """A run on a stream: a chunk is one compiled call; exact passes loop over the chunks."""
 
-    def __init__(self, call: OneModel | Population, rows: Stream, how: Recipe):
-        self.call = call
+    def __init__(self, call: Runner, rows: Stream, how: Recipe):
+        super().__init__(call, how)
         self._rows, self._chunks = rows, rows.in_multiples_of(how.batch_size)
         self._limit = how.max_skipped
 
@@ -392,17 +449,18 @@ class _Streamed:
     def train(self, state: State, epochs: int, bar: Any) -> Any:
         del epochs  # always one: epochs of a stream are long
         (tally, due), rows = self.call(programs.begin_epoch, state), 0
+        carry = state, tally, due
+        both = programs.train_chunk, programs.train_chunk_guarded
         for number, chunk in enumerate(self._chunks):
-            carry = state, tally, due
-            state, tally, due = self.call(programs.train_chunk, carry, chunk, np.int32(number))
-            # Reading the streak waits for the chunk; otherwise chunks would queue up in memory.
-            if (self.call.outcome(state.streak) >= self._limit).all():
+            # Looking whether a chunk is valid waits for it, or chunks would queue up in memory.
+            carry, _ = self._trained(*both, carry, chunk, np.int32(number))
+            if (on_host(self.call.outcome(carry[0].streak)) >= self._limit).all():
                 break
             rows += int(chunk.count)
             if bar is not None:
                 bar.set_postfix_str(f"rows={rows:,}", refresh=False)
                 bar.update(0)
-        return self.call(programs.end_epoch, (state, tally, due))
+        return self.call(programs.end_epoch, carry)
 
     def finish(self, state: State) -> tuple[Params, Stats]:
         params, stats, *_ = state.best or (state.params, state.stats)
@@ -435,10 +493,10 @@ def _checked_for_one(rows: Any, joined: bool) -> Rows:
     return data
 
 
-def _run(call: OneModel | Population, rows: Any, how: Recipe, sharding: Any) -> Any:
+def _run(call: Runner, rows: Any, how: Recipe, sharding: Any) -> Any:
     """A run on rows in memory, which the members hold, or on a stream."""
     if isinstance(rows, list | tuple) or rows.resident:
-        return _Resident(call)
+        return _Resident(call, how)
     return _Streamed(call, dataclasses.replace(rows, sharding=sharding), how)
 
 
@@ -459,26 +517,27 @@ def _placed(name: str, rows: ArrayRows, mesh: Mesh | None) -> ArrayRows:
     return rows.padded(padded_size(len(rows.x), mesh), rows_sharding(mesh))
 
 
-def _incremental_run(objective: Any, recipe: Any, key: Key, rows: Any) -> tuple[Recipe, _Resident]:
+def _incremental_run(
+    objective: Any, recipe: Any, key: Key, rows: Any, threads: int | None = None
+) -> tuple[Recipe, _Resident]:
     """A run without an end, of one model or of a population on one device, and its recipe."""
     endless = {"epochs": np.inf, "patience": None}
     if key.ndim:
-        mesh = make_mesh(1, devices=jax.local_devices()[:1])
         own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
         how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)
         shared = shared._replace(recipe=shared.recipe.replace(patience=None))
-        return how, _Resident(Population(own._replace(recipe=how), shared, size, mesh))
+        mesh = default_mesh(jax.local_devices()[:1]) if threads is None else None
+        call = population(own._replace(recipe=how), shared, size, mesh, threads)
+        return how, _Resident(call, how)
     recipe.check()
     objective, how = as_leaves((objective, recipe.replace(**endless)))
     data = as_rows(rows)
     member = Member(objective, how, key, Subset(None, data.padded(bucket(len(data.x)))))
     sample = np.zeros((1, *data.shape), np.float32)
-    return how, _Resident(OneModel(member._replace(sample=sample)))
+    return how, _Resident(OneModel(member._replace(sample=sample)), how)
 
 
-def _initial(
-    call: OneModel | Population, given: tuple[Params, Stats] | None
-) -> tuple[Params, Stats]:
+def _initial(call: Runner, given: tuple[Params, Stats] | None) -> tuple[Params, Stats]:
     """Initial parameters and statistics, copied if given, because the run reuses their memory."""
     return call(programs.initialise, None) if given is None else call.place(given)
 
@@ -510,8 +569,8 @@ def _train(
             bar.update(int(done.max()) - bar.n)
             if progress:
                 bar.set_postfix(loss=f"{history.last_loss():.4g}")
-            seconds, several = time.perf_counter() - began, not state.epoch.is_fully_addressable
-            group = _next_group(group, seconds, max_seconds, several)
+            seconds = time.perf_counter() - began
+            group = _next_group(group, seconds, max_seconds, run.call.joined)
             if saver is not None and due and saver.due():
                 saver.save(state, history.so_far())
     return state, history.so_far()
@@ -520,8 +579,8 @@ def _train(
 def _model(run: _Resident | _Streamed, state: State, joined: bool) -> tuple[Params, Stats]:
     """The final parameters and statistics; of a joined run, on every process's host."""
     model = run.finish(state)
-    model = on_host(model) if joined else model
-    return jax.block_until_ready(run.call.outcome(model))
+    model = run.call.outcome(on_host(model) if joined else model)
+    return jax.block_until_ready(model if joined else jax.device_put(model))
 
 
 def _epochs_done(run: _Resident | _Streamed, state: State) -> np.ndarray:

@@ -16,13 +16,17 @@ from jax.sharding import Mesh
 from jaxad.rows import Rows, map_rows, unweighted
 from jaxad.training.hosts import on_host
 from jaxad.training.members import Member, leading_axes, member_axes, per_member, population_size
-from jaxad.training.mesh import make_mesh
-from jaxad.training.programs import OneModel, Population, Program
+from jaxad.training.mesh import default_mesh
+from jaxad.training.programs import Program
 from jaxad.training.recipe import as_leaves
+from jaxad.training.runners import OnDevices, OneModel, check_places
+from jaxad.training.threads import in_order, thread_count
 from jaxad.typing import Array, Params, Stats
 
 
-def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
+def score(
+    objective: Any, params: Params, stats: Stats, x: Any, *, threads: int | None = None
+) -> np.ndarray:
     """Anomaly scores ``[N]`` of rows ``[N, ...]`` or a stream, higher = more anomalous.
 
     Args:
@@ -30,6 +34,8 @@ def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
       params: its parameters.
       stats: its statistics.
       x: the rows. Of a stream, only the scores and a few chunks are in memory at a time.
+      threads: at most so many threads of a CPU share out the rows; None: as in `fit_population`.
+        The result is the same.
 
     Example:
       >>> import jax, numpy as np
@@ -41,10 +47,18 @@ def score(objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
       >>> training.apply_rows("transform", objective, result.params, result.stats, x).shape
       (5, 3)
     """
-    return apply_rows("score", objective, params, stats, x)
+    return apply_rows("score", objective, params, stats, x, threads=threads)
 
 
-def apply_rows(method: str, objective: Any, params: Params, stats: Stats, x: Any) -> np.ndarray:
+def apply_rows(
+    method: str,
+    objective: Any,
+    params: Params,
+    stats: Stats,
+    x: Any,
+    *,
+    threads: int | None = None,
+) -> np.ndarray:
     """``objective.method(params, stats, x)`` for all rows, ``[N, ...]``.
 
     Args:
@@ -54,16 +68,22 @@ def apply_rows(method: str, objective: Any, params: Params, stats: Stats, x: Any
       params: its parameters.
       stats: its statistics.
       x: rows ``[N, ...]``, or a stream.
+      threads: as in `score`.
     """
     objective = as_leaves(objective)
     call = OneModel(Member(objective=objective))
     model = jax.tree.map(_on_device, (params, stats))  # once, and not with every block
-    blocks = _rows(x).blocks(objective.chunk)
-    return _concatenate((call(_row_wise(method), model, *_block(b)), b[1]) for b in blocks)
+    return _concatenate(_computed(call, method, model, x, objective.chunk, threads))
 
 
 def score_population(
-    objective: Any, params: Params, stats: Stats, x: Any, *, mesh: Mesh | None = None
+    objective: Any,
+    params: Params,
+    stats: Stats,
+    x: Any,
+    *,
+    mesh: Mesh | None = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Scores ``[P, N]`` of rows ``[N, ...]`` or a stream by every member.
 
@@ -74,6 +94,7 @@ def score_population(
       x: the rows, shared by all members.
       mesh: as in `fit_population`, but None uses the devices of this process, so that each process
         can score other rows.
+      threads: as in `score`.
 
     Example:
       >>> import jax, numpy as np
@@ -84,27 +105,58 @@ def score_population(
       >>> training.score_population(objective, result.params, result.stats, x).shape
       (2, 5)
     """
-    return apply_population("score", objective, params, stats, x, mesh=mesh)
+    given = objective, params, stats, x
+    return apply_population("score", *given, mesh=mesh, threads=threads)
 
 
 def apply_population(
-    method: str, objective: Any, params: Params, stats: Stats, x: Any, *, mesh: Mesh | None = None
+    method: str,
+    objective: Any,
+    params: Params,
+    stats: Stats,
+    x: Any,
+    *,
+    mesh: Mesh | None = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """`apply_rows` by every member of a population: ``[P, N, ...]``; see `score_population`."""
-    mesh = make_mesh(devices=jax.local_devices()) if mesh is None else mesh
+    check_places(mesh, threads)
+    if mesh is None and threads is None:
+        mesh = default_mesh(jax.local_devices())
     axes = member_axes(objective, "objective") | leading_axes({"params": params, "stats": stats})
     size = population_size(axes)
     chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
     members = Member(objective=per_member(objective, size))
     none_shared = Member(jax.tree.map(lambda _: None, members.objective))
-    call = Population(members, none_shared, size, mesh, vectorised=False)
+    call = OnDevices(members, none_shared, size, mesh, vectorised=False)
     model = call.place((params, stats))
-    blocks = _rows(x).blocks(chunk)
-    parts = (
-        (call.outcome(on_host(call(_row_wise(method), model, *_block(b)))).swapaxes(0, 1), b[1])
-        for b in blocks
+    threads = threads if mesh is None else 1  # a mesh uses several devices already
+    parts = _computed(call, method, model, x, chunk, threads)
+    whole = _concatenate(
+        (call.outcome(on_host(values)).swapaxes(0, 1), count) for values, count in parts
     )
-    return _concatenate(parts).swapaxes(0, 1)
+    return whole.swapaxes(0, 1)
+
+
+def _computed(
+    call: OneModel | OnDevices, method: str, model: Any, x: Any, chunk: int, threads: int | None
+) -> Iterator[tuple[Any, int]]:
+    """A method's values for each block of rows, and the block's number of real rows."""
+    rows, program = _rows(x), _row_wise(method)
+    several = not rows.resident or len(rows.like.x) > chunk
+    count = thread_count(threads) if several and jax.default_backend() == "cpu" else 1
+
+    def compute(block: tuple[Any, int]) -> tuple[Any, int]:
+        x, real = block
+        return call(program, model, x, np.int32(real)), real
+
+    def in_thread(block: tuple[Any, int]) -> tuple[Any, int]:
+        x, real = block
+        call.prepare(program, model, x, np.int32(real))
+        return jax.block_until_ready(compute(block))
+
+    blocks = rows.blocks(chunk, parts=count)
+    return map(compute, blocks) if count == 1 else in_order(in_thread, blocks, count, ahead=2)
 
 
 @cache  # jit caches by the function object, so every name needs one fixed Program
@@ -134,11 +186,6 @@ def _rows(x: Any) -> Rows:
         return x
     x = np.asarray(x)
     return unweighted(x, np.zeros(len(x), np.int32))
-
-
-def _block(block: tuple[Any, int]) -> tuple[Any, np.int32]:
-    x, count = block
-    return x, np.int32(count)
 
 
 def _concatenate(parts: Iterable[tuple[Any, int]]) -> np.ndarray:

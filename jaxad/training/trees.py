@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -46,7 +47,7 @@ def named(tree: Any) -> dict[str, Array]:
 
 
 def renamed(like: Any, values: dict[str, Any]) -> Any:
-    """The inverse of `named`: a tree like ``like``, on the same devices, with these values."""
+    """The inverse of `named`: a tree like ``like``, in the same places, with these values."""
 
     def leaf(path: Any, like: Array) -> Array:
         value = values[jax.tree_util.keystr(path)]
@@ -56,6 +57,61 @@ def renamed(like: Any, values: dict[str, Any]) -> Any:
         return _placed(value, like)
 
     return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def part(tree: PyTree, place: Any) -> PyTree:
+    """The entries ``place`` of leaves ``[P, ...]``, on the host; typed keys stay typed keys."""
+
+    def leaf(values: Any) -> Any:
+        if is_key(values):
+            data: Any = np.asarray(jax.random.key_data(values))[place]
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(values))
+        return np.asarray(values)[place]
+
+    return jax.tree.map(leaf, tree)
+
+
+def merged(parts: Sequence[PyTree], places: Sequence[tuple[Any, int]], size: int) -> PyTree:
+    """The inverse of `part`: leaves ``[size, ...]`` on the host.
+
+    Args:
+      parts: the trees, each either of one entry or of several.
+      places: for each of them, its ``place`` and its number of entries; further ones repeat the
+        last and are left out.
+      size: the number of all entries.
+    """
+
+    def leaf(*values: Any) -> Any:
+        if is_key(values[0]):
+            data = leaf(*map(jax.random.key_data, values))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(values[0]))
+        each = [np.asarray(one) for one in values]
+        several = np.ndim(places[0][0]) > 0
+        whole = np.empty((size, *each[0].shape[several:]), each[0].dtype)
+        for one, (place, count) in zip(each, places, strict=True):
+            if several:
+                whole[place[:count]] = one[:count]
+            else:
+                whole[place] = one
+        return whole
+
+    return jax.tree.map(leaf, *parts)
+
+
+def chosen(members: np.ndarray, new: PyTree, old: PyTree) -> PyTree:
+    """The leaves of ``new`` for marked members, ``[P]`` or scalar, and of ``old`` for the others.
+
+    Typed keys, which a run does not change, are those of ``old``.
+    """
+    shape = np.shape(members)
+
+    def leaf(new: Any, old: Any) -> Any:
+        if is_key(old):
+            return old
+        where: Any = jnp.where if isinstance(new, jax.Array) else np.where
+        return where(np.reshape(members, shape + (1,) * (np.ndim(new) - len(shape))), new, old)
+
+    return jax.tree.map(leaf, new, old)
 
 
 def layout(leaves: dict[str, Array]) -> dict[str, list]:
@@ -70,9 +126,11 @@ def storable(leaf: Array) -> np.ndarray:
 
 
 def _placed(value: Any, like: Array) -> Array:
-    """Put ``value`` on the devices of ``like`` with its sharding; another one would recompile."""
+    """Put ``value`` where ``like`` is, with its sharding; another one would recompile."""
     if not isinstance(value, jax.Array):
         value = np.asarray(value).view(like.dtype)
+    if not isinstance(like, jax.Array):
+        return np.asarray(value)
     if like.committed:
         return jax.device_put(value, like.sharding)
     return jax.device_put(np.asarray(value))

@@ -2,12 +2,19 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.speed.worker import free_address as free_address
 
 ROOT = Path(__file__).parents[2]
+
+
+def run_alone(code: str, **variables: str) -> str:
+    """Run Python code in a process of its own; see `run_together`."""
+    (said,) = run_together([[sys.executable, "-c", code]], variables)
+    return said
 
 
 def run_together(

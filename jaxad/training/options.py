@@ -1,0 +1,97 @@
+"""Compiler options of single programs; the options of the whole process stay as they are."""
+
+import re
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+# Passes of the compiler that cost small programs on a CPU more than they save. The first splits
+# sums into trees, the second splits loops among cores.
+_TREES, _PARALLEL = "tree_reduction_rewriter", "cpu-parallel-task-assigner"
+_WIDE = {"xla_cpu_prefer_vector_width": "512"}
+_UNKNOWN = re.compile("No such compile option: '(.*?)'")
+
+
+def compiled(
+    function: Callable, name: str, *, optimised: bool = True, parallel: bool = False
+) -> Callable:
+    """Compile a function, on a CPU with options for short steps.
+
+    Args:
+      function: the function; all arguments are arrays.
+      name: the name that profiles show.
+      optimised: whether the program's speed matters more than its compilation time.
+      parallel: whether a CPU may split the program's loops among its cores.
+
+    Returns:
+      The compiled function. Before several threads call it, each calls its ``prepare`` with the
+      same arguments: one thread compiles and the others wait, instead of all compiling.
+    """
+    function.__name__ = function.__qualname__ = name
+    return _Compiled(function, optimised, parallel)
+
+
+class _Compiled:
+    """A compiled function; options that another version of the compiler lacks are left out."""
+
+    def __init__(self, function: Callable, optimised: bool, parallel: bool):
+        self._function = function
+        self._options = _options(optimised, parallel)
+        self._jit = jax.jit(function, compiler_options=self._options)
+        self._prepared: set = set()
+        self._preparing: dict = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._jit(*arguments)
+        except jax.errors.JaxRuntimeError as error:
+            self._leave_out(error)
+            return self(*arguments)
+
+    def prepare(self, *arguments: Any) -> None:
+        """Compile for arguments of these shapes, once."""
+        leaves, structure = jax.tree.flatten(arguments)
+        key = structure, *((np.shape(leaf), str(leaf.dtype)) for leaf in leaves)
+        if key not in self._prepared:
+            with self._preparing.setdefault(key, threading.Lock()):
+                if key not in self._prepared:
+                    self._compile(*arguments)
+                self._prepared.add(key)
+
+    def _compile(self, *arguments: Any) -> None:
+        try:
+            self._jit.lower(*arguments).compile()
+        except jax.errors.JaxRuntimeError as error:
+            self._leave_out(error)
+            self._compile(*arguments)
+
+    def _leave_out(self, error: Exception) -> None:
+        """Compile without the option that the error names; any other error is raised."""
+        unknown = _UNKNOWN.search(str(error))
+        if unknown is None or unknown[1] not in self._options:
+            raise error
+        del self._options[unknown[1]]
+        self._jit = jax.jit(self._function, compiler_options=self._options)
+
+
+def _options(optimised: bool, parallel: bool) -> dict[str, str]:
+    if not optimised:
+        return {"xla_backend_optimization_level": "0"}
+    if jax.default_backend() != "cpu":
+        return {}
+    disabled = [_TREES] if parallel else [_TREES, _PARALLEL]
+    return {"xla_disable_hlo_passes": ",".join(disabled)} | (_WIDE if _has_wide_vectors() else {})
+
+
+@cache
+def _has_wide_vectors() -> bool:
+    """Whether the processor has vectors of 512 bits; False where the system does not tell."""
+    try:
+        return "avx512f" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
