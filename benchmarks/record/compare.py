@@ -91,7 +91,7 @@ def warnings(old: Record, new: Record) -> list[str]:
     before, after = old.newest, new.newest
     pairs = {
         f"the machines differ, {name}": (before.machine.get(name), after.machine.get(name))
-        for name in ("cpu", "usable_cores", "devices")
+        for name in ("processor", "usable_cores", "devices")
     }
     pairs["--threads differs"] = before.threads, after.threads
     said = [f"warning: {what}: {a!r} and {b!r}" for what, (a, b) in pairs.items() if a != b]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Collection
 from importlib import metadata
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("jaxad", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn", "torch")
+# Instructions that matter for matrix products, of x86 and of Arm.
+_FLAGS = re.compile(r"fma4?|f16c|avx.*|amx.*|fphp|asimd.*|sve.*|sme(?!p).*|bf16|i8mm")
+_ARM_VENDORS = {"0x41": "Arm", "0x4e": "NVIDIA", "0x61": "Apple", "0xc0": "Ampere"}
 
 
 def versions() -> dict[str, str]:
@@ -25,13 +29,29 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _cpu_model() -> str:
+def processor(path: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+    """The first core's ``vendor``, ``family``, ``model``, ``name`` and ``flags``.
+
+    Numbers are text as the system writes them, None where it does not. On Arm the family is the
+    architecture and the model the part. ``flags`` are those for arithmetic on vectors and matrices.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
+        lines = path.read_text().splitlines()
+    except OSError:  # no Linux
+        lines = []
+    fields: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    vendor = fields.get("vendor_id", fields.get("CPU implementer"))
+    flags = fields.get("flags", fields.get("Features", ""))
+    return {
+        "vendor": _ARM_VENDORS.get(str(vendor), vendor),
+        "family": fields.get("cpu family", fields.get("CPU architecture")),
+        "model": fields.get("model", fields.get("CPU part")),
+        "name": fields.get("model name") or platform.processor() or platform.machine(),
+        "flags": sorted(filter(_FLAGS.fullmatch, flags.split())),
+    }
 
 
 def _memory_bytes() -> int | None:
@@ -73,7 +93,7 @@ def machine() -> dict[str, Any]:
     import jax
 
     return {
-        "cpu": _cpu_model(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "usable_cores": len(usable_cores()),
         "memory_bytes": _memory_bytes(),

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from benchmarks.record import rows, store, tables
+from benchmarks.record import machines, rows, store, tables
 from benchmarks.record.rows import Record
 from benchmarks.record.suite import pictures, summary, text
 from benchmarks.settings import OptionError
@@ -67,7 +67,8 @@ def keep(found: Sequence[Found], suites: Mapping[str, ModuleType], out: Path) ->
         folder = out / f"{one.record.suite}-{run.platform}"
         folder.mkdir(parents=True, exist_ok=True)
         rows.write(folder / rows.FILE, one.record)
-        shown = text(suite, one.record.rows, settings_of(one.record, suite))
+        on = [run.machine for run in one.record.runs]
+        shown = text(suite, one.record.rows, settings_of(one.record, suite), on)
         (folder / "table.txt").write_text(f"{shown.rstrip()}\n")
 
 
@@ -81,23 +82,30 @@ def page(
     for one in (one for one in found if one.record.suite in suites):
         suite, platform = suites[one.record.suite], one.record.newest.platform
         measured, settings = one.record.rows, settings_of(one.record, suite)
+        rates = _rates(one.record)
         for name, (title, figure) in pictures(suite, measured, settings).items():
             path = out.parent / f"{out.stem}_{name}_{platform}.png"
             figure.savefig(path, dpi=90)
             heading = title if platform == "cpu" else f"{title} ({platform})"
-            drawn += [f"## {heading}", f"![{heading}]({path.name})"]
+            drawn += [f"## {heading}", f"![{heading}]({path.name})", *rates]
         at = [Path(os.path.relpath(folder, out.parent)).as_posix() for folder in one.folders]
         links = (f"[Whole table]({link}/table.txt), [every repetition]({link})." for link in at)
         sections += [f"## `{one.name}`: {suite.DESCRIPTION}", summary(suite, measured, settings)]
-        sections.append(" ".join(links))
+        sections += [*rates, " ".join(links)]
     intro = (
         "Written by `python -m benchmarks.run report` from the newest results of every suite. "
         "Ratios are medians of repetitions that were interleaved in one run, quartiles in "
         "brackets; ± is a standard deviation unless it says otherwise. Compare ratios, not times "
-        "of different machines."
+        "of different machines, and ratios to PyTorch with the rates at which both multiply."
     )
     parts = ["# Benchmarks", intro, *drawn, *sections, *_missing(found, unread, suites)]
     return "\n\n".join([*parts, "## What was run", _runs(found)]) + "\n"
+
+
+def _rates(record: Record) -> list[str]:
+    """A paragraph on the machines, where a suite measured times of others against ours."""
+    runs = [run for run in record.runs if any("ratio" in row.metrics for row in run.rows)]
+    return [" ".join(machines.text(run.machine for run in runs).split())] if runs else []
 
 
 def _missing(
@@ -123,11 +131,12 @@ def _runs(found: Sequence[Found]) -> str:
     for one, run in [(group, run) for group in found for run in group.record.runs]:
         devices, memory = run.machine["devices"], run.machine.get("memory_bytes")
         machine = [
-            run.machine["cpu"],
+            machines.processor_name(run.machine),
             f"{run.machine['usable_cores']} cores",
             *([f"{memory / 2**30:.0f} GiB"] if memory else []),
             f"{len(devices)} x {devices[0]}",
             *([] if run.threads is None else [f"confined to {run.threads} cores"]),
+            f"products {machines.product_rates(run.machine)}",
         ]
         versions = [f"{name} {run.versions[name]}" for name in _SHOWN if name in run.versions]
         dirty = " with changes" if run.commit.get("dirty") else ""

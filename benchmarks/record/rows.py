@@ -59,7 +59,9 @@ class Run:
     """The circumstances of a run, and its rows; times are ISO 8601.
 
     ``seeds`` are the most that a row has values of, ``threads`` the processor cores the run was
-    confined to, and ``waiting`` the parts that an interrupted run did not reach.
+    confined to, and ``waiting`` the parts that an interrupted run did not reach. ``machine`` is
+    what `environment.machine` and `products.rates` found; files written before 28 November 2026
+    have only the processor's name, and no rates.
     """
 
     suite: str
@@ -172,11 +174,18 @@ def _read(lines: Iterable[str]) -> list[Run]:
         data = json.loads(line)
         if "schema_version" in data:
             _check_version(data.pop("schema_version"), SCHEMA_VERSION)
-            runs.append(Run(**data, rows=[]))
+            runs.append(_run(data, []))
         else:
             metrics = {name: _values(values) for name, values in data.pop("metrics", {}).items()}
             runs[-1].rows.append(Row(**data, metrics=metrics))  # pyright: ignore
     return runs
+
+
+def _run(header: Mapping[str, Any], rows: list[Row]) -> Run:
+    machine = dict(header["machine"])
+    if "processor" not in machine:
+        machine["processor"] = {"name": machine.pop("cpu")}
+    return Run(**{**header, "machine": machine}, rows=rows)
 
 
 def _values(values: Sequence[float | None]) -> list[float]:
@@ -202,4 +211,4 @@ def _read_version_1(data: dict[str, Any]) -> list[Run]:
             steps = 1e6 * metrics["seconds"][0] / metrics["microseconds_per_step"][0]
             row["details"]["units"] = round(steps)
         rows.append(Row(**row, metrics=metrics, part=part))
-    return [Run(**data, rows=rows)]
+    return [_run(data, rows)]

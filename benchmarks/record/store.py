@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.record import environment, rows
+from benchmarks.record import environment, products, rows
 from benchmarks.record.rows import Record, Row, Run
 from benchmarks.settings import OptionError, Options
 
@@ -52,6 +52,7 @@ class ResultStore:
             commit=environment.commit(),
         )
         self._measured: dict[str, list[Row]] = {}
+        self._rates: Mapping[str, float] = {}
         self._earlier: list[Run] = []
         if rows.file_in(self._out):
             self._take_over()
@@ -63,10 +64,17 @@ class ResultStore:
         found = earlier | self._measured
         return [row for part in self._parts for row in found.get(part, ())]
 
+    @property
+    def machines(self) -> list[Mapping[str, Any]]:
+        """The machines of the rows so far, the newest last."""
+        return [run.machine for run in (*self._earlier, self._run) if run.machine]
+
     def measure(self) -> list[Row]:
-        """Measure every part that has no rows yet; returns all rows."""
+        """Measure the machine, and every part that has no rows yet; returns all rows."""
         done = {row.part_name for row in self.rows}
         left = [part for part in self._parts if part not in done]
+        if left:
+            self._rates = products.rates()
         with tqdm(total=len(self._parts), initial=len(done), unit="part") as bar:
             for part in left:
                 bar.set_description(part)
@@ -93,12 +101,14 @@ class ResultStore:
             # What could not be measured at all is tried again.
             kept = [rows for rows in _by_part(run).values() if any(row.metrics for row in rows)]
             run = dataclasses.replace(run, waiting=(), rows=[row for part in kept for row in part])
-            if run.commit == self._run.commit:
+            here = run.machine["processor"] == environment.processor()
+            if here and run.commit == self._run.commit:
                 self._measured |= _by_part(run)
-                self._run = dataclasses.replace(self._run, started=run.started)
+                self._run = dataclasses.replace(self._run, started=run.started, machine=run.machine)
             else:
                 self._earlier.append(run)
-                print(f"{self._out} is continued with another commit; each has its own header")
+                other = "commit" if here else "processor"
+                print(f"{self._out} is continued with another {other}; each has its own header")
 
     def _write(self) -> None:
         if not any(row.metrics for row in self.rows):
@@ -107,8 +117,10 @@ class ResultStore:
         done = {row.part_name for row in self.rows}
         waiting = [part for part in self._parts if part not in done]
         own = [row for part in self._parts for row in self._measured.get(part, ())]
-        how = {"machine": environment.machine(), "finished": _now(), "waiting": waiting}
-        run = dataclasses.replace(self._run, **how, rows=own)
+        machine = environment.machine() | {"product_gflops": self._rates}
+        how = {"machine": machine, "finished": _now(), "waiting": waiting}
+        self._run = dataclasses.replace(self._run, **how)
+        run = dataclasses.replace(self._run, rows=own)
         rows.write(self._out / rows.FILE, Record([*self._earlier, run]))
 
 

@@ -14,11 +14,12 @@ filled in), ``circumstances(settings)`` (arguments of `ResultStore`), ``pictures
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
-from benchmarks.record import tables
+from benchmarks.record import machines, tables
 from benchmarks.record.rows import Row
 from benchmarks.record.store import ResultStore
 from benchmarks.record.timing import TARGET
@@ -36,16 +37,25 @@ def run(suite: ModuleType, options: Options) -> None:
     parts = suite.parts(settings)
     store = ResultStore(dataclasses.replace(options, settings=settings), parts, **how)
     rows = store.measure()
-    store.finish(text(suite, rows, settings))
+    store.finish(text(suite, rows, settings, store.machines))
     for name, (_, figure) in pictures(suite, rows, settings).items():
         figure.savefig(options.out / f"{name}.png")
     print(f"This command ran for {(time.perf_counter() - begun) / 60:.1f} minutes.")
 
 
-def text(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """The printed table of a suite."""
-    if hasattr(suite, "text"):
-        return suite.text(rows, settings)
+def text(
+    suite: ModuleType,
+    rows: Sequence[Row],
+    settings: Mapping[str, Any],
+    measured_on: Iterable[Mapping[str, Any]] = (),
+) -> str:
+    """The printed table of a suite, and the machines it was measured on."""
+    make = suite.text if hasattr(suite, "text") else partial(_table, suite)
+    shown = make(rows, settings).rstrip(), machines.text(measured_on)
+    return "\n\n".join(part for part in shown if part)
+
+
+def _table(suite: ModuleType, rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     body = [row for row in rows if row.dataset != TARGET]
     table = tables.text(*tables.cells(body, suite.COLUMNS))
     note = suite.NOTE(settings) if callable(suite.NOTE) else suite.NOTE

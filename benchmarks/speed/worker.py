@@ -1,8 +1,9 @@
 """Processes of their own: for peaks of memory, first compilations, device counts, other Pythons.
 
-``python -m benchmarks.speed.worker MODULE`` reads a JSON object a line, ``{"do": FUNCTION, ...}``,
-calls that function of the module with the other entries, and answers with a JSON object that has
-``seconds`` and ``result``, or ``error``. It imports nothing of `jaxad` by itself.
+``python -m benchmarks.speed.worker MODULE [CORE ...]`` reads a JSON object a line,
+``{"do": FUNCTION, ...}``, calls that function of the module with the other entries, and answers
+with a JSON object that has ``seconds`` and ``result``, or ``error``. It imports nothing of `jaxad`
+by itself, and the module only once it is confined to the cores.
 """
 
 import importlib
@@ -13,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from benchmarks.record import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +38,8 @@ class Worker:
     """A process that calls functions of a module, alive while its ``with`` block is.
 
     ``python`` is its interpreter (None: this one); ``variables`` are set in its environment beside
-    this process's own, and left out where the value is None. `call` and `receive` raise a
+    this process's own, and left out where the value is None. The process stays on ``cores``
+    from its start (None: on this one's), where the system can pin it. `call` and `receive` raise a
     `WorkerError` with what the function raised or the process said last.
     """
 
@@ -45,8 +49,10 @@ class Worker:
         *,
         python: Path | None = None,
         variables: Mapping[str, str | None] | None = None,
+        cores: Sequence[int] | None = None,
     ):
-        self._command = [str(python or sys.executable), "-m", "benchmarks.speed.worker", module]
+        command = [str(python or sys.executable), "-m", "benchmarks.speed.worker", module]
+        self._command = [*command, *map(str, cores or ())]
         variables = os.environ | dict(variables or {})
         self._variables = {k: v for k, v in variables.items() if v is not None}
 
@@ -131,8 +137,10 @@ def first_fit(
     return result
 
 
-def main(module: str) -> None:
+def main(module: str, *cores: str) -> None:
     """Answer calls until the input ends."""
+    if cores:
+        environment.pin([int(core) for core in cores])
     # Libraries print; their output must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -149,4 +157,4 @@ def main(module: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -88,7 +88,7 @@ def test_what_differs_or_is_gone_is_said(tmp_path, old, capsys):
     assert run.main(["compare", old, new]) == 0
     out, err = capsys.readouterr()
     assert "not in NEW: case, pytorch" in out
-    assert "the machines differ, cpu" in err
+    assert "the machines differ, processor" in err
     assert "--threads differs: None and 1" in err
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.record import environment, rows, tables, timing
+from benchmarks.record import environment, machines, report, rows, tables, timing
 from benchmarks.record import suite as suites
 from benchmarks.record.rows import Record, Row, Run
 from benchmarks.settings import OptionError
@@ -85,6 +85,17 @@ def test_a_result_of_schema_version_1_still_reads():
         "20,000,000 rows, deep_svdd",
     ]
     assert record.rows[1].metrics["fit_rows_per_second"][0] > 1e5
+    assert record.newest.machine["processor"] == {"name": "AMD EPYC"}
+
+
+@pytest.mark.parametrize("folder", sorted(report.RESULTS.iterdir()), ids=lambda path: path.name)
+def test_every_kept_result_still_reads(folder):
+    record = rows.read(folder)
+    for run in record.runs:
+        assert "cpu" not in run.machine
+        assert machines.processor_name(run.machine)
+        assert machines.product_rates(run.machine)
+    assert record.rows
 
 
 def test_record_of_another_schema_version_is_refused(tmp_path):
@@ -115,6 +126,7 @@ def test_commit_is_unknown_outside_git(tmp_path):
 def test_environment_names_versions_and_devices():
     assert {"python", "jaxad", "jax", "jaxlib", "flax", "numpy"} <= set(environment.versions())
     described = environment.machine()
+    assert described["processor"]["name"]
     assert described["usable_cores"] >= 1
     assert described["devices"]
 

@@ -79,6 +79,22 @@ def test_every_suite_stands_on_the_page_pictures_first(tmp_path, folder):
     assert "from memory, unconfirmed" in page
 
 
+def test_ratios_stand_beside_the_rates_of_products(tmp_path, folder):
+    page = rendered(tmp_path, folder).read_text()
+    assert page.count("Ratios to other libraries depend on the processor.") == 5  # unknown rates
+    for suite in ("throughput", "population"):
+        file = folder / f"{suite}-1" / results.FILE
+        (one,) = results.read(file).runs
+        machine = {**one.machine, "product_gflops": {"XLA": 235.1, "PyTorch": 110.4}}
+        results.write(file, Record([dataclasses.replace(one, machine=machine)]))
+    page = rendered(tmp_path, folder).read_text()
+    rates, picture = "XLA 235, PyTorch 110 GFLOP/s a core", "](page_throughput_cpu.png)"
+    assert picture in page.split(rates)[0]  # the picture first, then the rates
+    assert rates in page.split("## `throughput`")[1].split("## `population`")[0]
+    assert page.split("## What was run")[1].count(rates) == 2
+    assert "products not recorded" in page.split("## What was run")[1]
+
+
 def test_what_is_missing_is_named(tmp_path, folder):
     for file in (folder / "population-1").iterdir():
         file.unlink()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from benchmarks.record import environment, rows
+from benchmarks.record import environment, products, rows
 from benchmarks.record.rows import Row
 from benchmarks.record.store import ResultStore, newest
 from benchmarks.record.timing import target
@@ -71,6 +71,32 @@ def test_a_run_continued_on_another_commit_has_a_header_for_each(options, monkey
     assert second.commit["sha"] == "another"
     assert [row.dataset for row in store.rows] == ["one", "target", "two", "target"]
     assert calls == ["one", "two"]
+
+
+def test_a_run_continued_on_another_processor_has_a_header_for_each(options, monkeypatch, capsys):
+    calls, parts = [], {}
+    parts["one"] = part("one", calls)
+    ResultStore(options, parts).measure()
+    monkeypatch.setattr(environment, "processor", lambda: {"name": "another"})
+    store = ResultStore(options, parts | {"two": part("two", calls)})
+    store.measure()
+    assert "another processor" in capsys.readouterr().out
+    first, second = rows.read(options.out).runs
+    assert [row.dataset for row in first.rows] == ["one", "target"]
+    assert [row.dataset for row in second.rows] == ["two", "target"]
+    assert first.machine["processor"] != second.machine["processor"] == {"name": "another"}
+    assert store.machines == [first.machine, second.machine]
+
+
+def test_a_result_has_its_processor_and_what_that_multiplies(options):
+    store = ResultStore(options, {"one": part("one", [])})
+    store.measure()
+    (run,) = rows.read(options.out).runs
+    assert run.machine["processor"] == environment.processor()
+    assert run.machine["product_gflops"] == products.rates()
+    again = ResultStore(options, {"one": part("one", [])})
+    again.measure()
+    assert again.machines == store.machines == [run.machine]
 
 
 def test_what_could_not_be_measured_is_tried_again(options):
