@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from benchmarks.record import rows, tables
+from benchmarks.record import machines, rows, tables
 from benchmarks.record.rows import Record, Row
 from benchmarks.settings import OptionError
 
@@ -22,10 +22,10 @@ _APART = ("first_seconds", "compile_seconds", "import_seconds")
 
 
 class Change(NamedTuple):
-    """The new median of a time over the old one.
+    """The new median of a time, or of a ratio of times of one run, over the old one.
 
     95 % of the ratios of resampled repetitions lie between ``low`` and ``high``; both are NaN for
-    fewer than three repetitions.
+    fewer than three repetitions. ``machines`` says how the machines of the two differ, or is empty.
     """
 
     dataset: str
@@ -34,6 +34,7 @@ class Change(NamedTuple):
     ratio: float
     low: float
     high: float
+    machines: str = ""
 
     @property
     def ours(self) -> bool:
@@ -41,25 +42,38 @@ class Change(NamedTuple):
         return not self.detector.startswith(PEERS)
 
     def verdict(self, tolerance: float) -> str:
-        """``slower`` or ``faster`` where the whole interval is beyond the tolerance, else empty."""
+        """``slower`` or ``faster`` where the whole interval is beyond the tolerance, else empty.
+
+        A time of another machine has the verdict ``other machine``, and a ratio has none.
+        """
+        if self.metric == "ratio":
+            return ""
+        if self.machines:
+            return "other machine"
         if self.low > 1 + tolerance:
             return "slower"
         return "faster" if self.high < 1 / (1 + tolerance) else ""
 
 
 def changes(old: Record, new: Record) -> list[Change]:
-    """Every time that both results have, in the order of the new one."""
-    before = {_key(row): row for row in old.rows}
+    """Every time that both results have, in the order of the new one.
+
+    Rows of different machines are also compared by their ratios to another time of the same run.
+    """
+    before = {_key(row): (run, row) for run in old.runs for row in run.rows}
     found = []
-    for row in new.rows:
+    for later, row in [(run, row) for run in new.runs for row in run.rows]:
         if _key(row) not in before:
             continue
-        other = before[_key(row)].metrics
+        earlier, other = before[_key(row)]
+        differing = "; ".join(machines.differences(earlier, later))
         for metric, values in row.metrics.items():
-            if metric.endswith("seconds") and metric in other and metric not in _APART:
-                interval = _ratio(other[metric], values)
+            time = metric.endswith("seconds") and metric not in _APART
+            ratio = differing and metric == "ratio" and set(values) != {1.0}  # to itself
+            if (time or ratio) and metric in other.metrics:
+                interval = _ratio(other.metrics[metric], values)
                 if np.isfinite(interval[0]):
-                    found.append(Change(row.dataset, row.detector, metric, *interval))
+                    found.append(Change(row.dataset, row.detector, metric, *interval, differing))
     return found
 
 
@@ -87,14 +101,16 @@ def _ratio(old: Sequence[float], new: Sequence[float]) -> tuple[float, float, fl
 
 
 def warnings(old: Record, new: Record) -> list[str]:
-    """Why the two may not be comparable."""
+    """Why the two may not be comparable, besides different machines."""
     before, after = old.newest, new.newest
-    pairs = {
-        f"the machines differ, {name}": (before.machine.get(name), after.machine.get(name))
-        for name in ("processor", "usable_cores", "devices")
-    }
-    pairs["--threads differs"] = before.threads, after.threads
-    said = [f"warning: {what}: {a!r} and {b!r}" for what, (a, b) in pairs.items() if a != b]
+    devices = [len(run.machine["devices"]) for run in (before, after)]
+    pairs = {"--threads": (before.threads, after.threads), "the number of devices": devices}
+    said = [f"warning: {what} differs: {a!r} and {b!r}" for what, (a, b) in pairs.items() if a != b]
+    said += [
+        f"warning: {name} has no rates of matrix products: its machine is known by name and cores"
+        for name, run in (("OLD", before), ("NEW", after))
+        if not run.machine.get("product_gflops")
+    ]
     differing = [k for k in before.config if before.config[k] != after.config.get(k)]
     return said + ([f"warning: settings differ: {', '.join(differing)}"] if differing else [])
 
@@ -113,11 +129,12 @@ def text(found: Sequence[Change], tolerance: float) -> str:
         + ["-" if np.isnan(c.low) else f"[{c.low:.3f}, {c.high:.3f}]", c.verdict(tolerance)]
         for c in found
     ]
-    header = ["dataset", "detector", "time", "new / old", "95 % interval", ""]
+    header = ["dataset", "detector", "measured", "new / old", "95 % interval", ""]
     lines = [tables.text(header, body, left=3)]
-    others = [c.ratio for c in found if not c.ours]
-    if others and len(others) < len(found):
-        mine = np.median([c.ratio for c in found if c.ours])
+    times = [c for c in found if not c.machines]
+    others = [c.ratio for c in times if not c.ours]
+    if others and len(others) < len(times):
+        mine = np.median([c.ratio for c in times if c.ours])
         lines.append(
             f"\nmedian of all: ours {mine:.3f}, the others {np.median(others):.3f} "
             "(what they drifted, the machine did)"
@@ -146,9 +163,19 @@ def main(argv: Sequence[str]) -> int:
     found = changes(old, new)
     if not found:
         raise OptionError("the two results have no measured time in common")
+    differing = dict.fromkeys(change.machines for change in found if change.machines)
+    for line in differing:
+        print(f"different machines: {line}")
+    for name, one in (("OLD", old), ("NEW", new)) if differing else ():
+        rates = machines.rates_of_all(run.machine for run in one.runs)
+        print(f"matrix products in {name}: {rates}")
     print(text(found, arguments.tolerance))
     for line in missing(old, new):
         print(line)
     slower = [c for c in found if c.ours and c.verdict(arguments.tolerance) == "slower"]
+    if differing:
+        count = sum(bool(c.machines) and c.metric != "ratio" for c in found)
+        print(f"{count} times are of different machines: not called slower or faster")
+        print("ratios within a run can be compared, with the rates of products in mind")
     print(f"{len(slower)} of our times are slower beyond noise and tolerance")
     return 1 if slower else 0

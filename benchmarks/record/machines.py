@@ -1,11 +1,15 @@
-"""Which machine a result is of: its processor, and its rates of matrix products."""
+"""Which machine a result is of: its processor, its rates of matrix products, and how two differ."""
 
 import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.record import tables
-from benchmarks.record.products import SIZE
+from benchmarks.record.products import LIBRARIES, SIZE
+from benchmarks.record.rows import Run
+
+# Rates of one machine drift by up to a tenth between runs.
+RATE_TOLERANCE = 0.25
 
 
 def processor_name(machine: Mapping[str, Any]) -> str:
@@ -44,3 +48,36 @@ def text(machines: Iterable[Mapping[str, Any]]) -> str:
         f"{SIZE} x {SIZE} matrices: "
     )
     return tables.wrapped(f"{intro}{rates}.") if rates else ""
+
+
+def differences(old: Run, new: Run) -> list[str]:
+    """What shows that two runs are of different machines; empty if nothing does.
+
+    What only one of them recorded is left aside, and so is the rate of a library whose version
+    changed: another version is no other machine.
+    """
+    a, b = old.machine, new.machine
+    found = []
+    one, other = a["processor"], b["processor"]
+    both = one.keys() & other.keys()
+    if any(one[key] != other[key] for key in both - {"flags"}):
+        found.append(f"processor {processor_name(a)} and {processor_name(b)}")
+    elif "flags" in both and one["flags"] != other["flags"]:
+        flags = sorted(set(one["flags"]) ^ set(other["flags"]))
+        found.append(f"processor flags, of which one lacks {', '.join(flags)}")
+    cores = [m.get("usable_cores") for m in (a, b)]
+    if None not in cores and cores[0] != cores[1]:
+        found.append(f"usable cores {cores[0]} and {cores[1]}")
+    kinds = [sorted(set(m["devices"])) for m in (a, b)]
+    if kinds[0] != kinds[1]:
+        found.append(f"devices {', '.join(kinds[0])} and {', '.join(kinds[1])}")
+    before, after = (m.get("product_gflops", {}) for m in (a, b))
+    for library, package in LIBRARIES.items():
+        rates = [before.get(library), after.get(library)]
+        same = old.versions.get(package) == new.versions.get(package)
+        if same and None not in rates and max(rates) > (1 + RATE_TOLERANCE) * min(rates):
+            found.append(
+                f"{library}'s products {rates[0]:.0f} and {rates[1]:.0f} GFLOP/s a core, more than "
+                f"{100 * RATE_TOLERANCE:.0f} % apart"
+            )
+    return found
