@@ -1,13 +1,16 @@
 """The methods at the papers' settings and at common sizes: here and as PyTorch loops."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.record import environment
+from benchmarks.record.products import ONE_THREAD
+from benchmarks.speed.worker import Worker
 from jaxad import networks, objectives, training
 
 # Method -> what makes its objective.
@@ -196,3 +199,35 @@ def scorer(case: Case) -> Callable[[Sequence[Any]], np.ndarray]:
     few = training.as_rows(case.data()[:2000])
     done = training.fit(case.objective, training.Recipe(epochs=1), jax.random.key(0), few)
     return partial(training.score, case.objective, done.params, done.stats)
+
+
+class OneCore(Worker):
+    """A process that trains and scores with cases of `papers`, on one core from its start.
+
+    XLA then has one thread. In a process that is confined later it has one for each core there was
+    before, and these threads wait for each other.
+    """
+
+    def __init__(self):
+        cores = environment.usable_cores()[-1:]
+        super().__init__("benchmarks.speed.methods", variables=ONE_THREAD, cores=cores)
+
+    def variant(self, name: str, case: Case, scored: int | None = None) -> Callable[[], object]:
+        """A function that trains a model there, or scores so many rows, and waits for it."""
+        sizes = {key: getattr(case, key) for key in ("rows", "batch_size", "epochs")}
+        self.call("prepare", method=case.method, name=name, scored=scored, **sizes)
+        return partial(self.call, "run_prepared", name=name)
+
+
+_prepared: dict[str, Callable[[], object]] = {}  # in that process, by the case's name
+
+
+def prepare(method: str, name: str, scored: int | None, **sizes: int) -> None:
+    """Make a case of other ``sizes`` and its rows, for `run_prepared`."""
+    case = replace(papers(method)[name], **sizes)
+    _prepared[name] = case.trainer() if scored is None else partial(scorer(case), case.data(scored))
+
+
+def run_prepared(name: str) -> None:
+    """Train a model of the case, or score its rows."""
+    _prepared[name]()

@@ -1,19 +1,16 @@
-"""The share of the machine's peak: a step's matrix products, beside products of large matrices.
+"""The share of the cores' peak: a step's matrix products, beside products of large matrices.
 
 Biases, activations, losses and the optimizer are not counted, so they never flatter a share.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
-from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
+from benchmarks.record import products
 from benchmarks.record.rows import Row
 from benchmarks.record.timing import NO_GOAL, Goal, ratio, reached, timed
-from benchmarks.speed.methods import Case
+from benchmarks.speed.methods import Case, counted
 
 
 def forward_flops(widths: Sequence[int], rows: int) -> int:
@@ -61,41 +58,26 @@ def step_flops(case: Case, rows: int | None = None) -> int:
     return total
 
 
-def matrix_products(size: int = 1024, repeats: int = 4) -> tuple[Callable[[], object], int]:
-    """Square float32 products on all devices, ``repeats`` in a row, and their operations.
-
-    Matrices of 1024 rows leave the caches, but not for long.
-    """
-    devices = jax.local_devices()
-    mesh, shared = Mesh(devices, "device"), PartitionSpec("device")
-
-    @jax.jit
-    @jax.shard_map(mesh=mesh, in_specs=(shared, shared), out_specs=shared)
-    def multiply(a, b):
-        # Each product feeds the next, so that none can be left out; the entries stay near 1.
-        return lax.fori_loop(0, repeats, lambda _, b: jnp.matmul(a[0], b[0])[None], b)
-
-    a, b = (
-        jax.device_put(
-            jnp.full((len(devices), size, size), value, jnp.float32), NamedSharding(mesh, shared)
-        )
-        for value in (1 / size, 1)
-    )
-    flops = len(devices) * repeats * 2 * size**3
-    return lambda: jax.block_until_ready(multiply(a, b)), flops
-
-
 def share_of_peak(
-    what: str, run: Callable[[], object], flops: int, repeats: int, goal: Goal = NO_GOAL
+    what: str,
+    run: Callable[[], object],
+    flops: int,
+    repeats: int,
+    cores: Sequence[int],
+    goal: Goal = NO_GOAL,
 ) -> Row:
-    """The target that ``run``, of so many operations, reaches a share of the peak of all devices.
+    """The target that ``run``, of so many operations, reaches a share of the peak of ``cores``.
 
-    Both are timed in turn.
+    These are the cores that ``run`` uses; it is timed in turn with products on all of them at once.
+    The row also has the metric ``share``, and the number of ``cores`` in its details.
     """
-    products, most = matrix_products()
-    variants = {"run": run, "products": products}
-    _, later = timed(what, variants, repeats, give_up=math.inf)
+    with products.on_cores(cores) as (multiply, most):
+        variants = {"run": run, "products": multiply}
+        _, later = timed(what, variants, repeats, give_up=math.inf)
     ours, peak = later["run"].over(flops), later["products"].over(most)
     share = ratio(peak, ours)
     shown = f"{share.show()} ({1e-9 / ours.median:.0f} of {1e-9 / peak.median:.0f} GFLOP/s)"
-    return reached(f"{what}: share of all cores' rate of matrix products", share, goal, shown)
+    whose = "one core's" if len(cores) == 1 else f"{counted(len(cores), 'core')}'"
+    row = reached(f"{what}: share of {whose} rate of matrix products", share, goal, shown)
+    details = {**row.details, "cores": len(cores)}
+    return dataclasses.replace(row, metrics={"share": share.values}, details=details)

@@ -60,6 +60,12 @@ GOALS: dict[str, dict[str, Goal]] = {
         "autograd": Goal(5.0, "Exponentials of 256 x 256 distances a row cost both the same.")
     },
 }
+# Case -> what training reaches of the rate at which one core multiplies matrices.
+SHARES_OF_PEAK = {
+    "Deep SVDD 30-128-64-32": Goal(
+        0.62, "A step also shuffles, gathers and activates rows, and runs an optimizer."
+    ),
+}
 # Case -> million rows a second that one core scores at least.
 SCORING_GOALS = {
     "Deep SVDD 30-128-64-32": Goal(4.0, "Scoring is matrix products, near a core's peak."),
@@ -89,7 +95,8 @@ COLUMNS = (
 NOTE = (
     "Medians [quartiles] of whole runs in steady state: same rows, architecture and batch for all\n"
     "variants of a case, interleaved. `first s` is a variant's first run; `compile s` is what it\n"
-    "took longer than a later one (programs are shared: on one core, it has compiled for all).\n"
+    "took longer than a later one (PyTorch's programs are shared: on one core, it has compiled\n"
+    "for all). On one core ours is in a process of its own, whose XLA has one thread.\n"
     "`times jaxad`: the variant's time over ours. A variant ten times slower than the fastest is\n"
     "run once. At common sizes PyTorch is compiled only if `compile_sizes` is set: it takes up to\n"
     "half a minute a case. PyOD and DeepOD run in a process of their own, torch's thread count."
@@ -170,12 +177,22 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
 
 def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
     """A paper's setting, on one core and on all."""
+    with methods.OneCore() as one_core:
+        return _against_pytorch(name, case, settings, one_core)
+
+
+def _against_pytorch(
+    name: str, case: Case, settings: Mapping[str, Any], one_core: methods.OneCore
+) -> list[Row]:
+    def trainer(name: str, case: Case) -> Callable[[int], object]:
+        alone, everywhere = one_core.variant(name, case), case.trainer()
+        return lambda cores: alone() if cores == 1 else everywhere()
+
     failures: dict[str, str] = {}
-    train = case.trainer()
-    loops: dict[str, Callable[[int], object]] = {"jaxad": lambda cores: train()}
+    loops = {"jaxad": trainer(name, case)}
     if case.method == "deep_sad":
-        (svdd,) = (case.trainer() for case in methods.papers("deep_svdd").values())
-        loops["jaxad Deep SVDD"] = lambda cores: svdd()
+        (svdd,) = methods.papers("deep_svdd").items()
+        loops["jaxad Deep SVDD"] = trainer(*svdd)
     loops |= if_torch(partial(methods.loops, case, compiled=settings["compile"]), failures)
     cores = environment.usable_cores()
     counts = sorted({1, len(cores)}) if environment.pin(cores) else [len(cores)]
@@ -202,7 +219,9 @@ def against_pytorch(name: str, case: Case, settings: Mapping[str, Any]) -> list[
             reason = next(iter(failures.values()), "not chosen")
             rows.append(not_measured(f"{name}: pytorch {kind} / {ours}", goal, reason))
     flops = case.epochs * step_flops(case, case.rows)
-    rows.append(share_of_peak(name, train, flops, settings["repeats"]))
+    goal = SHARES_OF_PEAK.get(name, NO_GOAL)
+    run = partial(loops["jaxad"], 1)
+    rows.append(share_of_peak(name, run, flops, settings["repeats"], cores[-1:], goal))
     if case.method == "deep_sad":
         what, svdd_time = (
             f"{name}: rows/s over Deep SVDD's",
@@ -240,12 +259,19 @@ def at_size(method: str, size: str, settings: Mapping[str, Any]) -> list[Row]:
 
 def scoring(name: str, case: Case, settings: Mapping[str, Any]) -> list[Row]:
     """Rows on the host to scores on the host, on one core."""
+    with methods.OneCore() as one_core:
+        return _scoring(name, case, settings, one_core)
+
+
+def _scoring(
+    name: str, case: Case, settings: Mapping[str, Any], one_core: methods.OneCore
+) -> list[Row]:
     # GOAD's scores cost a hundred times the others'.
     count = settings["scored_rows"] // (32 if case.method == "goad" else 1)
     x, failures = case.data(count), {}
     cores = environment.usable_cores()
     environment.pin(cores[-1:])
-    variants: dict[str, Callable[[], object]] = {"jaxad": partial(methods.scorer(case), x)}
+    variants = {"jaxad": one_core.variant(name, case, count)}
     variants |= if_torch(partial(_pytorch_scoring, case, x, settings["compile"]), failures)
     part = f"scoring: {name}, 1 core"
     how = {"reference": "jaxad", "units": count, "failures": failures}
