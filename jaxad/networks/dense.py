@@ -1,5 +1,6 @@
 """Multilayer perceptrons: bias-free encoders, mirrored decoders."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,8 @@ def lay_features_first(x: Array) -> Array:
     return lax.optimization_barrier(x.T).T
 
 
+# Flax checks the shape of every parameter in every call: compiled, it is traced but once.
+@functools.partial(jax.jit, static_argnames=("shape", "dtype"), inline=True)
 def fan_in_uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     """Draw from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as the authors' PyTorch code does."""
     bound = math.prod(shape[:-1]) ** -0.5
