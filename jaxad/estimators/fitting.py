@@ -94,7 +94,7 @@ class Trained(NamedTuple):
 def key_from(seed: int, stream: int = 0) -> Key:
     """A typed key from a seed and a purpose (``stream``), made without compiling anything."""
     words = np.random.SeedSequence([seed, stream]).generate_state(2)
-    return jax.random.wrap_key_data(jnp.asarray(words))
+    return jax.random.wrap_key_data(jax.device_put(words))
 
 
 def member_keys(key: Key, size: int) -> Key:
@@ -105,7 +105,7 @@ def member_keys(key: Key, size: int) -> Key:
     others = [
         np.random.SeedSequence([*words, p]).generate_state(len(words)) for p in range(1, size)
     ]
-    return jax.random.wrap_key_data(jnp.asarray(np.stack([np.uint32(words), *others])))
+    return jax.random.wrap_key_data(jax.device_put(np.stack([np.uint32(words), *others])))
 
 
 def fit(
@@ -236,7 +236,7 @@ def _with_axis(run: Run) -> Any:
 def _members(result: training.Result, kept: np.ndarray) -> training.Result:
     """The members ``kept``; a single one becomes a single model."""
     part = result.member(kept[0]) if len(kept) == 1 else result.take(kept)
-    params, stats = jax.tree.map(jnp.asarray, (part.params, part.stats))
+    params, stats = jax.device_put((part.params, part.stats))
     return part._replace(params=params, stats=stats)
 
 
