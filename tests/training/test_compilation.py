@@ -108,3 +108,12 @@ def test_an_unusable_cache_folder_raises(tmp_path):
     with pytest.raises(ValueError, match="cannot be made"):
         training.compilation_cache(file / "below")
     assert jax.config.jax_compilation_cache_dir is None
+
+
+@pytest.mark.parametrize("name", ["DAGMM", "GOAD", "AutoEncoder"])
+def test_scoring_fewer_rows_than_were_fitted_does_not_recompile(name, rng):
+    x = rng.normal(size=(4000, 4))
+    detector = getattr(jaxad, name)(epochs=1, n_members=1, random_state=0).fit(x)
+    with training.Stopwatch() as watch:
+        detector.anomaly_score(x[:2500])
+    assert watch.compilations == 0
