@@ -16,7 +16,7 @@ RULES = ensemble.RULES
 # How an ensemble reads its members' scores, and the scores that it makes of them.
 fit_combination, combine = ensemble.fit_combination, ensemble.combine
 # What is trained -> the name of its compiled program.
-PROGRAMS = {"model": "jit_train", "population": "jit_members_train"}
+PROGRAMS = {"model": "jit_jaxad_train", "population": "jit_jaxad_members_train"}
 # The folder that named sets are read from.
 data_folder = files.folder
 

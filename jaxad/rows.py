@@ -304,22 +304,30 @@ class Stream(Rows):
 
     def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
         """See `Rows.fold`."""
-        compiled = jax.jit(lambda carry, rows: rows.fold(step, carry, chunk=chunk))
+
+        @jax.jit
+        def jaxad_fold(carry, rows):
+            return rows.fold(step, carry, chunk=chunk)
+
         if self.sharding is not None:  # a carry that lay elsewhere first would compile twice
             everywhere = NamedSharding(self.sharding.mesh, PartitionSpec())
             carry = jax.device_put(carry, everywhere)
         for rows in self.in_multiples_of(chunk):
             # Without waiting, chunks would queue up in memory.
-            carry = jax.block_until_ready(compiled(carry, rows))
+            carry = jax.block_until_ready(jaxad_fold(carry, rows))
         return carry
 
     def values(
         self, function: Callable[[Array], Array], *, chunk: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Rows.values`."""
-        compiled = jax.jit(lambda x: map_rows(function, x, chunk=chunk))
+
+        @jax.jit
+        def jaxad_values(x):
+            return map_rows(function, x, chunk=chunk)
+
         chunks = self.in_multiples_of(chunk)
-        pairs = [(np.asarray(compiled(c.x)), np.asarray(c.weight)) for c in chunks]
+        pairs = [(np.asarray(jaxad_values(c.x)), np.asarray(c.weight)) for c in chunks]
         computed, weight = zip(*pairs, strict=True)
         return np.concatenate(computed), np.concatenate(weight)
 

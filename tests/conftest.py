@@ -10,6 +10,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # jaxlib 0.11 and later stop at this flag, which they no longer know.
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+# Tests count what is compiled, and must not find what an earlier run has kept.
+os.environ["JAXAD_CACHE"] = "off"
 # Populations and shared batches are tested on devices of their own.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 

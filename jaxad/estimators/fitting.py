@@ -166,11 +166,11 @@ def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
     numbers = jax.tree.map(np.float32, objective)
     sample = np.zeros((1, *rows.shape), np.float32)
     model = pretrained.params, pretrained.stats
-    return _from_encoders(numbers, *model, sample, several=run.key.ndim > 0), pretrained
+    return _jaxad_from_encoders(numbers, *model, sample, several=run.key.ndim > 0), pretrained
 
 
 @partial(jax.jit, static_argnames="several")
-def _from_encoders(
+def _jaxad_from_encoders(
     objective: Any, params: Params, stats: Stats, sample: Array, *, several: bool
 ) -> tuple[Params, Stats]:
     """The initial parameters and statistics from one pretrained encoder, or from several."""

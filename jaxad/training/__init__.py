@@ -3,10 +3,10 @@
 from jaxad.rows import as_rows as as_rows
 from jaxad.training.checkpoint import Checkpoints as Checkpoints
 from jaxad.training.compilation import Stopwatch as Stopwatch
-from jaxad.training.compilation import compilation_cache as compilation_cache
 from jaxad.training.engine import State as State
 from jaxad.training.hosts import check_alike as check_alike
 from jaxad.training.hosts import join_hosts as join_hosts
+from jaxad.training.kept import compilation_cache as compilation_cache
 from jaxad.training.mesh import make_mesh as make_mesh
 from jaxad.training.mesh import use_cores as use_cores
 from jaxad.training.recipe import OPTIMIZERS as OPTIMIZERS

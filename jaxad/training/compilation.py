@@ -1,15 +1,12 @@
-"""Compilation: measure its time and count, and cache compiled programs on disk."""
+"""Compilation: measure its time and count."""
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jax
-from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 _TRACE = "/jax/core/compile/jaxpr_trace_duration"
 _LOWER = "/jax/core/compile/jaxpr_to_mlir_module_duration"
@@ -21,8 +18,8 @@ class Stopwatch:
     """Splits the wall time of a ``with`` block into compiling and running.
 
     Attributes:
-      compilations: programs compiled inside the block.
-      compile_seconds: seconds spent tracing, lowering and compiling them.
+      compilations: programs compiled inside the block, or loaded from a cache.
+      compile_seconds: seconds spent tracing, lowering and compiling or loading them.
       run_seconds: the rest of the wall time, in seconds.
 
     Example:
@@ -93,39 +90,3 @@ def _on_event(event: str, duration_secs: float, **kwargs: str | int) -> None:
     thread = getattr(_here, "owner", threading.get_ident())
     for stopwatch in [s for s in _running if s._thread == thread]:
         stopwatch._record(event, duration_secs)
-
-
-def compilation_cache(folder: str | os.PathLike[str] | None) -> None:
-    """Cache compiled programs in a folder, from which later processes load them.
-
-    A first fit then takes a fraction of a second. The cache depends on the versions of jax and
-    jaxlib and on the machine, and grows until you delete it. Its programs are executed, so use a
-    folder that nobody else can write to.
-
-    Args:
-      folder: created if missing; None turns the cache off.
-
-    Raises:
-      ValueError: the folder cannot be created or written to.
-
-    Example:
-      >>> import tempfile
-      >>> from jaxad import training
-      >>> with tempfile.TemporaryDirectory() as folder:  # yours would stay
-      ...     training.compilation_cache(folder)
-      ...     training.compilation_cache(None)
-    """
-    if folder is not None:
-        path = Path(folder).expanduser().resolve()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"folder={str(folder)!r} cannot be made: {error.strerror}") from error
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise ValueError(f"folder={str(folder)!r} cannot be written to")
-        folder = str(path)
-        # Small programs are cached, too: together they are most of a fit's compilation.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax_cache.reset_cache()  # without it a process that has compiled before ignores the change

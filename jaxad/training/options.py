@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxad.training.kept import keep
+
 # Passes of the compiler that cost small programs on a CPU more than they save. The first splits
 # sums into trees, the second splits loops among cores.
 _TREES, _PARALLEL = "tree_reduction_rewriter", "cpu-parallel-task-assigner"
@@ -32,7 +34,7 @@ def compiled(
       The compiled function. Before several threads call it, each calls its ``prepare`` with the
       same arguments: one thread compiles and the others wait, instead of all compiling.
     """
-    function.__name__ = function.__qualname__ = name
+    function.__name__ = function.__qualname__ = keep(name)
     return _Compiled(function, optimised, parallel)
 
 

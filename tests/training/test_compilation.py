@@ -80,36 +80,6 @@ def test_an_estimator_refitted_on_other_data_does_not_recompile(n_members, rng):
     assert watch.compilations == 0
 
 
-def test_a_later_process_loads_what_an_earlier_one_compiled(tmp_path):
-    code = (
-        "import sys, numpy as np, jax\n"
-        "from jaxad import networks, objectives, training\n"
-        "training.compilation_cache(sys.argv[1])\n"
-        "hits = []\n"
-        "jax.monitoring.register_event_listener(lambda e, **_: hits.append(e))\n"
-        "x = np.zeros((64, 3), np.float32)\n"
-        "objective = objectives.deep_svdd(networks.MLP((4, 2)))\n"
-        "training.fit(objective, training.Recipe(epochs=1), jax.random.key(0), x)\n"
-        "print(hits.count('/jax/compilation_cache/cache_hits'))\n"
-    )
-    counts = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "kept")], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        counts.append(int(done.stdout))
-    assert counts[0] < 3 < counts[1]
-
-
-def test_an_unusable_cache_folder_raises(tmp_path):
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(ValueError, match="cannot be made"):
-        training.compilation_cache(file / "below")
-    assert jax.config.jax_compilation_cache_dir is None
-
-
 @pytest.mark.parametrize("name", ["DAGMM", "GOAD", "AutoEncoder"])
 def test_scoring_fewer_rows_than_were_fitted_does_not_recompile(name, rng):
     x = rng.normal(size=(4000, 4))
