@@ -12,6 +12,7 @@ from jax import lax
 from jax.nn import initializers
 
 from jaxad.hashing import bernoulli, uniform
+from jaxad.layout import FEATURES_FIRST_ROWS
 from jaxad.networks.normalization import BatchNorm
 from jaxad.typing import Array, Key
 
@@ -24,10 +25,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
 }
 
-# Batches of at least this many rows are kept features first, [D, B], in training: then every matrix
-# product of the backward pass has a layout for which CPUs have a fast kernel. Evaluation does so
-# only if a hidden layer has fewer than NARROW units, too few to fill a CPU's vectors.
-FEATURES_FIRST_ROWS = 128
+# Batches of FEATURES_FIRST_ROWS or more are kept features first, [D, B], in training: then every
+# matrix product of the backward pass has a layout for which CPUs have a fast kernel. Evaluation
+# does so only if a hidden layer has fewer than NARROW units, too few to fill a CPU's vectors.
 NARROW = 16
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxad import networks
+from jaxad.layout import store_features_first
 from jaxad.losses import mixture, reconstruction
 from jaxad.objectives.base import BaseObjective
 from jaxad.rows import Rows
@@ -108,7 +109,7 @@ class DAGMM(BaseObjective):
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """The features ``[B, L + 2]``: latent vector, relative error, cosine."""
-        return self._forward(params, stats, networks.lay_features_first(x), None, None)[1]
+        return self._forward(params, stats, store_features_first(x), None, None)[1]
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """Reconstructions of ``x``, in its shape."""

@@ -6,33 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxad.hashing import words
+from jaxad.layout import gather as gather
 from jaxad.typing import Array, Key
-
-_BLOCK = 128  # rows copied at a time
-
-
-def gather(x: Array, at: Array) -> Array:
-    """Rows ``at`` ``[B]`` of ``x`` ``[N, ...]``; all of ``at`` must be in bounds.
-
-    On CPU a loop copies a large batch of a table, in blocks that fit the cache, into an array with
-    the features first, the layout of activations in training. The loop makes XLA store this array;
-    a plain transpose would be fused into every operation that uses it and read with bad strides.
-    """
-
-    def take(at: Array) -> Array:
-        return x.at[at].get(mode="promise_in_bounds")
-
-    def in_blocks(at: Array) -> Array:
-        def copy(i: Array, laid: Array) -> Array:
-            block = take(lax.dynamic_slice_in_dim(at, i * _BLOCK, _BLOCK))
-            return lax.dynamic_update_slice_in_dim(laid, block.T, i * _BLOCK, 1)
-
-        laid = jnp.zeros((x.shape[1], len(at)), x.dtype)
-        return lax.fori_loop(0, len(at) // _BLOCK, copy, laid).T
-
-    if x.ndim != 2 or len(at) % _BLOCK or len(at) == _BLOCK:
-        return take(at)
-    return lax.platform_dependent(at, cpu=in_blocks, default=take)
 
 
 def rounds_for(bits: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The exact shuffle, and gathering."""
+"""The exact shuffle."""
 
 import jax
 import jax.numpy as jnp
@@ -55,11 +55,3 @@ def test_shuffle_looks_random():
     assert abs((orders == np.arange(count)).sum() / trials - 1) < 0.35
     adjacent = (np.abs(np.diff(orders.astype(int), axis=1)) == 1).sum() / trials
     assert abs(adjacent - 2) < 0.5
-
-
-@pytest.mark.parametrize("shape", [(500, 7), (500, 3, 2)])
-@pytest.mark.parametrize("size", [64, 128, 384, 400])
-def test_gather_returns_the_requested_rows(rng, shape, size):
-    x = rng.normal(size=shape).astype(np.float32)
-    at = rng.integers(0, 500, size)
-    np.testing.assert_array_equal(jax.jit(batching.gather)(x, at), x[at])
