@@ -61,7 +61,7 @@ class DAGMM(BaseObjective):
         first, second = jax.random.split(key)
         params, running = networks.init(self.autoencoder, first, x)
         (output, latent), _ = networks.apply(self.autoencoder, params, running, x[:1])
-        z = _features(x[:1], output, latent)
+        _, z = self._error_and_features(x[:1], output, latent)
         estimator, estimator_running = networks.init(self.estimator, second, z)
         logits, _ = networks.apply(self.estimator, estimator, estimator_running, z)
         empty = mixture.fit(mixture.empty_moments(logits.shape[1], z.shape[1]))
@@ -75,10 +75,10 @@ class DAGMM(BaseObjective):
     ) -> tuple[Array, Stats]:
         """Reconstruction, energy under the batch's own mixture, and covariance penalty."""
         x = networks.lay_features_first(batch.x)
-        output, z, gamma, batch_stats = self._forward(params, stats, x, batch.weight, key)
+        _, error, z, gamma, batch_stats = self._forward(params, stats, x, batch.weight, key)
         own = mixture.fit(mixture.moments(z, gamma, batch.weight), jitter=self.jitter)
         values = (
-            reconstruction.squared_error(x, output, reduction=self.reduction)
+            error
             + self.lambda_energy * mixture.energy(z, own)
             + self.lambda_covariance * mixture.covariance_penalty(own)
         )
@@ -94,7 +94,7 @@ class DAGMM(BaseObjective):
         stats = stats | {"batch_stats": running | pair}
 
         def add(moments, batch):
-            _, z, gamma, _ = self._forward(params, stats, batch.x, None, None)
+            _, _, z, gamma, _ = self._forward(params, stats, batch.x, None, None)
             return mixture.merge_moments(moments, mixture.moments(z, gamma, batch.weight))
 
         components, latent = stats["mixture"]["mean"].shape
@@ -109,7 +109,7 @@ class DAGMM(BaseObjective):
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """The features ``[B, L + 2]``: latent vector, relative error, cosine."""
-        return self._forward(params, stats, store_features_first(x), None, None)[1]
+        return self._forward(params, stats, store_features_first(x), None, None)[2]
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """Reconstructions of ``x``, in its shape."""
@@ -122,7 +122,7 @@ class DAGMM(BaseObjective):
         (output, latent), pair = networks.apply(
             self.autoencoder, _without_estimator(params), pair, x, weight=weight, key=first
         )
-        z = _features(x, output, latent)
+        error, z = self._error_and_features(x, output, latent)
         logits, estimator = networks.apply(
             self.estimator,
             params["estimator"],
@@ -131,11 +131,11 @@ class DAGMM(BaseObjective):
             weight=weight,
             key=second,
         )
-        return output, z, jax.nn.softmax(logits), pair | {"estimator": estimator}
+        return output, error, z, jax.nn.softmax(logits), pair | {"estimator": estimator}
 
-
-def _features(x: Array, output: Array, latent: Array) -> Array:
-    return jnp.concatenate([latent, reconstruction.features(x, output)], 1)
+    def _error_and_features(self, x, output, latent):
+        error, z = reconstruction.error_and_features(x, output, reduction=self.reduction)
+        return error, jnp.concatenate([latent.T, z.T]).T  # joined in the layout of activations
 
 
 def _without_estimator(params: Params) -> Params:
