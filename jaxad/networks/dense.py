@@ -29,6 +29,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 # matrix product of the backward pass has a layout for which CPUs have a fast kernel. Evaluation
 # does so only if a hidden layer has fewer than NARROW units, too few to fill a CPU's vectors.
 NARROW = 16
+# The product that gives the gradient of a kernel is up to 1.7 times as fast if the activations on
+# its right are a multiple of VECTOR, the numbers in the widest vector of a CPU.
+VECTOR = 16
 
 
 def lay_features_first(x: Array) -> Array:
@@ -53,6 +56,20 @@ def fan_in_uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -
     return ((2 * uniform(key, shape) - 1) * bound).astype(dtype)
 
 
+def _padding(width: int) -> int:
+    """Units to add to a hidden layer so that it is a multiple of `VECTOR`; 0 if they cost more."""
+    padding = -width % VECTOR
+    return padding if 8 * padding <= width else 0
+
+
+def _features_first_product(kernel: Array, x: Array) -> Array:
+    """``kernel.T @ x``, of ``[D, U]`` and ``[D, B]``."""
+    inputs, units = kernel.shape
+    if units > VECTOR and units % VECTOR and inputs % VECTOR == 0:
+        return lax.optimization_barrier(kernel.T) @ x  # D is on the right in the kernel's gradient
+    return lax.dot_general(kernel, x, (((0,), (0,)), ((), ())))  # U is
+
+
 class Dense(nn.Module):
     """A linear layer for rows ``[B, D]`` or, features first, ``[D, B]``.
 
@@ -69,16 +86,31 @@ class Dense(nn.Module):
     use_bias: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, *, features_first: bool = False) -> Array:
-        """Return ``[B, features]``, or ``[features, B]``."""
-        inputs = x.shape[0] if features_first else x.shape[-1]
+    def __call__(
+        self,
+        x: Array,
+        *,
+        features_first: bool = False,
+        inputs: int | None = None,
+        padding: int = 0,
+    ) -> Array:
+        """Return ``[B, features]``, or ``[features + padding, B]``.
+
+        Args:
+          x: the rows, or the activations.
+          features_first: whether ``x`` is ``[D, B]``.
+          inputs: number of features in ``x``; None: all. Those after them are padding, ignored.
+          padding: number of zeros after the features of the result.
+        """
+        given = x.shape[0] if features_first else x.shape[-1]
+        inputs = given if inputs is None else inputs
         kernel = self.param("kernel", fan_in_uniform, (inputs, self.features))
-        if features_first:
-            y = lax.dot_general(kernel, x, (((0,), (0,)), ((), ())))
-        else:
-            y = x @ kernel
-        if self.use_bias:
-            bias = self.param("bias", initializers.zeros, (self.features,))
+        bias = self.param("bias", initializers.zeros, (self.features,)) if self.use_bias else None
+        if padding or inputs < given:
+            kernel = jnp.pad(kernel, ((0, given - inputs), (0, padding)))
+            bias = None if bias is None else jnp.pad(bias, (0, padding))
+        y = _features_first_product(kernel, x) if features_first else x @ kernel
+        if bias is not None:
             y = y + (bias[:, None] if features_first else bias[None, :])
         return y
 
@@ -145,12 +177,17 @@ class MLP(nn.Module):
         if features_first:
             x = lay_features_first(x).T
         x = Dropout(self.input_dropout)(x, train=train)
+        pads = features_first and train and not self.batch_norm
+        inputs = None
         for width in self.widths[:-1]:
-            x = Dense(width, self.use_bias)(x, features_first=features_first)
+            padding = _padding(width) if pads else 0
+            layer = Dense(width, self.use_bias)
+            x = layer(x, features_first=features_first, inputs=inputs, padding=padding)
+            inputs = width
             if self.batch_norm:
                 axis = 0 if features_first else -1
                 x = BatchNorm()(x, train=train, weight=weight, feature_axis=axis)
             x = Dropout(self.dropout)(activation(x), train=train)
-        x = Dense(self.widths[-1], self.use_bias)(x, features_first=features_first)
+        x = Dense(self.widths[-1], self.use_bias)(x, features_first=features_first, inputs=inputs)
         x = ACTIVATIONS[self.output_activation](x)
         return x.T if features_first else x

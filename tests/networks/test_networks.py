@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from jax.test_util import check_grads
 
 from jaxad import networks, training
 
@@ -22,10 +23,12 @@ def test_deep_sad_parameter_counts(widths, inputs, count):
     assert networks.count_parameters(params) == count
 
 
+# With 30 and 60 units, training pads hidden layers; 20 outputs are multiplied from the other side.
+@pytest.mark.parametrize("widths", [(16, 8, 3), (30, 60, 20)])
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("use_bias", [False, True])
-def test_features_first_is_the_same_network(batch_norm, use_bias, monkeypatch, rows):
-    module = networks.MLP((16, 8, 3), batch_norm=batch_norm, use_bias=use_bias)
+def test_features_first_is_the_same_network(widths, batch_norm, use_bias, monkeypatch, rows):
+    module = networks.MLP(widths, "sigmoid", batch_norm=batch_norm, use_bias=use_bias)
     params, running = jax.jit(lambda: networks.init(module, KEY, rows))()
     weight = jnp.asarray(np.arange(300) % 3, jnp.float32)
 
@@ -42,6 +45,18 @@ def test_features_first_is_the_same_network(batch_norm, use_bias, monkeypatch, r
     assert jax.tree.structure(features_first) == jax.tree.structure(rows_first)
     for a, b in zip(*map(jax.tree.leaves, (features_first, rows_first)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+def test_features_first_derivatives_of_any_order_and_mode(rows):
+    module = networks.MLP((30, 20), "tanh", use_bias=True)
+    params, running = networks.init(module, KEY, rows[:128, :2])
+
+    def loss(params):
+        return jnp.mean(networks.apply(module, params, running, rows[:128, :2], key=KEY)[0] ** 2)
+
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+        check_grads(loss, (exact,), order=2)
 
 
 def test_an_mlp_on_images_says_what_it_needs():
