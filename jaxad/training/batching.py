@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxad.hashing import words
-from jaxad.layout import gather as gather
 from jaxad.typing import Array, Key
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxad.layout import gather
 from jaxad.rows import ArrayRows, Rows
 from jaxad.training import batching, recipe
 from jaxad.training.mesh import across_data, shares_batches
@@ -181,7 +182,7 @@ def steps(
         at = lax.dynamic_slice_in_dim(order, i * size, size)
         take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
         batch_weight = jnp.where(real, take(rows.weight), 0)
-        x = take(rows.x) if shares_batches() else batching.gather(rows.x, at)
+        x = take(rows.x) if shares_batches() else gather(rows.x, at)
         batch = across_data(Batch(x, take(rows.label), batch_weight, epoch))
         state, loss, finite = _step(
             objective, how, state, batch, jax.random.fold_in(state.key, state.step), guarded
