@@ -107,10 +107,8 @@ def max_pool(x: Array) -> Array:
       [[5.0, 7.0], [13.0, 15.0]]
     """
     chex.assert_rank(x, 4)
-    b, h, w, c = x.shape
-    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2 * c)
-    x = _larger(x[:, :, 0], x[:, :, 1])
-    return _larger(x[..., :c], x[..., c:])
+    height, width = x.shape[1:3]
+    return _pool(x[:, : height // 2 * 2, : width // 2 * 2])
 
 
 def upsample(x: Array) -> Array:
@@ -125,10 +123,38 @@ def upsample(x: Array) -> Array:
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
-def _larger(a: Array, b: Array) -> Array:
-    # Not `jnp.max`: its gradient compares the values with a recomputed maximum, which may be
-    # rounded differently, so that both or neither get the gradient. NaN is propagated.
-    return jnp.where((a < b) | jnp.isnan(b), b, a)
+@jax.custom_vjp
+def _pool(x: Array) -> Array:
+    return _pool_forward(x)[0]
+
+
+def _pool_forward(x: Array) -> tuple[Array, Array]:
+    """The maxima, and where in their blocks they are.
+
+    The gradient needs the places, since maxima computed again may be rounded differently. NaN is
+    propagated.
+    """
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    largest = x[:, :, 0, :, 0]
+    place = jnp.zeros(largest.shape, jnp.int8)
+    for n in (1, 2, 3):
+        value = x[:, :, n // 2, :, n % 2]
+        larger = (largest < value) | jnp.isnan(value)
+        largest = jnp.where(larger, value, largest)
+        place = jnp.where(larger, jnp.int8(n), place)
+    return largest, place
+
+
+def _pool_backward(place: Array, g: Array) -> tuple[Array]:
+    b, h, w, c = g.shape
+    places = jnp.arange(4, dtype=jnp.int8).reshape(1, 1, 2, 1, 2, 1)
+    here = place[:, :, None, :, None] == places
+    dx = jnp.where(here, g[:, :, None, :, None], jnp.zeros((), g.dtype))
+    return (dx.reshape(b, 2 * h, 2 * w, c),)
+
+
+_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def _check(x: Array, kernel: Array) -> None:

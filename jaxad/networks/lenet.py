@@ -12,6 +12,8 @@ CIFAR-10       ``(32, 64, 128), (), 128``       ``(32, 32, 3), (32, 64, 128), co
 =============  ===============================  ==========================
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 from jax.nn import initializers
@@ -66,7 +68,7 @@ class LeNetEncoder(nn.Module):
             )
         for features in self.filters:
             x = Conv(features, self.kernel)(x)
-            x = max_pool(_activate(self, x, train, weight))
+            x = _activate(self, x, train, weight, max_pool)
         x = x.reshape(x.shape[0], -1)
         for width in self.hidden:
             x = _activate(self, Dense(width)(x), train, weight)
@@ -155,8 +157,15 @@ def _halved(size: tuple[int, ...], times: int) -> tuple[int, int]:
 
 
 def _activate(
-    net: LeNetEncoder | LeNetDecoder, x: Array, train: bool, weight: Array | None
+    net: LeNetEncoder | LeNetDecoder,
+    x: Array,
+    train: bool,
+    weight: Array | None,
+    pool: Callable[[Array], Array] | None = None,
 ) -> Array:
+    """Normalise, pool and activate; maxima come first, because all of these keep the order."""
     if net.batch_norm:
-        x = BatchNorm()(x, train=train, weight=weight)
+        x = BatchNorm()(x, train=train, weight=weight, pool=pool)
+    elif pool is not None:
+        x = pool(x)
     return jax.nn.leaky_relu(x)

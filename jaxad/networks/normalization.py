@@ -1,5 +1,7 @@
 """Batch normalisation with row weights, so that padding rows have no effect."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -34,7 +36,13 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, *, train: bool = False, weight: Array | None = None, feature_axis: int = -1
+        self,
+        x: Array,
+        *,
+        train: bool = False,
+        weight: Array | None = None,
+        feature_axis: int = -1,
+        pool: Callable[[Array], Array] | None = None,
     ) -> Array:
         """Normalise ``x``, an array of any shape.
 
@@ -43,7 +51,18 @@ class BatchNorm(nn.Module):
           train: use statistics of the batch, and update the running ones.
           weight: ``[B]`` row weights, not negative; None for 1.
           feature_axis: axis of the features.
+          pool: takes maxima of ``x``, whose statistics are still those before pooling. This equals
+            pooling the result, since normalising without a scale keeps the order, with fewer
+            numbers to normalise. Not with ``affine``.
+
+        Raises:
+          ValueError: ``pool`` is given with ``affine``.
         """
+        if pool is not None and self.affine:
+            raise ValueError(
+                "pool=... needs affine=False, since a negative scale turns maxima into minima: "
+                "pool the normalised array instead"
+            )
         feature_axis %= x.ndim
         row_axis = 0 if feature_axis else x.ndim - 1
         features = x.shape[feature_axis]
@@ -58,16 +77,23 @@ class BatchNorm(nn.Module):
         if train and not self.is_initializing():
             others = tuple(a for a in range(x.ndim) if a != feature_axis)
             if weight is None:
-                batch_mean = jnp.mean(x, others)
-                deviation = x - along(batch_mean, feature_axis)
-                batch_variance = jnp.mean(jnp.square(deviation), others)
+
+                def average(values: Array) -> Array:
+                    return jnp.mean(values, others)
             else:
                 positions = x.size // (features * x.shape[row_axis])
                 share = weight / (jnp.maximum(jnp.sum(weight), 1e-12) * positions)
                 share = along(share, row_axis)
-                batch_mean = jnp.sum(x * share, others)
-                deviation = x - along(batch_mean, feature_axis)
-                batch_variance = jnp.sum(jnp.square(deviation) * share, others)
+
+                def average(values: Array) -> Array:
+                    return jnp.sum(values * share, others)
+
+            batch_mean = average(x)
+            # The variance about any fixed point, less the square of its distance to the mean, has
+            # the same value and derivatives, and its gradient needs no sum over the batch.
+            point = lax.stop_gradient(batch_mean)
+            spread = average(jnp.square(x - along(point, feature_axis)))
+            batch_variance = spread - jnp.square(batch_mean - point)
             if self.is_mutable_collection("moments"):
                 self.put_variable("moments", "mean", batch_mean)
                 self.put_variable("moments", "variance", batch_variance)
@@ -77,11 +103,11 @@ class BatchNorm(nn.Module):
                 variance.value = keep * variance.value + (1 - keep) * batch_variance
         else:
             batch_mean, batch_variance = mean.value, variance.value
-            deviation = x - along(batch_mean, feature_axis)
         scale = lax.rsqrt(batch_variance + self.epsilon)
         if self.affine:
             scale = scale * self.param("scale", nn.initializers.ones, (features,))
-        y = deviation * along(scale, feature_axis)
+        x = x if pool is None else pool(x)
+        y = (x - along(batch_mean, feature_axis)) * along(scale, feature_axis)
         if self.affine:
             y = y + along(self.param("bias", nn.initializers.zeros, (features,)), feature_axis)
         return y

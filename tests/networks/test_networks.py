@@ -9,6 +9,7 @@ import scipy.stats
 from jax.test_util import check_grads
 
 from jaxad import networks, training
+from jaxad.networks.convolution import max_pool
 
 KEY = jax.random.key(0)
 
@@ -105,6 +106,42 @@ def test_batch_norm_features_first_is_the_transpose(rows):
     np.testing.assert_allclose(
         normalise(rows.T, weight, axis=0)[0].T, normalise(rows, weight)[0], atol=1e-6
     )
+
+
+def test_derivatives_of_batch_norm_are_those_of_its_formula(rng):
+    x, weight = jnp.asarray(rng.normal(size=(5, 2)) + 3, jnp.float32), jnp.arange(5.0)
+
+    def formula(x):
+        share = weight / jnp.sum(weight)
+        mean = share @ x
+        variance = share @ jnp.square(x - mean[None])
+        return (x - mean[None]) / jnp.sqrt(variance + 1e-4)[None]
+
+    for order in (jax.jacrev, lambda f: jax.jacfwd(jax.jacrev(f))):
+        actual = order(lambda x: jnp.tanh(normalise(x, weight)[0]))(x)
+        expected = order(lambda x: jnp.tanh(formula(x)))(x)
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_pooling_inside_batch_norm_equals_pooling_after_it(train, rng):
+    x = jnp.asarray(rng.normal(size=(3, 6, 4, 2)), jnp.float32)
+    module = networks.BatchNorm()
+    variables = module.init(KEY, x)
+
+    def apply(x, **options):
+        return module.apply(variables, x, train=train, mutable=["batch_stats"], **options)
+
+    inside, pull = jax.vjp(lambda x: apply(x, pool=max_pool), x)
+    after, pull_after = jax.vjp(lambda x: (max_pool((y := apply(x))[0]), y[1]), x)
+    for a, b in zip(*map(jax.tree.leaves, (inside, after)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(pull(inside)[0], pull_after(after)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_with_a_scale_does_not_pool():
+    with pytest.raises(ValueError, match="affine=False"):
+        networks.BatchNorm(affine=True).init(KEY, jnp.ones((1, 2, 2, 1)), pool=max_pool)
 
 
 @pytest.mark.parametrize("chunk", [64, 77, 300, 1000])
