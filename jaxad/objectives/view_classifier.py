@@ -42,8 +42,8 @@ class ViewClassifier(BaseObjective):
 
     @property
     def chunk(self) -> int:
-        """Rows at a time, see `Views`."""
-        return self.views.chunk
+        """Rows at a time in scoring, see `Views`."""
+        return self.views.scored
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Draw the views and initialise trunk and head; `finish` sets the centres."""
@@ -74,7 +74,7 @@ class ViewClassifier(BaseObjective):
         def encode(x):
             return _encode(self.trunk, self.views, params, stats, x)[0]
 
-        return stats | {"centres": rows.mean(encode, chunk=self.chunk)}
+        return stats | {"centres": rows.mean(encode, chunk=self.views.chunk)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log p(m | z_m)``; p is the softmax of ``-max(distance^2, epsilon)``."""
@@ -140,7 +140,7 @@ def image_goad(
         are scaled to [-1, 1] for it.
       shift: shift in pixels; None is a quarter of the side, as in the paper (8 of 32).
       margin, triplet_weight, epsilon: see `goad`.
-      chunk: rows at a time in exact passes and scoring.
+      chunk: rows at a time in exact passes; scoring takes one at a time.
 
     Raises:
       ValueError: raised by ``init`` if images are not square or the shift is too large for them.

@@ -21,7 +21,12 @@ class Views(Protocol):
 
     @property
     def chunk(self) -> int:
-        """Rows at a time in exact passes and scoring."""
+        """Rows at a time in exact passes."""
+        ...
+
+    @property
+    def scored(self) -> int:
+        """Rows at a time in scoring."""
         ...
 
     def init(self, key: Key, x: Array) -> Stats:
@@ -59,6 +64,11 @@ class LinearMaps:
         rows = 2**17 // (self.count * max(self.count, self.dim))
         return 1 << max(2, rows.bit_length() - 1)
 
+    @property
+    def scored(self) -> int:
+        """Rows at a time in scoring."""
+        return self.chunk
+
     def init(self, key: Key, x: Array) -> Stats:
         """Draw the maps and their offsets."""
         first, second = jax.random.split(key)
@@ -80,8 +90,8 @@ class GeometricViews:
 
     Attributes:
       shift: shift in pixels; None is a quarter of the side.
-      chunk: rows at a time. Batch norm is calibrated on chunks, so they should not be much smaller
-        than a training batch.
+      chunk: rows at a time in exact passes. Batch norm is calibrated on chunks, so they should not
+        be much smaller than a training batch.
     """
 
     shift: int | None = struct.field(pytree_node=False)
@@ -91,6 +101,11 @@ class GeometricViews:
     def count(self) -> int:
         """72."""
         return networks.GEOMETRIC_TRANSFORMS
+
+    @property
+    def scored(self) -> int:
+        """1: the network sees 72 images for one row, and rows that fill a chunk cost as much."""
+        return 1
 
     def init(self, key: Key, x: Array) -> Stats:
         """Return no statistics, since nothing is random."""
