@@ -53,10 +53,42 @@ class Autoencoder(nn.Module):
         return self.decode(z), z
 
 
+class Block(nn.Module):
+    """A wide residual network's block: normalisation and ReLU before each convolution."""
+
+    def __init__(self, inputs: int, features: int, stride: int):
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm2d(inputs, 1e-4), nn.BatchNorm2d(features, 1e-4)
+        self.conv1 = nn.Conv2d(inputs, features, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
+        self.shortcut = nn.Conv2d(inputs, features, 1, stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``[B, C, H, W]`` to ``[B, features, H / stride, W / stride]``."""
+        y = functional.relu(self.norm1(x))
+        z = functional.relu(self.norm2(self.conv1(y)))
+        return self.shortcut(y) + self.conv2(z)
+
+
+class WideResNet(nn.Module):
+    """WRN-10-4 without its classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 16, 3, 1, 1, bias=False)
+        self.blocks = nn.Sequential(Block(16, 64, 1), Block(64, 128, 2), Block(128, 256, 2))
+        self.norm = nn.BatchNorm2d(256, 1e-4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``[B, 1, H, W]`` to ``[B, 256]``."""
+        return functional.relu(self.norm(self.blocks(self.conv(x)))).mean((2, 3))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "lenet": lambda: LeNet(8, 4),
     "lenet_16_32": lambda: LeNet(16, 32),
     "autoencoder": Autoencoder,
+    "wide_resnet": WideResNet,
 }
 
 
