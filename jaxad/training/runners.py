@@ -125,7 +125,7 @@ class OnDevices(_Population):
         super().__init__(own, shared, size)
         self._mesh, self._vectorised = mesh, vectorised
         self.joined = spans_processes(mesh)
-        self._own = self.place(own)
+        self._own = own if mesh is None else self.place(own)
         self._shared = shared if mesh is None else put(shared, NamedSharding(mesh, P()))
 
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
@@ -149,7 +149,7 @@ class OnDevices(_Population):
     def place(self, tree: PyTree) -> PyTree:
         """Put leaves ``[P, ...]`` on the devices; the last member repeats to fill all devices."""
         if self._mesh is None:
-            return jax.device_put(tree)
+            return on_device(tree)
         parts = self._mesh.shape[POPULATION]
 
         def pad(leaf: Array) -> Array:
@@ -275,6 +275,11 @@ def population(
     if mesh is None:
         return OnThreads(own, shared, size, threads_wanted, vectorised, initial)
     return OnDevices(own, shared, size, mesh, vectorised)
+
+
+def on_device(tree: PyTree) -> PyTree:
+    """The leaves on the device, where calls need not send them; those on a device stay there."""
+    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jax.device_put(x), tree)
 
 
 def check_places(mesh: Mesh | None, threads_wanted: int | None) -> None:

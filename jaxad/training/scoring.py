@@ -19,7 +19,7 @@ from jaxad.training.members import Member, leading_axes, member_axes, per_member
 from jaxad.training.mesh import default_mesh
 from jaxad.training.programs import Program
 from jaxad.training.recipe import as_leaves
-from jaxad.training.runners import OnDevices, OneModel, check_places
+from jaxad.training.runners import OnDevices, OneModel, check_places, on_device
 from jaxad.training.threads import in_order, thread_count
 from jaxad.typing import Array, Params, Stats
 
@@ -72,7 +72,7 @@ def apply_rows(
     """
     objective = as_leaves(objective)
     call = OneModel(Member(objective=objective))
-    model = jax.tree.map(_on_device, (params, stats))  # once, and not with every block
+    model = on_device((params, stats))  # once, and not with every block
     return _concatenate(_computed(call, method, model, x, objective.chunk, threads))
 
 
@@ -174,10 +174,6 @@ def _row_wise(method: str) -> Program:
 
     call.__name__ = method
     return Program(call, needs=("objective",))
-
-
-def _on_device(leaf: Any) -> Array:
-    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
 
 
 def _rows(x: Any) -> Rows:
