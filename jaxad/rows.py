@@ -209,14 +209,14 @@ class ArrayRows(Rows):
     def blocks(self, chunk: int, *, parts: int = 1) -> Iterator[tuple[np.ndarray, int]]:
         """See `Rows.blocks`.
 
-        Few rows make one block, padded with zeros to a power of two, at least 256, and to whole
+        Few rows make one block, padded with zeros to 256 or 8, 64, ... times as many, and to whole
         chunks, so that sets of similar size share a program. Many rows make blocks that fit the
         cache while they are copied.
         """
         row_bytes = 4 * math.prod(self.shape)
         most = max(1, _BLOCK_BYTES // max(1, chunk * row_bytes)) * chunk
         share = min(most, max(1, -(-len(self.x) // (parts * chunk))) * chunk)
-        padded = max(256, 1 << (share - 1).bit_length())
+        padded = 256 << 3 * max(0, -(-((share - 1).bit_length() - 8) // 3))
         size = min(most, -(-padded // chunk) * chunk)
         for start in range(0, max(1, len(self.x)), share):
             block = np.ascontiguousarray(self.x[start : start + share], np.float32)

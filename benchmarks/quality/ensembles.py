@@ -40,7 +40,6 @@ CHOICES = {"datasets": adbench.SETS, "detectors": tuple(DETECTORS)}
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """A part for each set and detector."""
-    environment.cores_as_devices()
     return {
         part_name(name, detector, "half"): partial(_measure, name, detector, settings)
         for name in settings["datasets"]

@@ -56,7 +56,6 @@ def circumstances(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """A part for each row of a table and each detector on it."""
-    environment.cores_as_devices()
     return {
         part_name(row.name, detector, table.name): functools.partial(
             _measure, table.name, row, detector, settings["max_rows"]

@@ -80,14 +80,6 @@ def pin(cores: Collection[int]) -> bool:
     return True
 
 
-def cores_as_devices() -> None:
-    """Make every usable core a device, unless JAX runs already with what it was given."""
-    from jaxad import training
-
-    with contextlib.suppress(RuntimeError):
-        training.use_cores(len(usable_cores()))
-
-
 def machine() -> dict[str, Any]:
     """Processor, cores (of the machine and of this process), memory, platform, JAX's devices."""
     import jax

@@ -127,7 +127,9 @@ def train(settings: Mapping[str, Any], join: Mapping[str, Any] | None) -> dict[s
     )
     runs: dict[str, Callable[[], object]] = {
         "model": lambda: training.fit(objective, one, key, own, mesh=mesh),
-        "population": lambda: training.fit_population(objective, each, keys, x),
+        "population": lambda: training.fit_population(
+            objective, each, keys, x, mesh=training.make_mesh()
+        ),
     }
     measured = {}
     for name, call in runs.items():

@@ -35,8 +35,8 @@ class Stopwatch:
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
     _start: float = field(default=0.0, repr=False)
-    _trace: float = field(default=0.0, repr=False)
     _thread: int = field(default=0, repr=False)
+    _spans: list[tuple[float, float]] = field(default_factory=list, repr=False)
 
     def __enter__(self):
         """Start."""
@@ -49,21 +49,25 @@ class Stopwatch:
     def __exit__(self, *_):
         """Stop."""
         _running.remove(self)
+        self.compile_seconds = sum(end - start for start, end in self._spans)
         self.run_seconds = time.perf_counter() - self._start - self.compile_seconds
 
     def _record(self, event: str, seconds: float) -> None:
-        if event == _TRACE:
-            self._trace = seconds  # traces nest: the last before lowering is the outermost
-        elif event == _LOWER:
-            self.compile_seconds += self._trace + seconds
-            self._trace = 0.0
-        elif event == _COMPILE:
-            self.compilations += 1
-            self.compile_seconds += seconds
+        """Count the time of an event that ends now; traces nest, and threads compile at once."""
+        if event not in (_TRACE, _LOWER, _COMPILE):
+            return
+        self.compilations += event == _COMPILE
+        end = time.perf_counter()
+        start = max(self._start, end - seconds)
+        with _lock:
+            while self._spans and self._spans[-1][1] >= start:
+                start = min(start, self._spans.pop()[0])
+            self._spans.append((start, end))
 
 
 _running: list[Stopwatch] = []
 _listening = False
+_lock = threading.Lock()
 _here = threading.local()  # .owner: the thread on whose behalf this one compiles
 
 

@@ -63,10 +63,10 @@ def default_mesh(devices: Sequence[Any] | None = None) -> Mesh | None:
 
 
 def use_cores(count: int) -> None:
-    """Make JAX treat the processor as ``count`` devices, so that a population trains on all cores.
+    """Make JAX treat the processor as ``count`` devices, for programs that need several.
 
-    Call it before anything else uses JAX. The library never calls it, because it changes
-    ``jax.devices()`` for the whole process. The environment variable ``JAX_NUM_CPU_DEVICES`` has
+    A population uses all cores without it. Call it before anything else uses JAX. It changes
+    ``jax.devices()`` for the whole process; the environment variable ``JAX_NUM_CPU_DEVICES`` has
     the same effect.
 
     Args:

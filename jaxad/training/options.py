@@ -55,6 +55,10 @@ class _Compiled:
             self._leave_out(error)
             return self(*arguments)
 
+    def shapes(self, *arguments: Any) -> Any:
+        """The shapes and types of the result."""
+        return self._jit.eval_shape(*arguments)
+
     def prepare(self, *arguments: Any) -> None:
         """Compile for arguments of these shapes, once."""
         leaves, structure = jax.tree.flatten(arguments)

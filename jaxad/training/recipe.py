@@ -55,8 +55,8 @@ class Recipe:
       patience: leaf or None, epochs without a lower validation loss (without validation rows:
         training loss) after which training stops and restores the best epoch's weights.
       min_delta: leaf, the smallest decrease of the loss that counts as an improvement.
-      max_skipped: leaf, the run ends after this many consecutive steps whose loss or gradient is
-        not finite.
+      max_skipped: leaf, the run ends after this many consecutive steps that are not finite: their
+        loss, or a number that they would change.
       optimizer: a name in `OPTIMIZERS`, or a function that returns an optax transformation
         without a learning rate, such as ``optax.scale_by_lion``.
 

@@ -7,8 +7,9 @@ leading axis ``[P]``: `OnDevices` maps a program over it and distributes the mem
 
 import dataclasses
 import math
+import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import jax
@@ -239,15 +240,17 @@ class OnThreads(_Population):
     def _places(self) -> list[tuple[Any, int]]:
         return [(group.place, group.size) for group in self._groups]
 
-    def _run(self, groups: list[_Group], program: Program, carry: PyTree, given: Any) -> list:
-        shared, several = _needed(self._shared, program), self._several
-        call = _group_call(program) if several else _single_call(program, False)
+    def _call(self, group: _Group, program: Program, mine: PyTree, given: Any) -> tuple[Any, tuple]:
+        own, shared = _needed(group.own, program), _needed(self._shared, program)
+        if self._several:
+            return _group_call(program), (mine, own, (shared, given))
+        return _single_call(program, False), (mine, join(own, shared), given)
 
+    def _run(self, groups: list[_Group], program: Program, carry: PyTree, given: Any) -> list:
         def run(group: _Group) -> Any:
-            mine, own = part(carry, group.place), _needed(group.own, program)
-            arguments = (own, (shared, given)) if several else (join(own, shared), given)
-            call.prepare(mine, *arguments)
-            return jax.block_until_ready(call(mine, *arguments))
+            call, arguments = self._call(group, program, part(carry, group.place), given)
+            call.prepare(*arguments)
+            return jax.block_until_ready(call(*arguments))
 
         return threads.each(run, groups, self._threads)
 
@@ -258,7 +261,7 @@ class OnThreads(_Population):
         params = None if initial is None else part(initial[0], 0)
         if initial is None:
             init = programs.initialise
-            params, _ = jax.eval_shape(init.function, None, _needed(member, init))
+            params, _ = _single_call(init, False).shapes(None, _needed(member, init), ())
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) < _SMALL_MODEL
 
 
@@ -311,7 +314,19 @@ def _groups(own: Member, size: int, side_by_side: int) -> list[_Group]:
     return found
 
 
-@cache
+def _made_once(make: Callable) -> Callable:
+    """`functools.cache` for several threads: two of them never make the same program."""
+    made, lock = cache(make), threading.Lock()
+
+    @wraps(make)
+    def locked(*arguments: Any) -> Any:
+        with lock:
+            return made(*arguments)
+
+    return locked
+
+
+@_made_once
 def _single_call(program: Program, parallel: bool) -> Any:
     def run(carry, member, given):
         return program.function(carry, member, *given)
@@ -320,7 +335,7 @@ def _single_call(program: Program, parallel: bool) -> Any:
     return compiled(run, name, optimised=program.optimised, parallel=parallel)
 
 
-@cache
+@_made_once
 def _group_call(program: Program) -> Any:
     def run(carry, own, shared):
         return jax.vmap(_of_member(program, shared))((carry, own))
@@ -328,7 +343,7 @@ def _group_call(program: Program) -> Any:
     return compiled(run, f"members_{program.function.__name__}", optimised=program.optimised)
 
 
-@cache
+@_made_once
 def _device_call(program: Program, mesh: Mesh | None, vectorised: bool | None) -> Any:
     device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
     accelerator = device.platform != "cpu"

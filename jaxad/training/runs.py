@@ -41,7 +41,7 @@ Runner = OneModel | OnDevices | OnThreads
 
 
 class NonFiniteError(RuntimeError):
-    """Too many consecutive steps had a loss or gradient that is not finite."""
+    """Too many consecutive steps were not finite."""
 
 
 class Result(NamedTuple):
@@ -58,7 +58,7 @@ class Result(NamedTuple):
       best_epoch: the restored epoch, or None without patience.
       epochs: epochs done.
       steps: steps done, including skipped ones.
-      skipped: steps skipped because loss or gradient was not finite.
+      skipped: steps skipped because they were not finite, see `Recipe`.
       failed: whether too many steps were skipped. A failing member does not affect the others.
       compilations: programs compiled in this call.
       compile_seconds: seconds spent compiling.

@@ -62,7 +62,8 @@ def test_scoring_odd_sizes_does_not_recompile(n_members, rng):
     x = rng.normal(size=(5000, 6))
     options = {"hidden": (8,), "latent_dim": 4, "epochs": 1, "n_members": n_members}
     detector = jaxad.DeepSVDD(**options, random_state=0).fit(x)
-    detector.anomaly_score(x[:100])
+    for size in (100, 2000):
+        detector.anomaly_score(x[:size])
     with training.Stopwatch() as watch:
         for size in (1, 2, 99, 256, 1000, 2047):
             detector.anomaly_score(x[:size])
