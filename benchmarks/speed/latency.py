@@ -30,6 +30,7 @@ CHOICES: dict[str, Sequence[str]] = {"parts": PARTS, "detectors": CLASS_NAMES}
 FEATURES = 6
 # Detector -> seconds of compilation, cold and with kept programs.
 COMPILE_GOALS = {"DeepSVDD": (1.3, 0.4), "DAGMM": (2.8, 1.0), "GOAD": (2.6, 0.7)}
+SCORE_GOALS = {"DeepSVDD": 0.6}  # milliseconds of one row by the default ensemble
 BOUNDS = (
     "XLA compiles every loop by itself.",
     "A program is traced and lowered before it can be looked up.",
@@ -162,19 +163,32 @@ def against_pyod(name: str, settings: Mapping[str, Any]) -> list[Row]:
 
 
 def scoring(name: str, settings: Mapping[str, Any]) -> list[Row]:
-    """Calls of ``anomaly_score`` in a process that has scored before."""
+    """Calls of ``anomaly_score`` by a single model and by a default ensemble, warm."""
+    members = {name: 1, f"{name}, ensemble": "auto"}
+    found = [row for what, n in members.items() for row in _scores(what, name, n, settings)]
+    if goal := SCORE_GOALS.get(name):
+        alone = next(row for row in found if row.dataset == f"{name}, ensemble, scores")
+        call = Timing(tuple(alone.metrics["call_seconds"]))
+        shown, met = f"{1e3 * call.median:.2f} ms", 1e3 * call.median <= goal
+        bound = "A row is padded to 256, and every member scores all of them."
+        what = f"{name}, ensemble: {alone.detector} scored"
+        found.append(target(what, f"<= {goal:g} ms", shown, met, bound))
+    return found
+
+
+def _scores(what: str, name: str, members: Any, settings: Mapping[str, Any]) -> list[Row]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(settings["rows"], FEATURES))
     labels = [-1] * 40 + [0] * (len(x) - 40) if name == "DeepSAD" else None
-    detector = getattr(jaxad, name)(epochs=1, n_members=1, random_state=0).fit(x, labels)
+    detector = getattr(jaxad, name)(epochs=1, n_members=members, random_state=0).fit(x, labels)
     rows = []
     for count in SCORED:
         score = partial(detector.anomaly_score, rng.normal(size=(count, FEATURES)))
         calls = max(5, settings["calls"] // (10 if count > 1000 else 1))
         _, later = timed(name, {"jaxad": score}, calls, pause=0)
-        what = f"{count:,} row{'s' * (count > 1)}"
+        size = f"{count:,} row{'s' * (count > 1)}"
         metrics = {"call_seconds": later["jaxad"].values}
-        rows.append(Row(f"{name}, scores", what, metrics, {"rows": count}))
+        rows.append(Row(f"{what}, scores", size, metrics, {"rows": count}))
     return rows
 
 

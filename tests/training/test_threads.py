@@ -116,6 +116,7 @@ begun = []
 def work(i):
     begun.append(i)
     time.sleep(0.05)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     threads.each(work, range(2000), 2)
