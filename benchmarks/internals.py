@@ -31,8 +31,9 @@ def is_there(card: Card) -> bool:
 
 
 def pmap_divides(members: int, epochs: int) -> bool:
-    """Whether `pmap_population` can share out so many members."""
-    return members % jax.local_device_count() == 0 and epochs <= engine.HISTORY
+    """Whether there are several devices, and `pmap_population` can share out so many members."""
+    devices = jax.local_device_count()
+    return devices > 1 and members % devices == 0 and epochs <= engine.HISTORY
 
 
 def pmap_population(case: Case, members: int) -> Callable[[], Any]:
@@ -46,7 +47,7 @@ def pmap_population(case: Case, members: int) -> Callable[[], Any]:
         params, stats = engine.initialise(objective, key, rows.x[:1])
         stats = engine.prepare(objective, params, stats, rows)
         state = engine.start(how, key, params, stats)
-        state, _ = engine.train(objective, how, state, rows, None, how.epochs)
+        state, _ = engine.train(objective, how, state, rows, None, how.epochs, guarded=True)
         return state.params, engine.finish(objective, state.params, state.stats, rows)
 
     mapped = jax.pmap(lambda keys: jax.lax.map(train, keys))

@@ -42,7 +42,8 @@ def fit_many(
       y: labels, as for ``fit``.
       subsets: the row numbers of ``X`` that each detector is fitted on; None uses all rows.
       mesh: from `jaxad.training.make_mesh`; None uses all devices.
-      threads: at most so many threads of a CPU share out the detectors; None: one for each core.
+      threads: at most so many threads of a CPU share out the detectors; None: the smallest
+        ``threads`` of a detector, or one for each core.
       checkpoints: as for ``fit``; every population has its own subfolder.
       progress: show a progress bar.
 
@@ -66,6 +67,8 @@ def fit_many(
     detectors = list(detectors)
     if subsets is not None and len(subsets) != len(detectors):
         raise ValueError(f"{len(subsets)} subsets for {len(detectors)} detectors: give one each")
+    if threads is None:
+        threads = min((d.threads for d in detectors if d.threads is not None), default=None)
     sets = [None] * len(detectors) if subsets is None else subsets
     plans: list[fitting.Plan] = []
     for detector, rows in zip(detectors, sets, strict=True):

@@ -144,7 +144,7 @@ def against_singles(part: str, settings: Mapping[str, Any]) -> list[Row]:
         if other := best(later, (key for key in later if key.startswith(name))):
             found.append(at_least(f"{what} ({other})", later[other], later[population], goal))
         else:
-            undivided = f"{size} members, {epochs} epochs"
+            undivided = f"{size} members, {epochs} epochs on {jax.device_count()} device(s)"
             reason = undivided if "pmap" in name else missing["pytorch"]
             rows.append(Row(part, name, missing=reason))
             found.append(not_measured(what, goal, reason))

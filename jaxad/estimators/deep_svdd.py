@@ -55,9 +55,9 @@ class DeepSVDD(CentreDetector):
       warm_start: whether ``fit`` on a fitted detector keeps its network, scaler and statistics (the
         centre) and trains on, without pretraining and with a new optimizer.
       random_state: an int for reproducible results, a numpy generator, or None.
-      threads: at most so many cores of a CPU share out the members, and rows to score; None: the
-        environment variable ``JAXAD_THREADS``, or all that this process may use. The results are
-        the same.
+      threads: at most so many threads share out the members, and rows to score, on a CPU; None: the
+        environment variable ``JAXAD_THREADS``, or one for each core that this process may use. The
+        results are the same.
       verbose: show a progress bar.
 
     Attributes:

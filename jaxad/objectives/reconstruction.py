@@ -35,7 +35,7 @@ def autoencoder(
     *,
     loss: Callable[..., Array] = mean_squared_error,
     noise: Any = None,
-    chunk: int = 256,
+    chunk: int = 1024,
     **numbers: Any,
 ) -> Reconstruction:
     """An autoencoder; its reconstruction loss is also the score.

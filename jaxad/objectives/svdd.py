@@ -159,7 +159,7 @@ def deep_svdd(
     nu: Any = 0.1,
     warm_up: Any = 10.0,
     minimum_centre: Any = 0.1,
-    chunk: int = 256,
+    chunk: int = 2048,
     **numbers: Any,
 ) -> Hypersphere:
     """Deep SVDD: minimise the squared distance to a centre, which is also the score.
@@ -212,7 +212,7 @@ def deep_sad(
     loss: Callable[..., Array] = sad.labelled_exponent,
     minimum_centre: Any = 0.1,
     anomalies_in_centre: bool = False,
-    chunk: int = 256,
+    chunk: int = 2048,
     **numbers: Any,
 ) -> Hypersphere:
     """Deep SAD: pull known normals to the centre and push known anomalies away from it.

@@ -42,8 +42,13 @@ class ViewClassifier(BaseObjective):
 
     @property
     def chunk(self) -> int:
-        """Rows at a time in scoring, see `Views`."""
-        return self.views.scored
+        """Rows at a time in exact passes, see `Views`."""
+        return self.views.chunk
+
+    @property
+    def scoring_chunk(self) -> int:
+        """Rows at a time in scoring on a CPU."""
+        return getattr(self.views, "scoring_chunk", self.views.chunk)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Draw the views and initialise trunk and head; `finish` sets the centres."""
@@ -74,7 +79,7 @@ class ViewClassifier(BaseObjective):
         def encode(x):
             return _encode(self.trunk, self.views, params, stats, x)[0]
 
-        return stats | {"centres": rows.mean(encode, chunk=self.views.chunk)}
+        return stats | {"centres": rows.mean(encode, chunk=self.chunk)}
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log p(m | z_m)``; p is the softmax of ``-max(distance^2, epsilon)``."""

@@ -24,11 +24,6 @@ class Views(Protocol):
         """Rows at a time in exact passes."""
         ...
 
-    @property
-    def scored(self) -> int:
-        """Rows at a time in scoring."""
-        ...
-
     def init(self, key: Key, x: Array) -> Stats:
         """Draw the fixed random parts of the views, for rows shaped like ``x``."""
         ...
@@ -64,11 +59,6 @@ class LinearMaps:
         rows = 2**17 // (self.count * max(self.count, self.dim))
         return 1 << max(2, rows.bit_length() - 1)
 
-    @property
-    def scored(self) -> int:
-        """Rows at a time in scoring."""
-        return self.chunk
-
     def init(self, key: Key, x: Array) -> Stats:
         """Draw the maps and their offsets."""
         first, second = jax.random.split(key)
@@ -103,7 +93,7 @@ class GeometricViews:
         return networks.GEOMETRIC_TRANSFORMS
 
     @property
-    def scored(self) -> int:
+    def scoring_chunk(self) -> int:
         """1: the network sees 72 images for one row, and rows that fill a chunk cost as much."""
         return 1
 

@@ -56,10 +56,10 @@ class Stopwatch:
         """Count the time of an event that ends now; traces nest, and threads compile at once."""
         if event not in (_TRACE, _LOWER, _COMPILE):
             return
-        self.compilations += event == _COMPILE
         end = time.perf_counter()
         start = max(self._start, end - seconds)
         with _lock:
+            self.compilations += event == _COMPILE
             while self._spans and self._spans[-1][1] >= start:
                 start = min(start, self._spans.pop()[0])
             self._spans.append((start, end))

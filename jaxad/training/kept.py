@@ -116,7 +116,8 @@ class Kept:
             with tempfile.NamedTemporaryFile(dir=self._path, suffix=_SUFFIX, delete=False) as file:
                 part = file.name
                 file.write(hashlib.sha256(program).digest() + program)
-            os.replace(part, self._file(key))
+            with contextlib.suppress(FileNotFoundError):  # another process has deleted it
+                os.replace(part, self._file(key))
             self._prune()
         except OSError as error:
             self._stopped = True
@@ -178,6 +179,10 @@ def _own_folder(folder: Path) -> Path:
         facts = folder.stat()
         if facts.st_uid != os.getuid():
             raise OSError(f"{folder} belongs to someone else, who could change the programs in it")
+        for above in folder.parents:
+            mode = above.stat().st_mode
+            if mode & 0o002 and not mode & 0o1000:
+                raise OSError(f"others can replace folders in {above}, and so this one")
         if facts.st_mode & 0o022:
             raise OSError(f"others can write to {folder}: chmod 700 makes it yours alone")
     return folder

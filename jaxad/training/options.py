@@ -43,46 +43,43 @@ class _Compiled:
 
     def __init__(self, function: Callable, optimised: bool, parallel: bool):
         self._function = function
-        self._options = _options(optimised, parallel)
-        self._jit = jax.jit(function, compiler_options=self._options)
-        self._prepared: set = set()
-        self._preparing: dict = {}
+        self._use(_options(optimised, parallel))
+        self._prepared: set[int] = set()
+        self._preparing: dict[int, threading.Lock] = {}
+
+    def _use(self, options: dict[str, str]) -> None:
+        self._made = jax.jit(self._function, compiler_options=options), options
 
     def __call__(self, *arguments: Any) -> Any:
-        try:
-            return self._jit(*arguments)
-        except jax.errors.JaxRuntimeError as error:
-            self._leave_out(error)
-            return self(*arguments)
+        return self._with_known_options(lambda made: made(*arguments))
 
     def shapes(self, *arguments: Any) -> Any:
         """The shapes and types of the result."""
-        return self._jit.eval_shape(*arguments)
+        return self._made[0].eval_shape(*arguments)
 
     def prepare(self, *arguments: Any) -> None:
         """Compile for arguments of these shapes, once."""
         leaves, structure = jax.tree.flatten(arguments)
-        key = structure, *((np.shape(leaf), str(leaf.dtype)) for leaf in leaves)
-        if key not in self._prepared:
-            with self._preparing.setdefault(key, threading.Lock()):
-                if key not in self._prepared:
-                    self._compile(*arguments)
-                self._prepared.add(key)
+        key = hash((structure, *((np.shape(leaf), str(leaf.dtype)) for leaf in leaves)))
+        if key in self._prepared:
+            return
+        with self._preparing.setdefault(key, threading.Lock()):
+            if key not in self._prepared:
+                self._with_known_options(lambda made: made.lower(*arguments).compile())
+            self._prepared.add(key)
+        self._preparing.pop(key, None)
 
-    def _compile(self, *arguments: Any) -> None:
-        try:
-            self._jit.lower(*arguments).compile()
-        except jax.errors.JaxRuntimeError as error:
-            self._leave_out(error)
-            self._compile(*arguments)
-
-    def _leave_out(self, error: Exception) -> None:
-        """Compile without the option that the error names; any other error is raised."""
-        unknown = _UNKNOWN.search(str(error))
-        if unknown is None or unknown[1] not in self._options:
-            raise error
-        del self._options[unknown[1]]
-        self._jit = jax.jit(self._function, compiler_options=self._options)
+    def _with_known_options(self, run: Callable) -> Any:
+        """Run with the options that the compiler knows; what it does not know is found out here."""
+        while True:
+            made, options = self._made
+            try:
+                return run(made)
+            except jax.errors.JaxRuntimeError as error:
+                unknown = _UNKNOWN.search(str(error))
+                if unknown is None or unknown[1] not in options:
+                    raise
+                self._use({k: v for k, v in options.items() if k != unknown[1]})
 
 
 def _options(optimised: bool, parallel: bool) -> dict[str, str]:

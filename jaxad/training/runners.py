@@ -43,7 +43,7 @@ class OneModel:
 
     def __init__(self, member: Member, mesh: Mesh | None = None):
         self._member, self._mesh = member, mesh
-        self._parallel = _is_large(member)
+        self._parallel = _is_large(member) and threads.thread_count() > 1
         self.validated = member.validation is not None
         self.joined = spans_processes(mesh)
 
@@ -72,8 +72,8 @@ class OneModel:
             return function(self._member.objective, params, stats, rows)
 
     def place(self, tree: PyTree) -> PyTree:
-        """Copy a tree to the host; programs put the copy on the devices of their rows."""
-        return jax.tree.map(np.array, tree)
+        """Bring a tree to the host; programs put it on the devices of their rows."""
+        return jax.tree.map(np.asarray, tree)
 
     def outcome(self, tree: PyTree) -> PyTree:
         """The result of a program, unchanged."""
@@ -144,7 +144,10 @@ class OnDevices(_Population):
         return call, (carry, _needed(self._own, program), (_needed(self._shared, program), given))
 
     def again(self, of: np.ndarray, instead: Any, program: Program, *arguments: Any) -> Any:
-        """Run a program for the members marked in ``of``; the others' result is ``instead``."""
+        """Run a program for the members marked in ``of``; the others' result is ``instead``.
+
+        The devices compute all members.
+        """
         return chosen(of, self(program, *arguments), instead)
 
     def place(self, tree: PyTree) -> PyTree:
@@ -206,7 +209,7 @@ class OnThreads(_Population):
         initial: PyTree | None = None,
     ):
         super().__init__(own, shared, size)
-        self._threads = threads.thread_count(threads_wanted)
+        self._threads = threads_wanted
         self._shared = jax.device_put(shared)
         side_by_side = _SIDE_BY_SIDE if vectorised else 1
         if vectorised is None and size > _LEAST_GROUPS and self._are_small(own, initial):
@@ -222,16 +225,18 @@ class OnThreads(_Population):
         self, of: np.ndarray, instead: Any, program: Program, carry: PyTree, *given: Any
     ) -> Any:
         """Run a program for the members marked in ``of``; the others' result is ``instead``."""
-        groups = [group for group in self._groups if np.any(of[group.place])]
+        concerned = [bool(np.any(of[group.place])) for group in self._groups]
+        groups = [group for group, runs in zip(self._groups, concerned, strict=True) if runs]
         parts = iter(self._run(groups, program, carry, given))
         every = [
-            next(parts) if group in groups else part(instead, group.place) for group in self._groups
+            next(parts) if runs else part(instead, group.place)
+            for group, runs in zip(self._groups, concerned, strict=True)
         ]
         return chosen(of, merged(every, self._places(), self.size), instead)
 
     def place(self, tree: PyTree) -> PyTree:
-        """Copy leaves ``[P, ...]`` to the host."""
-        return jax.tree.map(np.array, tree)
+        """Bring leaves ``[P, ...]`` to the host."""
+        return jax.tree.map(np.asarray, tree)
 
     def outcome(self, tree: PyTree) -> PyTree:
         """The result of a program, unchanged."""
@@ -286,7 +291,8 @@ def on_device(tree: PyTree) -> PyTree:
 
 
 def check_places(mesh: Mesh | None, threads_wanted: int | None) -> None:
-    """Raise a ValueError if both a mesh and threads are given."""
+    """Raise an error if both a mesh and threads are given, or threads are no number."""
+    threads.check_threads(threads_wanted)
     if mesh is not None and threads_wanted is not None:
         raise ValueError(
             f"threads={threads_wanted} and a mesh are given: threads share a CPU that is one "

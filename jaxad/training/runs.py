@@ -234,9 +234,10 @@ def fit_population(
       mesh: from `make_mesh`. Its ``population`` axis distributes the members; None uses all
         devices. On a mesh over several processes (see `join_hosts`) every process passes the same
         arguments and gets the whole population on its host.
-      threads: at most so many threads share out the members, on a CPU that is one device. None:
-        the environment variable ``JAXAD_THREADS``; or one for each core that this process may use
-        and no other population does; or one inside a worker of joblib. The result is the same.
+      threads: at most so many threads share out the members, on a CPU that is one device;
+        otherwise ignored. None: the environment variable ``JAXAD_THREADS``; or one for each core
+        that this process may use and no other population does; or one in a process or thread that
+        joblib or another process started. The result is the same.
       vectorised: whether a device or thread trains its members side by side, or one after the
         other. None: side by side on accelerators, and for small members.
       checkpoints: as in `fit`; all members are saved together.
@@ -261,7 +262,7 @@ def fit_population(
     """
     with Stopwatch() as watch:
         check_places(mesh, threads)
-        mesh = default_mesh() if mesh is None and threads is None else mesh
+        mesh = default_mesh() if mesh is None else mesh
         joined = spans_processes(mesh)
         with failing_together(joined):
             own, shared, size = split_members(
@@ -526,7 +527,7 @@ def _incremental_run(
         own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
         how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)
         shared = shared._replace(recipe=shared.recipe.replace(patience=None))
-        mesh = default_mesh(jax.local_devices()[:1]) if threads is None else None
+        mesh = default_mesh(jax.local_devices()[:1])
         call = population(own._replace(recipe=how), shared, size, mesh, threads)
         return how, _Resident(call, how)
     recipe.check()
@@ -538,7 +539,7 @@ def _incremental_run(
 
 
 def _initial(call: Runner, given: tuple[Params, Stats] | None) -> tuple[Params, Stats]:
-    """Initial parameters and statistics, copied if given, because the run reuses their memory."""
+    """Initial parameters and statistics: those given, or new ones."""
     return call(programs.initialise, None) if given is None else call.place(given)
 
 

@@ -4,7 +4,8 @@ All chunks have one size. A row's value is therefore bit-identical whatever rows
 and another number of rows does not recompile.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -20,8 +21,12 @@ from jaxad.training.mesh import default_mesh
 from jaxad.training.programs import Program
 from jaxad.training.recipe import as_leaves
 from jaxad.training.runners import OnDevices, OneModel, check_places, on_device
-from jaxad.training.threads import in_order, thread_count
+from jaxad.training.threads import check_threads, in_order, thread_count
 from jaxad.typing import Array, Params, Stats
+
+# Rows at a time on a CPU. XLA does not split products of so few rows among cores, which is slower
+# than that every core has rows of its own.
+_CPU_CHUNK = 256
 
 
 def score(
@@ -73,7 +78,8 @@ def apply_rows(
     objective = as_leaves(objective)
     call = OneModel(Member(objective=objective))
     model = on_device((params, stats))  # once, and not with every block
-    return _concatenate(_computed(call, method, model, x, objective.chunk, threads))
+    with closing(_computed(call, method, model, x, _chunk(objective), threads)) as parts:
+        return _concatenate(parts)
 
 
 def score_population(
@@ -121,28 +127,35 @@ def apply_population(
 ) -> np.ndarray:
     """`apply_rows` by every member of a population: ``[P, N, ...]``; see `score_population`."""
     check_places(mesh, threads)
-    if mesh is None and threads is None:
-        mesh = default_mesh(jax.local_devices())
+    mesh = default_mesh(jax.local_devices()) if mesh is None else mesh
     axes = member_axes(objective, "objective") | leading_axes({"params": params, "stats": stats})
     size = population_size(axes)
-    chunk = (objective[0] if isinstance(objective, list | tuple) else objective).chunk
+    chunk = _chunk(objective[0] if isinstance(objective, list | tuple) else objective)
     members = Member(objective=per_member(objective, size))
     none_shared = Member(jax.tree.map(lambda _: None, members.objective))
     call = OnDevices(members, none_shared, size, mesh, vectorised=False)
     model = call.place((params, stats))
     threads = threads if mesh is None else 1  # a mesh uses several devices already
-    parts = _computed(call, method, model, x, chunk, threads)
-    whole = _concatenate(
-        (call.outcome(on_host(values)).swapaxes(0, 1), count) for values, count in parts
-    )
+    with closing(_computed(call, method, model, x, chunk, threads)) as parts:
+        whole = _concatenate(
+            (call.outcome(on_host(values)).swapaxes(0, 1), count) for values, count in parts
+        )
     return whole.swapaxes(0, 1)
+
+
+def _chunk(objective: Any) -> int:
+    """Rows at a time; on a CPU few, because one row costs as much as a chunk."""
+    if jax.default_backend() != "cpu":
+        return objective.chunk
+    return min(objective.chunk, getattr(objective, "scoring_chunk", _CPU_CHUNK))
 
 
 def _computed(
     call: OneModel | OnDevices, method: str, model: Any, x: Any, chunk: int, threads: int | None
-) -> Iterator[tuple[Any, int]]:
+) -> Generator[tuple[Any, int], None, None]:
     """A method's values for each block of rows, and the block's number of real rows."""
-    rows, program = _rows(x), _row_wise(method)
+    check_threads(threads)
+    rows, program = _rows(x), _row_wise(method, chunk)
     several = not rows.resident or len(rows.like.x) > chunk
     count = thread_count(threads) if several and jax.default_backend() == "cpu" else 1
 
@@ -156,11 +169,14 @@ def _computed(
         return jax.block_until_ready(compute(block))
 
     blocks = rows.blocks(chunk, parts=count)
-    return map(compute, blocks) if count == 1 else in_order(in_thread, blocks, count, ahead=2)
+    if count == 1:
+        yield from map(compute, blocks)
+    else:
+        yield from in_order(in_thread, blocks, threads, ahead=2)
 
 
 @cache  # jit caches by the function object, so every name needs one fixed Program
-def _row_wise(method: str) -> Program:
+def _row_wise(method: str, chunk: int) -> Program:
     def call(model: tuple[Params, Stats], member: Member, x: Array, count: Array) -> Array:
         objective = member.objective
 
@@ -170,7 +186,7 @@ def _row_wise(method: str) -> Program:
                 return jax.grad(lambda x: jnp.sum(objective.score(*model, x)))(x)
             return getattr(objective, method)(*model, x)
 
-        return map_rows(one_chunk, x, chunk=objective.chunk, count=count)
+        return map_rows(one_chunk, x, chunk=chunk, count=count)
 
     call.__name__ = method
     return Program(call, needs=("objective",))

@@ -6,8 +6,8 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import jax
@@ -26,6 +26,7 @@ Value = TypeVar("Value")
 _lock = threading.Lock()
 _busy = 0  # threads at work in this process
 _here = threading.local()  # .works: whether this thread is one of them
+_warned: set[int] = set()  # numbers of threads that were too many
 
 # Settings of JAX that its context managers change in the calling thread only.
 _CONTEXTS: dict[str, Callable[[Any], contextlib.AbstractContextManager]] = {
@@ -38,14 +39,15 @@ _CONTEXTS: dict[str, Callable[[Any], contextlib.AbstractContextManager]] = {
 
 
 def thread_count(threads: int | None = None) -> int:
-    """The number of threads that populations and scoring may use now.
+    """The number of threads that a population or scoring may use now.
 
-    One for each core that this process may use, as scheduler, control group and joblib's
-    ``LOKY_MAX_CPU_COUNT`` have it, less those that are at work already; one inside a worker of
-    joblib or of a pool of processes, because the other workers have the other cores.
+    At most one for each core that this process may use, as scheduler, control group and joblib's
+    ``LOKY_MAX_CPU_COUNT`` have it, less the cores on which such threads are at work already.
 
     Args:
-      threads: at most this many; None: the environment variable ``JAXAD_THREADS``, or all.
+      threads: at most this many; None: as many as the environment variable ``JAXAD_THREADS`` says,
+        or one in a process that another started (by joblib, multiprocessing or concurrent.futures)
+        and in joblib's threads, because its neighbours have the other cores; else all.
 
     Raises:
       ValueError: ``threads`` or the variable is not a positive whole number.
@@ -54,39 +56,27 @@ def thread_count(threads: int | None = None) -> int:
       >>> thread_count(1)
       1
     """
-    if threads is None:
-        threads = _from_environment()
-    else:
-        CHECK("threads", threads)
-    if threads == 1 or _is_worker():
+    wanted, name = threads, "threads"
+    if wanted is None:
+        wanted, name = _from_environment(), VARIABLE
+    check_threads(threads)
+    if wanted == 1 or getattr(_here, "works", False) or (wanted is None and _has_neighbours()):
         return 1
     cores = joblib.cpu_count()
-    if threads is not None and threads > cores:
+    if wanted is not None and wanted > cores and wanted not in _warned:
+        _warned.add(wanted)
         warnings.warn(
-            f"threads={threads}: this process may use {cores} core(s), so {cores} thread(s) work",
+            f"{name}={wanted}: this process may use {cores} core(s), so {cores} thread(s) work",
             RuntimeWarning,
             stacklevel=2,
         )
-    return max(1, min(threads or cores, cores) - _busy)
+    return max(1, min(wanted or cores, cores - _busy))
 
 
-def _is_worker() -> bool:
-    """Whether this thread or process is one of several that work at the same time."""
-    works = getattr(_here, "works", False) or multiprocessing.current_process().daemon
-    backend: Any = get_active_backend()[0]
-    return works or backend.nesting_level > 0
-
-
-def _from_environment() -> int | None:
-    given = os.environ.get(VARIABLE)
-    if not given:
-        return None
-    if not given.isdigit() or int(given) < 1:
-        raise ValueError(
-            f"the environment variable {VARIABLE}={given!r} is not a positive whole number: set it "
-            "to a number of threads, or unset it to use all cores"
-        )
-    return int(given)
+def check_threads(threads: int | None) -> None:
+    """Raise an error unless ``threads`` is None or a positive whole number."""
+    if threads is not None:
+        CHECK("threads", threads)
 
 
 def each(
@@ -94,9 +84,17 @@ def each(
 ) -> list[Value]:
     """The values of a function for all items, computed by at most ``threads`` threads.
 
-    An error or an interrupt (Ctrl-C) is raised as soon as the calls that have begun are done.
+    After an error or an interrupt (Ctrl-C) no further call begins, and it is raised when those that
+    have begun are done.
     """
-    return list(in_order(function, items, threads))
+    with _workers(threads) as pool:
+        if pool is None:
+            return list(map(function, items))
+        calls = [pool.submit(_in_worker(function), item) for item in items]
+        done, _ = wait(calls, return_when=FIRST_EXCEPTION)
+        for call in done:
+            call.result()
+        return [call.result() for call in calls]
 
 
 def in_order(
@@ -104,64 +102,92 @@ def in_order(
     items: Iterable[Item],
     threads: int | None = None,
     *,
-    ahead: int | None = None,
-) -> Iterator[Value]:
-    """`each`, one value after the other; at most ``ahead`` items a thread are read in advance."""
-    count = thread_count(threads)
-    if count == 1:
-        return map(function, items)
-    return _by_threads(function, items, count, ahead and count * ahead)
+    ahead: int,
+) -> Generator[Value, None, None]:
+    """`each`, one value after the other; at most ``ahead`` items a thread are read in advance.
 
-
-def _by_threads(
-    function: Callable[[Item], Value], items: Iterable[Item], count: int, ahead: int | None
-) -> Iterator[Value]:
-    owner, settings = threading.get_ident(), _settings()
-
-    def work(item: Item) -> Value:
-        with counting_for(owner), _as_set(settings):
-            return function(item)
-
-    with _workers(count) as pool:
+    Closing the iterator ends the threads.
+    """
+    with _workers(threads) as pool:
+        if pool is None:
+            yield from map(function, items)
+            return
         waiting: deque[Future] = deque()
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if ahead is not None and len(waiting) > ahead:
+            waiting.append(pool.submit(_in_worker(function), item))
+            if len(waiting) > ahead * pool._max_workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
 @contextlib.contextmanager
-def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads; at its end, calls that have begun are finished and no other begins."""
+def _workers(threads: int | None) -> Iterator[ThreadPoolExecutor | None]:
+    """A pool of threads, or None for the calling thread alone.
+
+    At its end, calls that have begun are finished and no other begins.
+    """
     global _busy
-    pool = ThreadPoolExecutor(count, thread_name_prefix="jaxad", initializer=_mark)
     with _lock:
-        _busy += count
+        count = thread_count(threads)
+        added = count if count > 1 else 0
+        _busy += added
     try:
-        yield pool
-    finally:
+        if not added:
+            yield None
+            return
+        pool = ThreadPoolExecutor(count, thread_name_prefix="jaxad", initializer=_mark)
         try:
-            pool.shutdown(wait=True, cancel_futures=True)
+            yield pool
         finally:
-            with _lock:
-                _busy -= count
+            pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        with _lock:
+            _busy -= added
 
 
 def _mark() -> None:
     _here.works = True
 
 
-def _settings() -> dict[str, Any]:
-    return {name: getattr(jax.config, name) for name in _CONTEXTS}
+def _in_worker(function: Callable[[Item], Value]) -> Callable[[Item], Value]:
+    """The function with this thread's settings of JAX; compilations count for this thread."""
+    owner = threading.get_ident()
+    settings = {name: getattr(jax.config, name) for name in _CONTEXTS}
+
+    def work(item: Item) -> Value:
+        with counting_for(owner), contextlib.ExitStack() as stack:
+            for name, value in settings.items():
+                if getattr(jax.config, name) != value:
+                    stack.enter_context(_CONTEXTS[name](value))
+            return function(item)
+
+    return work
 
 
-@contextlib.contextmanager
-def _as_set(settings: dict[str, Any]) -> Iterator[None]:
-    """Repeat the caller's settings of JAX in a worker, as far as they differ there."""
-    with contextlib.ExitStack() as stack:
-        for name, value in settings.items():
-            if getattr(jax.config, name) != value:
-                stack.enter_context(_CONTEXTS[name](value))
-        yield
+def _has_neighbours() -> bool:
+    """Whether this thread or process is one of several that another one started."""
+    backend: Any = get_active_backend()[0]
+    return backend.nesting_level > 0 or multiprocessing.parent_process() is not None
+
+
+def _from_environment() -> int | None:
+    given = os.environ.get(VARIABLE)
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and int(given)):
+        raise ValueError(
+            f"the environment variable {VARIABLE}={given!r} is not a positive whole number: set it "
+            "to a number of threads, or unset it to use all cores"
+        )
+    return int(given)
+
+
+def _forget() -> None:
+    """In a forked process, which has none of the threads."""
+    global _busy, _lock
+    _busy, _lock = 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

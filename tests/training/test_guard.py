@@ -11,7 +11,7 @@ from processes import run_alone
 
 from jaxad import data, training
 from jaxad.rows import as_rows, bucket
-from jaxad.training import programs, runners
+from jaxad.training import programs, runners, runs
 from jaxad.training.members import Member, Subset
 from jaxad.training.recipe import as_leaves
 
@@ -148,8 +148,10 @@ def test_a_resumed_run_with_skipped_steps_ends_the_same(epochs, rows, tmp_path):
     assert whole.skipped == resumed.skipped == 5
 
 
-@pytest.mark.parametrize("places", [{"threads": 1}, {"threads": 2}, {"mesh": None}])
-def test_only_members_that_need_it_are_trained_again(places, rows, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_only_members_that_need_it_are_trained_again(threads, rows, monkeypatch):
+    if threads:  # and not several devices
+        monkeypatch.setattr(runs, "default_mesh", lambda *_: None)
     repeated = []
     run = runners.OnThreads._run
 
@@ -160,10 +162,9 @@ def test_only_members_that_need_it_are_trained_again(places, rows, monkeypatch):
 
     monkeypatch.setattr(runners.OnThreads, "_run", spied)
     members = Line(nan_in=np.array([-1.0, 3.0, -1.0]))
-    options = places if places.get("threads") else {}
-    found = training.fit_population(members, ADAM, KEYS, rows, vectorised=False, **options)
+    found = training.fit_population(members, ADAM, KEYS, rows, vectorised=False, threads=threads)
     assert found.skipped.tolist() == [0, 5, 0]
-    if options:
+    if threads:
         assert repeated == [1]
     for p, start in enumerate([-1.0, 3.0, -1.0]):
         alone = training.fit(Line(nan_in=start), ADAM, KEYS[p], rows)

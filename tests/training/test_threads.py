@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import pickle
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import jax
 import joblib
@@ -11,19 +13,23 @@ import numpy as np
 import pytest
 from cases import KEY, KEYS, OBJECTIVES, RECIPE, WATCHED, labelled
 from processes import run_alone
+from sklearn.base import clone
 
 import jaxad
 from jaxad import data, networks, objectives, training
-from jaxad.training import runners, threads
+from jaxad.training import options, runners, runs, scoring, threads
 
 SVDD = OBJECTIVES["deep_svdd"]
 
 
 @pytest.fixture
 def cores(monkeypatch):
-    """Three cores, whatever the machine has."""
+    """A CPU of three cores that is one device, whatever the machine has."""
     monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     monkeypatch.delenv(threads.VARIABLE, raising=False)
+    monkeypatch.setattr(threads, "_warned", set())
+    for module in (runs, scoring):  # the tests have several devices
+        monkeypatch.setattr(module, "default_mesh", lambda *_: None)
 
 
 def same(one, other):
@@ -42,6 +48,7 @@ def test_there_is_a_thread_for_each_core_unless_asked(cores, monkeypatch):
 def test_more_threads_than_cores_warn_and_go_on(cores):
     with pytest.warns(RuntimeWarning, match="threads=99.*may use 3 core"):
         assert threads.thread_count(99) == 3
+    assert threads.thread_count(99) == 3  # one warning is enough
 
 
 @pytest.mark.parametrize("given", [0, -1, 2.5, True, "two"])
@@ -71,11 +78,14 @@ def test_workers_of_joblib_keep_to_one_thread(backend, cores):
 
 
 def test_workers_of_a_process_pool_keep_to_one_thread():
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(1) as pool:
         assert pool.apply(threads.thread_count) == 1
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        assert pool.submit(threads.thread_count).result() == 1
 
 
-def test_a_thread_at_work_makes_no_threads_and_others_count_it(cores):
+def test_a_thread_at_work_makes_no_threads_and_others_count_it(cores, monkeypatch):
     inner = threads.each(lambda _: threads.thread_count(), range(4), 2)
     assert inner == [1, 1, 1, 1]
     begun, done = threading.Event(), threading.Event()
@@ -87,10 +97,12 @@ def test_a_thread_at_work_makes_no_threads_and_others_count_it(cores):
     other = threading.Thread(target=threads.each, args=(hold, range(2), 2))
     other.start()
     assert begun.wait(60)
-    free = threads.thread_count()
+    free = threads.thread_count(), threads.thread_count(1)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    capped = threads.thread_count(4)
     done.set()
     other.join()
-    assert (free, threads.thread_count()) == (1, 3)
+    assert (free, capped, threads.thread_count()) == ((1, 1), 4, 8)
 
 
 def test_an_error_ends_the_calls_that_have_not_begun(cores):
@@ -251,15 +263,62 @@ def test_rows_are_scored_in_shares(rng, cores):
     assert same(before, (single.anomaly_score(x), single.transform(x)))
 
 
+def test_an_error_while_scores_are_collected_ends_the_threads(rng, cores, monkeypatch):
+    x = rng.normal(size=(5000, 5)).astype(np.float32)
+    detector = jaxad.DeepSVDD(epochs=1, n_members=1, threads=2).fit(x)
+
+    def fail(parts):
+        next(parts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "_concatenate", fail)
+    with pytest.raises(KeyboardInterrupt) as held:  # whose traceback holds the iterator
+        detector.anomaly_score(x)
+    assert held
+    assert threads._busy == 0
+
+
+def test_an_unknown_option_is_left_out_by_all_threads(cores, monkeypatch):
+    monkeypatch.setattr(options, "_options", lambda *_: {"xla_no_such_option": "1"})
+    call = options.compiled(lambda x: x + 1, "unknown")
+
+    def run(size):
+        x = np.ones(size, np.float32)
+        call.prepare(x)
+        return float(call(x).sum())
+
+    assert threads.each(run, range(1, 20), 3) == [2.0 * n for n in range(1, 20)]
+
+
+def test_detectors_with_threads_are_copied_and_fitted_together(rows, cores, monkeypatch):
+    detector = jaxad.DeepSVDD(epochs=1, n_members=1, threads=1, random_state=0)
+    fitted = pickle.loads(pickle.dumps(clone(detector).fit(rows)))
+    assert fitted.threads == 1
+    assert same(fitted.anomaly_score(rows), detector.fit(rows).anomaly_score(rows))
+    used = []
+    original = threads._workers
+    monkeypatch.setattr(threads, "_workers", lambda n: used.append(n) or original(n))
+    jaxad.fit_many([clone(detector), clone(detector).set_params(threads=2)], rows)
+    assert set(used) == {1}
+
+
+def test_programs_that_were_dropped_are_compiled_again(rows, cores):
+    first = training.fit_population(SVDD, RECIPE, KEYS, rows, threads=2)
+    jax.clear_caches()
+    again = training.fit_population(SVDD, RECIPE, KEYS, rows, threads=2)
+    assert same(first.params, again.params)
+
+
 DEFAULTS = """
 import joblib, numpy as np
 joblib.cpu_count = lambda: 2
 from jaxad.training import threads
-used, original = [], threads._by_threads
-def spied(function, items, count, ahead):
-    used.append(count)
-    return original(function, items, count, ahead)
-threads._by_threads = spied
+used, original = [], threads.ThreadPoolExecutor
+class Spied(original):
+    def __init__(self, count, **options):
+        used.append(count)
+        super().__init__(count, **options)
+threads.ThreadPoolExecutor = Spied
 import jaxad
 x = np.random.default_rng(0).normal(size=(9000, 4))
 detector = jaxad.DeepSVDD(epochs=1).fit(x)

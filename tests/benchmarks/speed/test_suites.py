@@ -211,7 +211,7 @@ def test_latency_measures_cold_and_cached_fits_and_scores(tmp_path, monkeypatch)
         "detectors = ['DeepSVDD']\nparts = ['pyod', 'scoring']\nrepeats = 1\nrows = 200\ncalls = 5",
     )
     cold, cached = (found["DeepSVDD, as PyOD's", f"jaxad, {kind}"] for kind in ("cold", "cached"))
-    assert min(cold.metrics["compile_seconds"] + cached.metrics["compile_seconds"]) > 0
+    assert cold.metrics["compile_seconds"] > cached.metrics["compile_seconds"]
     assert "benchmarks.run peers" in found["DeepSVDD, as PyOD's", "PyOD"].missing
     for dataset in ("DeepSVDD, scores", "DeepSVDD, ensemble, scores"):
         assert len(found[dataset, "30 rows"].metrics["call_seconds"]) == 5
