@@ -89,3 +89,15 @@ def test_several_blocks_share_a_program(trained):
         training.score(*trained, X[:2100])
         training.score(*trained, X)
     assert seen.compilations == 0
+
+
+def test_the_chunks_of_scoring_leave_exact_passes_alone(monkeypatch):
+    """Batch norm is calibrated on chunks, so another size would change what is fitted."""
+    deep = objectives.deep_svdd(networks.MLP((16, 16, 8), batch_norm=True))
+    fits = []
+    for chunk in (64, 256):
+        monkeypatch.setattr(jaxad.training.scoring, "_CPU_CHUNK", chunk)
+        fits.append(training.fit(deep, RECIPE, jax.random.key(0), X))
+        assert training.score(deep, *fits[-1][:2], X).shape == (len(X),)
+    leaves = zip(*(jax.tree.leaves(fit[:2]) for fit in fits), strict=True)
+    assert all(np.array_equal(one, other) for one, other in leaves)
