@@ -243,9 +243,7 @@ def cost_of_members(name: str, settings: Mapping[str, Any]) -> list[Row]:
     variants = {}
     for label, p in sizes.items():
         keys = jax.random.split(jax.random.key(0), p)
-        mesh = training.make_mesh(1) if p == 1 else None  # alone: no copies on the others
-        fit = partial(training.fit_population, objective, recipe, keys, x, mesh=mesh)
-        variants[label] = fit
+        variants[label] = partial(training.fit_population, objective, recipe, keys, x)
     how = {"reference": f"{name}, P = 1", "units": epochs * -(-len(x) // BATCH_SIZE)}
     how |= {"members": sizes, "give_up": math.inf}
     return timed_rows("a member", variants, settings["repeats"], **how)[0]
