@@ -5,6 +5,7 @@ leading axis ``[P]``: `OnDevices` maps a program over it and distributes the mem
 `OnThreads` shares the members out among the cores of a CPU that is one device.
 """
 
+import abc
 import dataclasses
 import math
 import threading
@@ -80,7 +81,7 @@ class OneModel:
         return tree
 
 
-class _Population:
+class _Population(abc.ABC):
     """What populations have in common.
 
     Args:
@@ -94,8 +95,9 @@ class _Population:
         self.validated = own.validation is not None
         self._objective = own.objective
 
+    @abc.abstractmethod
     def place(self, tree: PyTree) -> PyTree:
-        raise NotImplementedError
+        """Bring leaves ``[P, ...]`` to where carries lie."""
 
     def fit_statistics(self, function: Callable, params: Any, stats: Stats, rows: Any) -> Stats:
         """Call `engine.prepare` or `engine.finish` for one member after the other."""
