@@ -20,12 +20,13 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxad.training import programs, threads
+from jaxad.training import programs
 from jaxad.training.hosts import put, spans_processes
 from jaxad.training.members import Member, join
 from jaxad.training.mesh import POPULATION, on_mesh
 from jaxad.training.options import compiled
 from jaxad.training.programs import Program
+from jaxad.training.threads import check_threads, each, thread_count
 from jaxad.training.trees import chosen, merged, part
 from jaxad.typing import Array, PyTree, Stats
 
@@ -44,7 +45,7 @@ class OneModel:
 
     def __init__(self, member: Member, mesh: Mesh | None = None):
         self._member, self._mesh = member, mesh
-        self._parallel = _is_large(member) and threads.thread_count() > 1
+        self._parallel = _is_large(member) and thread_count() > 1
         self.validated = member.validation is not None
         self.joined = spans_processes(mesh)
 
@@ -206,12 +207,12 @@ class OnThreads(_Population):
         own: Member,
         shared: Member,
         size: int,
-        threads_wanted: int | None = None,
+        threads: int | None = None,
         vectorised: bool | None = None,
         initial: PyTree | None = None,
     ):
         super().__init__(own, shared, size)
-        self._threads = threads_wanted
+        self._threads = threads
         self._shared = jax.device_put(shared)
         side_by_side = _SIDE_BY_SIDE if vectorised else 1
         if vectorised is None and size > _LEAST_GROUPS and self._are_small(own, initial):
@@ -259,7 +260,7 @@ class OnThreads(_Population):
             call.prepare(*arguments)
             return jax.block_until_ready(call(*arguments))
 
-        return threads.each(run, groups, self._threads)
+        return each(run, groups, self._threads)
 
     def _are_small(self, own: Member, initial: PyTree | None) -> bool:
         member = join(part(own, 0), self._shared)
@@ -277,13 +278,13 @@ def population(
     shared: Member,
     size: int,
     mesh: Mesh | None,
-    threads_wanted: int | None,
+    threads: int | None,
     vectorised: bool | None = None,
     initial: PyTree | None = None,
 ) -> OnDevices | OnThreads:
     """The runner of a population, on a mesh or, if there is none, on threads."""
     if mesh is None:
-        return OnThreads(own, shared, size, threads_wanted, vectorised, initial)
+        return OnThreads(own, shared, size, threads, vectorised, initial)
     return OnDevices(own, shared, size, mesh, vectorised)
 
 
@@ -292,13 +293,13 @@ def on_device(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jax.device_put(x), tree)
 
 
-def check_places(mesh: Mesh | None, threads_wanted: int | None) -> None:
+def check_places(mesh: Mesh | None, threads: int | None) -> None:
     """Raise an error if both a mesh and threads are given, or threads are no number."""
-    threads.check_threads(threads_wanted)
-    if mesh is not None and threads_wanted is not None:
+    check_threads(threads)
+    if mesh is not None and threads is not None:
         raise ValueError(
-            f"threads={threads_wanted} and a mesh are given: threads share a CPU that is one "
-            "device, a mesh distributes over devices; give one of them"
+            f"threads={threads} and a mesh are given: threads share a CPU that is one device, a "
+            "mesh distributes over devices; give one of them"
         )
 
 

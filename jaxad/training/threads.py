@@ -90,7 +90,8 @@ def each(
     with _workers(threads) as pool:
         if pool is None:
             return list(map(function, items))
-        calls = [pool.submit(_in_worker(function), item) for item in items]
+        work = _in_worker(function)
+        calls = [pool.submit(work, item) for item in items]
         done, _ = wait(calls, return_when=FIRST_EXCEPTION)
         for call in done:
             call.result()
@@ -112,9 +113,9 @@ def in_order(
         if pool is None:
             yield from map(function, items)
             return
-        waiting: deque[Future] = deque()
+        work, waiting = _in_worker(function), deque[Future]()
         for item in items:
-            waiting.append(pool.submit(_in_worker(function), item))
+            waiting.append(pool.submit(work, item))
             if len(waiting) > ahead * pool._max_workers:
                 yield waiting.popleft().result()
         while waiting:

@@ -337,11 +337,11 @@ def test_ensembles_use_all_cores_without_a_set_up_call():
 
 def test_small_members_train_side_by_side_in_groups_of_a_cache(rows, cores):
     keys = jax.random.split(KEY, 50)
-    small = runners.OnThreads(*_members(SVDD, keys, rows), threads_wanted=2)
+    small = runners.OnThreads(*_members(SVDD, keys, rows), threads=2)
     assert {np.shape(group.place) for group in small._groups} == {(7,)}
     assert sorted({int(p) for group in small._groups for p in group.place}) == list(range(50))
     wide = objectives.deep_svdd(networks.MLP((64, 64)))
-    alone = runners.OnThreads(*_members(wide, keys, rows), threads_wanted=2)
+    alone = runners.OnThreads(*_members(wide, keys, rows), threads=2)
     assert [group.place for group in alone._groups] == list(range(50))
 
 
