@@ -1,9 +1,16 @@
 """Files of arrays and metadata: safetensors with a JSON document in the header.
 
 Any safetensors reader can open the files. They contain no code (nothing is unpickled) and keep
-arrays bit for bit. The header's metadata has two entries: ``jaxad``, a JSON document with the
-format version, the library versions, the nesting of the arrays and the caller's metadata; and
-``sha256``, the digest of that document and of every tensor.
+arrays bit for bit. The header's metadata has three entries: ``jaxad``, a JSON document with the
+format version, the library versions, the nesting of the arrays and the caller's metadata;
+``sha256``, the digest of that document and of every tensor; and ``header_sha256``, the digest of
+the header alone, so that a file can be opened without reading its tensors. Files written before
+there was a ``header_sha256`` lack it.
+
+The format is 8 bytes with the length of the header, the header in JSON, and the tensors one after
+the other (https://github.com/huggingface/safetensors#format). This module reads and writes it
+directly: the safetensors library makes files that only their owner can read, reports a full disk as
+an error of its own, and orders the metadata at random.
 """
 
 import hashlib
@@ -11,20 +18,22 @@ import json
 import os
 import platform
 import secrets
+import zlib
 from importlib import metadata as distributions
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 FORMAT = "jaxad"
 VERSION = 1
 
-# Types that safetensors returns unchanged to numpy. Others are refused when writing: bfloat16, for
-# example, could be written but not read.
-_INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
-_DTYPES = _INTEGERS | {"bool", "float16", "float32", "float64", "complex64"}
+# The types of numpy that safetensors has, with its names for them. bfloat16 is not among them.
+_CODES = {"bool": "BOOL", "complex64": "C64"}
+_CODES |= {f"float{bits}": f"F{bits}" for bits in (16, 32, 64)}
+_CODES |= {f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)}
+_CODES |= {f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)}
+_DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items()}
 
 
 class FileFormatError(ValueError):
@@ -65,14 +74,17 @@ def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, A
             "metadata": metadata,
         }
     )
-    header = {FORMAT: document, "sha256": _digest(document, tensors)}
-    data = safetensors.numpy.save(tensors, metadata=header)
+    # The largest types come first, so that every tensor starts at a multiple of its item size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header = _header(document, {name: tensors[name] for name in names})
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            file.write(len(header).to_bytes(8, "little") + header)
+            for name in names:
+                file.write(_bytes(tensors[name]))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -89,32 +101,81 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         format.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such file; check the name, or save a detector there first"
-        ) from None
-    entries = _entries(path, data)
-    try:
-        document = json.loads(entries[FORMAT])
-        version = document["version"]
-        writer = document["libraries"]["jaxad"]
-        newer = version > VERSION
-    except (ValueError, TypeError, LookupError):
-        raise _damaged(path) from None
-    if newer:
-        raise FileFormatError(
-            f"{path}: written in format {version} by jaxad {writer}; this jaxad reads up to "
-            f"format {VERSION}. Upgrade with `pip install --upgrade jaxad`"
+    return _parse(path, np.fromfile(_existing(path), np.uint8), whole=True)
+
+
+def memory_map(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Open a file written by ``write`` without reading its arrays: ``(arrays, metadata)``.
+
+    The arrays are read-only ``np.memmap`` views; an array's bytes are read when it is indexed. The
+    header and the size of the file are checked, the arrays are not: keep `row_checksums` in the
+    metadata to check the rows that are used. ``write`` replaces a file and never changes one, so
+    open views keep what they had when the same name is written again. A file without a digest of
+    its header, from before there was one, is checked whole.
+
+    Raises:
+      FileNotFoundError: the file does not exist.
+      FileFormatError: the file is empty, truncated, not written by jaxad, or in a newer format, or
+        its header is damaged.
+
+    Example:
+      >>> import os, tempfile
+      >>> path = os.path.join(tempfile.mkdtemp(), "fleet.safetensors")
+      >>> write(path, {"w": np.arange(6.0).reshape(3, 2)}, {"kind": "Fleet"})
+      >>> arrays, metadata = memory_map(path)
+      >>> np.asarray(arrays["w"][1])
+      array([2., 3.])
+    """
+    path = Path(path)
+    if not _existing(path).stat().st_size:  # an empty file cannot be mapped
+        raise _empty(path)
+    return _parse(path, np.memmap(path, np.uint8, mode="r"), whole=False)
+
+
+def metadata_of(path: str | os.PathLike) -> dict[str, Any]:
+    """Read the metadata of a file written by ``write``, without its arrays.
+
+    Raises:
+      FileNotFoundError, FileFormatError: as `memory_map`.
+    """
+    return memory_map(path)[1]
+
+
+def row_checksums(arrays: dict[str, Any]) -> np.ndarray:
+    """The CRC-32 of every row across all arrays, ``[G]`` uint32.
+
+    Row ``g`` is ``leaf[g]`` of every leaf, in the order of the leaves' names. The checksum of a row
+    does not depend on other rows, so a part of the rows can be checked alone.
+
+    Args:
+      arrays: nested dict with string keys and leaves ``[G, ...]``, as for ``write``.
+
+    Raises:
+      TypeError: as ``write``.
+      ValueError: there is no leaf, or the leaves differ in their number of rows.
+
+    Example:
+      >>> arrays = {"w": np.ones((3, 2)), "b": np.zeros(3)}
+      >>> part = {name: leaf[1:2] for name, leaf in arrays.items()}
+      >>> bool(row_checksums(part)[0] == row_checksums(arrays)[1])
+      True
+    """
+    tensors: dict[str, np.ndarray] = {}
+    _flatten(arrays, "", tensors)
+    rows = {leaf.shape[:1] for leaf in tensors.values()}
+    if len(rows) != 1 or rows == {()}:
+        shapes = {name: leaf.shape for name, leaf in tensors.items()}
+        raise ValueError(
+            f"arrays must have one number of rows, got the shapes {shapes}; "
+            "stack the groups along the first axis"
         )
-    try:
-        tensors = safetensors.numpy.load(data)
-    except Exception as error:  # safetensors, numpy and missing keys raise different types
-        raise _damaged(path) from error
-    if _digest(entries[FORMAT], tensors) != entries.get("sha256"):
-        raise _damaged(path)
-    return _restore(document["structure"], "", tensors), document["metadata"]
+    checksums = [0] * rows.pop()[0]
+    for name in sorted(tensors):
+        data = _bytes(tensors[name])
+        size = len(data) // max(len(checksums), 1)
+        for row, checksum in enumerate(checksums):
+            checksums[row] = zlib.crc32(data[row * size : (row + 1) * size], checksum)
+    return np.array(checksums, np.uint32)
 
 
 def _flatten(node: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray]) -> dict:
@@ -127,9 +188,9 @@ def _flatten(node: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray]) 
             continue
         # `ascontiguousarray` would make 0-d arrays 1-d.
         leaf = np.asarray(value, order="C")
-        if leaf.dtype.name not in _DTYPES:
+        if leaf.dtype.name not in _CODES:
             raise TypeError(f"{name}: cannot save {leaf.dtype.name}; convert it, e.g. to float32")
-        tensors[name] = leaf.astype(leaf.dtype.newbyteorder("="), copy=False)
+        tensors[name] = leaf.astype(leaf.dtype.newbyteorder("<"), copy=False)
         structure[key] = None
     return structure
 
@@ -149,24 +210,87 @@ def _join(prefix: str, key: Any) -> str:
     return f"{prefix}/{key.replace('~', '~0').replace('/', '~1')}"
 
 
+def _bytes(leaf: np.ndarray) -> memoryview:
+    """The bytes of a contiguous array, without a copy."""
+    return leaf.reshape(-1).view(np.uint8).data
+
+
 def _digest(document: str, tensors: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256(document.encode())
     for name in sorted(tensors):
         leaf = tensors[name]
         digest.update(json.dumps([name, leaf.dtype.name, leaf.shape]).encode())
-        digest.update(leaf.tobytes())
+        digest.update(_bytes(leaf))
     return digest.hexdigest()
 
 
-def _entries(path: Path, data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: 8 bytes of header length, a JSON header, tensor bytes.
+def _header(document: str, tensors: dict[str, np.ndarray]) -> bytes:
+    """The header for tensors that follow one another, padded to a multiple of 8 bytes."""
+    digests = {"sha256": _digest(document, tensors), "header_sha256": _NO_DIGEST}
+    header: dict[str, Any] = {"__metadata__": {FORMAT: document, **digests}}
+    end = 0
+    for name, leaf in tensors.items():
+        begin, end = end, end + leaf.nbytes
+        code = _CODES[leaf.dtype.name]
+        header[name] = {"dtype": code, "shape": leaf.shape, "data_offsets": (begin, end)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return text.replace(_entry(_NO_DIGEST), _entry(hashlib.sha256(text).hexdigest()))
 
-    safetensors reports every defect as the same error; this function tells them apart.
+
+_NO_DIGEST = "0" * 64  # stands in the header while its digest is computed
+
+
+def _entry(digest: str) -> bytes:
+    """The digest of the header as it stands there. Quotes in other texts are escaped in JSON."""
+    return f'"header_sha256":"{digest}"'.encode()
+
+
+def _parse(path: Path, data: np.ndarray, *, whole: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and metadata of a file with the bytes ``data``; the arrays are views of them.
+
+    ``whole`` checks the tensors as well as the header.
     """
-    if not data:
-        raise FileFormatError(f"{path}: the file is empty; restore it or save the detector again")
-    length = int.from_bytes(data[:8], "little")
-    text = data[8 : 8 + length]
+    text, header, entries = _split(path, data)
+    try:
+        document = json.loads(entries[FORMAT])
+        version = document["version"]
+        writer = document["libraries"]["jaxad"]
+        newer = version > VERSION
+    except (ValueError, TypeError, LookupError):
+        raise _damaged(path) from None
+    if newer:
+        raise FileFormatError(
+            f"{path}: written in format {version} by jaxad {writer}; this jaxad reads up to "
+            f"format {VERSION}. Upgrade with `pip install --upgrade jaxad`"
+        )
+    if entries.keys() == {FORMAT, "sha256"}:
+        whole = True
+    elif entries.keys() == {FORMAT, "sha256", "header_sha256"}:
+        digest = str(entries["header_sha256"])
+        unsigned = text.replace(_entry(digest), _entry(_NO_DIGEST))
+        if hashlib.sha256(unsigned).hexdigest() != digest:
+            raise _damaged(path)
+    else:
+        raise _damaged(path)
+    try:
+        body = data[8 + len(text) :]
+        tensors = {name: _view(body, **tensor) for name, tensor in header.items()}
+        if whole and _digest(entries[FORMAT], tensors) != entries["sha256"]:
+            raise _damaged(path)
+        return _restore(document["structure"], "", tensors), document["metadata"]
+    except FileFormatError:
+        raise
+    except (ValueError, TypeError, LookupError) as error:
+        raise _damaged(path) from error
+
+
+def _split(path: Path, data: np.ndarray) -> tuple[bytes, dict[str, Any], dict[str, str]]:
+    """The header of a file, its tensors' places, and its metadata; tell apart what is amiss."""
+    if not len(data):
+        raise _empty(path)
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    text = data[8 : 8 + length].tobytes()
     if len(data) > 8 and not text.startswith(b"{"):
         raise _foreign(path)
     if len(data) < 8 + length:
@@ -175,14 +299,33 @@ def _entries(path: Path, data: bytes) -> dict[str, str]:
         header = json.loads(text)
         entries = header.pop("__metadata__", {})
         body = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-        size = 8 + length + body
+        missing = 8 + length + body - len(data)
     except (ValueError, TypeError, LookupError, AttributeError):
         raise (_damaged(path) if FORMAT.encode() in text else _foreign(path)) from None
     if not isinstance(entries, dict) or FORMAT not in entries:
         raise _foreign(path)
-    if len(data) < size:
+    if missing > 0:
         raise _truncated(path)
-    return entries
+    if missing < 0:
+        raise _damaged(path)
+    return text, header, entries
+
+
+def _view(body: np.ndarray, *, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+    begin, end = data_offsets
+    return body[begin:end].view(_DTYPES[dtype]).reshape(shape)
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; check the name, or save a detector there first"
+        )
+    return path
+
+
+def _empty(path: Path) -> FileFormatError:
+    return FileFormatError(f"{path}: the file is empty; restore it or save the detector again")
 
 
 def _truncated(path: Path) -> FileFormatError:

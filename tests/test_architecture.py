@@ -40,7 +40,6 @@ HOMES = {
     "flax.linen": {"networks", "objectives"},
     "optax": {"training"},
     "sklearn": {"estimators", "data", "search"},
-    "safetensors": {"persistence"},
     "matplotlib": {"plotting"},
 }
 LOSSES_MAY_IMPORT = {"jax", "chex", "numpy"}
