@@ -29,6 +29,7 @@ PARTS = {
         *("typing", "rows", "checks", "registry", "persistence"),
         *("losses", "networks", "objectives", "training"),
     },
+    "fleet": {"typing", "rows", "checks", "registry", "persistence", "training", "estimators"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
 }
 PARTS["jaxad"] = set(PARTS)
@@ -40,6 +41,7 @@ HOMES = {
     "flax.linen": {"networks", "objectives"},
     "optax": {"training"},
     "sklearn": {"estimators", "data", "search"},
+    "narwhals": {"fleet"},
     "matplotlib": {"plotting"},
 }
 LOSSES_MAY_IMPORT = {"jax", "chex", "numpy"}
