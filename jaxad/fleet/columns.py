@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxad.fleet.sources import Chunk
 
-_BLOCK = 512  # rows gathered at a time: a block of 100 columns fits the second-level cache
+_BLOCK = 2048  # rows gathered at a time: a block of 100 columns fits the second-level cache
 
 
 # Types whose values float32 holds exactly. Names, since old versions of narwhals lack some types.
@@ -175,7 +175,12 @@ class Features:
             return self._block[rows]
         block = np.empty((len(self._columns), n), dtype)
         for row, column in zip(block, self._columns, strict=True):
-            row[:] = column[rows] if isinstance(column, np.ndarray) else _numbers(column[rows])
+            if not isinstance(column, np.ndarray):
+                row[:] = _numbers(column[rows])
+            elif isinstance(rows, slice) or column.dtype != dtype or not column.flags.c_contiguous:
+                row[:] = column[rows]
+            else:
+                column.take(rows, out=row, mode="clip")  # "raise" would copy through a buffer
         return block.T
 
 

@@ -15,6 +15,7 @@ class Identifiers:
 
     Args:
       group: names of the columns that identify a group.
+      keys: identifiers that have the codes 0, 1, ... already.
 
     Example:
       >>> frame = nw.from_native(pd.DataFrame({"site": ["b", "a", "b"], "pump": [1, 1, 1]}))
@@ -23,9 +24,9 @@ class Identifiers:
       ([0, 1, 0], [('b', 1), ('a', 1)])
     """
 
-    def __init__(self, group: Sequence[Any]):
+    def __init__(self, group: Sequence[Any], keys: Sequence[tuple] = ()):
         self.group, self.rows = tuple(group), 0
-        self._codes: dict[tuple, int] = {}
+        self._codes = {key: code for code, key in enumerate(keys)}
 
     @property
     def keys(self) -> list[tuple]:

@@ -1,6 +1,6 @@
 """A long table whose rows belong to groups, read group by group from any source."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -54,7 +54,7 @@ class Table:
         self.group, self.columns, self.label = identifiers.group, tuple(columns), label
         self.keys, self.codes, self.dtype = identifiers.keys, np.concatenate(codes), dtype
         self.counts = np.bincount(self.codes, minlength=len(self.keys)).astype(np.int64)
-        self._source, self._identifiers = source, identifiers
+        self._source = source
         self._starts = np.cumsum([0, *(len(part) for part in codes)])  # first row of each chunk
         self._offsets = np.cumsum(np.concatenate([[0], self.counts]))
         self._order = _order(self.codes, len(self.keys))
@@ -129,20 +129,18 @@ class Table:
 
     def _fill(self, x: np.ndarray, number: np.ndarray) -> np.ndarray | None:
         """Write the features of rows ``number`` to ``x`` ``[n, D]``; return their labels."""
-        one = len(self._starts) == 2
-        by_row = None if one else np.argsort(number, kind="stable")
-        cuts = np.searchsorted(number if by_row is None else number[by_row], self._starts)
-        if one:
-            cuts = np.array([0, len(number)])
+        by_row = np.argsort(number, kind="stable") if len(self._starts) > 2 else None
+        rising = number if by_row is None else number[by_row]
+        cuts = np.searchsorted(rising, self._starts) if by_row is not None else [0, len(number)]
         labels, places = [], []
-        for i, chunk in enumerate(self._source.chunks()):
-            place = slice(None) if by_row is None else by_row[cuts[i] : cuts[i + 1]]
+        for i, chunk in enumerate(self._chunks()):
             if cuts[i] == cuts[i + 1]:
                 continue
-            at = number[place] - self._starts[i]
+            place = slice(None) if by_row is None else by_row[cuts[i] : cuts[i + 1]]
+            at = rising[cuts[i] : cuts[i + 1]] - self._starts[i]
             features, label = self._load(i, chunk)
             features.gather(at, x, place)
-            if self.label is not None:
+            if label is not None:
                 labels.append(label[at].to_numpy())
                 places.append(np.arange(len(x))[place])
         if not labels:
@@ -150,6 +148,25 @@ class Table:
         found = np.concatenate(labels)
         found[np.concatenate(places)] = found.copy()
         return found
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """The chunks of the source, which must be those there were when the table was opened."""
+        if not self._source.stream:
+            yield from self._source.chunks()
+            return
+        sizes, seen = np.diff(self._starts).tolist(), Identifiers(self.group, self.keys)
+        count = 0
+        for chunk in self._source.chunks():
+            frame = chunk.load(self.group)
+            if count == len(sizes) or len(frame) != sizes[count]:
+                raise ValueError(_other_rows(count))
+            first = seen.rows
+            if not np.array_equal(seen.encode(frame), self.codes[first : seen.rows]):
+                raise ValueError(_other_rows(count))
+            count += 1
+            yield chunk
+        if count < len(sizes):
+            raise ValueError(_other_rows(count))
 
     def _load(self, i: int, chunk: Chunk) -> tuple[Features, Any]:
         if i in self._loaded:
@@ -189,7 +206,13 @@ def open_table(
     """Open a long table and find its groups. Features are not read yet.
 
     Args:
-      source: a pandas, polars or pyarrow frame, or another eager frame that narwhals knows.
+      source: one of
+
+        * a pandas, polars or pyarrow frame, or another eager frame that narwhals knows;
+        * the path of a Parquet file, or of a folder of them, in which folders named
+          ``column=value`` give a column; row groups without a wanted group are not read;
+        * a list of frames, or a function that returns a fresh iterator of frames at every call;
+          each `Table.read` passes over such a stream once.
       group: the column that identifies a group, or a sequence of columns. Identifiers are text,
         whole numbers, or True and False.
       columns: names of the features. Default: every column but the group's and the label.
@@ -198,6 +221,8 @@ def open_table(
         order. The label column may then be missing.
 
     Raises:
+      FileNotFoundError: there is no such file, or the folder has no Parquet file.
+      ImportError: Parquet is given and pyarrow is not installed.
       TypeError: the source is of a type that is not taken, or an identifier is neither text, a
         whole number nor True or False.
       ValueError: a column is missing, unknown, named twice or not numeric, an identifier is
@@ -225,6 +250,13 @@ def open_table(
         raise ValueError(f"{opened.name} has no rows")
     dtype = np.dtype(np.float32 if exact else np.float64)
     return Table(opened, choice.columns, choice.label, identifiers, codes, dtype)
+
+
+def _other_rows(frame: int) -> str:
+    return (
+        f"the stream has other rows than when it was opened, from frame {frame} on: its function "
+        "must return the same frames at every call"
+    )
 
 
 def name_of(key: tuple) -> str:
