@@ -42,11 +42,20 @@ def test_centre_and_spread_are_mean_and_deviation():
 def test_own_scores_suffice_by_the_beta_distribution(rate):
     counts = np.arange(6000)
     allowed = np.floor(rate * (counts + 1) + 1e-9)
-    risk = stats.beta.sf(
-        min(2 * rate, 1), np.maximum(allowed, 1), counts + 1 - np.maximum(allowed, 1)
+    few = np.maximum(allowed, 1)
+    holds = (allowed >= 1) & (stats.beta.sf(min(2 * rate, 1), few, counts + 1 - few) <= 0.05)
+    # Decided where the number of scores above the threshold jumps, for all up to the next jump.
+    expected = holds[np.searchsorted(allowed, allowed)]
+    found = calibration.suffice(counts, rate)
+    np.testing.assert_array_equal(found, expected)
+    assert (np.diff(found.astype(int)) >= 0).all()
+    assert not (found & ~holds).any()
+
+
+def test_399_scores_suffice_for_one_per_cent():
+    assert calibration.suffice(np.array([0, 99, 150, 398, 399, 499]), 0.01).tolist() == (
+        [False, False, False, False, True, True]
     )
-    expected = (allowed >= 1) & (risk <= 0.05)
-    np.testing.assert_array_equal(calibration.suffice(counts, rate), expected)
 
 
 def test_many_own_scores_are_the_conformal_threshold():
