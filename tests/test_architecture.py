@@ -29,7 +29,11 @@ PARTS = {
         *("typing", "rows", "checks", "registry", "persistence"),
         *("losses", "networks", "objectives", "training"),
     },
-    "fleet": {"typing", "rows", "checks", "registry", "persistence", "training", "estimators"},
+    "fleet": {
+        *("typing", "rows", "checks", "registry", "persistence"),
+        *("networks", "training", "estimators"),
+    },
+    "loading": {"persistence", "estimators", "fleet"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
 }
 PARTS["jaxad"] = set(PARTS)
@@ -40,7 +44,7 @@ HOMES = {
     "flax.struct": {"objectives", "training"},
     "flax.linen": {"networks", "objectives"},
     "optax": {"training"},
-    "sklearn": {"estimators", "data", "search"},
+    "sklearn": {"estimators", "data", "search", "fleet"},
     "narwhals": {"fleet"},
     "matplotlib": {"plotting"},
 }

@@ -118,19 +118,20 @@ def train(
     epochs: Array,
     *,
     guarded: bool,
+    length: int = HISTORY,
 ) -> tuple[State, dict[str, Array]]:
-    """Train a group of at most ``epochs`` and at most `HISTORY` epochs on padded rows.
+    """Train a group of at most ``epochs`` and at most ``length`` epochs on padded rows.
 
     Returns:
       The new state, and the records ``loss``, ``learning_rate``, ``skipped`` and, with validation
-      rows, ``validation_loss``: one entry per epoch, padded with zeros to ``[HISTORY]``. Unless
+      rows, ``validation_loss``: one entry per epoch, padded with zeros to ``[length]``. Unless
       ``guarded``, they are valid only if `sound`.
     """
     names = ["loss", "learning_rate", "skipped"]
     if validation is not None:
         names.append("validation_loss")
     begin = state.epoch
-    until = begin + jnp.minimum(epochs, HISTORY)
+    until = begin + jnp.minimum(epochs, length)
 
     def body(carry):
         state, history = carry
@@ -143,7 +144,7 @@ def train(
     def due(carry):
         return running(how, carry[0]) & (carry[0].epoch < until)
 
-    return lax.while_loop(due, body, (state, {name: jnp.zeros(HISTORY) for name in names}))
+    return lax.while_loop(due, body, (state, {name: jnp.zeros(length) for name in names}))
 
 
 def begin_epoch(how: Recipe, state: State) -> Tally:

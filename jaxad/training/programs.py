@@ -5,6 +5,7 @@ A `Program` is a function of a carry (for example a `State`), a `Member` and fur
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,34 @@ def train(state: engine.State, member: Member, epochs: Array):
 def train_guarded(state: engine.State, member: Member, epochs: Array):
     """`train` with guarded steps, always valid."""
     return *_train(state, member, epochs, guarded=True), jnp.bool_(True)
+
+
+@cache  # jit caches by the function object, so every kind of run needs one fixed Program
+def whole(length: int, *, fitted: bool, guarded: bool) -> Program:
+    """A program for a whole run of at most ``length`` epochs, for sets too small to be worth more.
+
+    It takes initial parameters and statistics, which are prepared from the rows unless ``fitted``.
+    It returns the best epoch (None without patience), epochs, steps, skipped steps and the series
+    of skipped steps at the end; the records ``[length]``; the trained parameters and statistics;
+    and whether all of this is valid. Unless ``guarded``, it may not be.
+    """
+
+    def run(initial: tuple[PyTree, Stats], member: Member):
+        params, stats = initial
+        objective, how, rows = member.objective, member.recipe, member.rows.selected()
+        if not fitted:
+            stats = engine.prepare(objective, params, stats, rows)
+        first = engine.start(how, member.key, params, stats)
+        inputs = objective, how, first, rows, None, jnp.int32(length)
+        last, record = engine.train(*inputs, guarded=guarded, length=length)
+        params, stats, *_ = last.best or (last.params, last.stats)
+        model = params, engine.finish(objective, params, stats, rows)
+        best = None if last.best is None else last.best.epoch
+        figures = best, last.epoch, last.step, last.skipped, last.streak
+        return figures, record, model, jnp.bool_(True) if guarded else engine.sound(first, last)
+
+    run.__name__ = "whole_guarded" if guarded else "whole"
+    return Program(run, needs=("objective", "recipe", "key", "rows"))
 
 
 @_program("recipe")

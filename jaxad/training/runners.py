@@ -33,7 +33,7 @@ from jaxad.typing import Array, PyTree, Stats
 # Models of fewer parameters and inputs cannot fill a core's vector units, so a core trains several
 # side by side: as many as its cache holds, but not so many that cores stay idle. Rounding depends
 # on this number, so it must not depend on the threads.
-_SMALL_MODEL, _SMALL_ROW, _SIDE_BY_SIDE, _LEAST_GROUPS = 4096, 256, 16, 8
+SMALL_MODEL, SMALL_ROW, SIDE_BY_SIDE, _LEAST_GROUPS = 4096, 256, 16, 8
 # Batches of fewer entries leave too little to each core: splitting the loops costs time.
 _LARGE_BATCH = 2**16
 
@@ -143,7 +143,7 @@ class OnDevices(_Population):
         call.prepare(*arguments)
 
     def _call(self, program: Program, carry: PyTree, given: Any) -> tuple[Any, tuple]:
-        call = _device_call(program, self._mesh, self._vectorised)
+        call = device_call(program, self._mesh, self._vectorised)
         return call, (carry, _needed(self._own, program), (_needed(self._shared, program), given))
 
     def again(self, of: np.ndarray, instead: Any, program: Program, *arguments: Any) -> Any:
@@ -214,9 +214,9 @@ class OnThreads(_Population):
         super().__init__(own, shared, size)
         self._threads = threads
         self._shared = jax.device_put(shared)
-        side_by_side = _SIDE_BY_SIDE if vectorised else 1
+        side_by_side = SIDE_BY_SIDE if vectorised else 1
         if vectorised is None and size > _LEAST_GROUPS and self._are_small(own, initial):
-            side_by_side = min(_SIDE_BY_SIDE, -(-size // _LEAST_GROUPS))
+            side_by_side = min(SIDE_BY_SIDE, -(-size // _LEAST_GROUPS))
         self._several = side_by_side > 1
         self._groups = _groups(own, size, side_by_side)
 
@@ -264,13 +264,13 @@ class OnThreads(_Population):
 
     def _are_small(self, own: Member, initial: PyTree | None) -> bool:
         member = join(part(own, 0), self._shared)
-        if math.prod(member.sample.shape) > _SMALL_ROW:
+        if math.prod(member.sample.shape) > SMALL_ROW:
             return False
         params = None if initial is None else part(initial[0], 0)
         if initial is None:
             init = programs.initialise
             params, _ = _single_call(init, False).shapes(None, _needed(member, init), ())
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) < _SMALL_MODEL
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) < SMALL_MODEL
 
 
 def population(
@@ -353,7 +353,8 @@ def _group_call(program: Program) -> Any:
 
 
 @_made_once
-def _device_call(program: Program, mesh: Mesh | None, vectorised: bool | None) -> Any:
+def device_call(program: Program, mesh: Mesh | None, vectorised: bool | None) -> Any:
+    """A program for members ``[P]``: a function of their carries, own leaves and shared leaves."""
     device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
     accelerator = device.platform != "cpu"
 
@@ -361,8 +362,8 @@ def _device_call(program: Program, mesh: Mesh | None, vectorised: bool | None) -
         one = _of_member(program, shared)
         if accelerator if vectorised is None else vectorised:
             return jax.vmap(one)((carry, own))
-        small = vectorised is None and 0 < _parameters(carry) < _SMALL_MODEL
-        return lax.map(one, (carry, own), batch_size=_SIDE_BY_SIDE if small else None)
+        small = vectorised is None and 0 < _parameters(carry) < SMALL_MODEL
+        return lax.map(one, (carry, own), batch_size=SIDE_BY_SIDE if small else None)
 
     def run(carry, own, shared):
         if mesh is None:

@@ -602,7 +602,7 @@ def _next_group(group: int, seconds: float, max_seconds: float, joined: bool) ->
     return broadcast(group) if joined else group
 
 
-class _Figures(NamedTuple):
+class Figures(NamedTuple):
     """Counters of a run, on the host: numbers, or ``[P]`` for a population."""
 
     best_epoch: Any
@@ -611,7 +611,7 @@ class _Figures(NamedTuple):
     skipped: Any
     streak: Any
 
-    def failed(self, how: Recipe, before: "_Figures | None" = None) -> Any:
+    def failed(self, how: Recipe, before: "Figures | None" = None) -> Any:
         """Whether too many steps in a row, or all steps since ``before``, were skipped."""
         steps, skipped = self.steps, self.skipped
         if before is not None:
@@ -620,13 +620,13 @@ class _Figures(NamedTuple):
         return (self.skipped > 0) & stuck
 
 
-def _figures(run: _Resident | _Streamed, state: State) -> _Figures:
+def _figures(run: _Resident | _Streamed, state: State) -> Figures:
     best = None if state.best is None else state.best.epoch
     found = on_host((best, state.epoch, state.step, state.skipped, state.streak))
-    return _Figures(*jax.tree.map(np.array, run.call.outcome(found)))  # copies
+    return Figures(*jax.tree.map(np.array, run.call.outcome(found)))  # copies
 
 
-def _advice(how: Recipe, figures: _Figures) -> str:
+def _advice(how: Recipe, figures: Figures) -> str:
     worst = int(np.argmax(np.ravel(figures.streak)))
     streak, step = np.ravel(figures.streak)[worst], np.ravel(figures.steps)[worst]
     rate = np.ravel(how.learning_rate)[worst]
@@ -640,7 +640,7 @@ def _advice(how: Recipe, figures: _Figures) -> str:
 def _result(
     model: tuple[Params, Stats],
     history: dict[str, np.ndarray],
-    figures: _Figures,
+    figures: Figures,
     how: Recipe,
     watch: Stopwatch,
 ) -> Result:
