@@ -93,19 +93,31 @@ class Trained(NamedTuple):
 
 def key_from(seed: int, stream: int = 0) -> Key:
     """A typed key from a seed and a purpose (``stream``), made without compiling anything."""
-    words = np.random.SeedSequence([seed, stream]).generate_state(2)
-    return jax.random.wrap_key_data(jax.device_put(words))
+    return _as_key(_words(seed, stream))
 
 
 def member_keys(key: Key, size: int) -> Key:
     """Keys ``[P]`` for an ensemble, the first of which is ``key``; for P = 1 just ``key``."""
     if size == 1:
         return key
-    words = np.asarray(jax.random.key_data(key)).tolist()
-    others = [
-        np.random.SeedSequence([*words, p]).generate_state(len(words)) for p in range(1, size)
-    ]
-    return jax.random.wrap_key_data(jax.device_put(np.stack([np.uint32(words), *others])))
+    return _as_key(_member_words(np.asarray(jax.random.key_data(key)), size))
+
+
+def keys_from(seeds: Sequence[int], size: int, stream: int = 0) -> Key:
+    """Keys ``[S * P]``: those of `member_keys` for each of S seeds, one seed after the other."""
+    return _as_key(np.concatenate([_member_words(_words(seed, stream), size) for seed in seeds]))
+
+
+def _words(*numbers: int) -> np.ndarray:
+    return np.random.SeedSequence(numbers).generate_state(2)
+
+
+def _member_words(words: np.ndarray, size: int) -> np.ndarray:
+    return np.stack([words, *(_words(*words.tolist(), p) for p in range(1, size))])
+
+
+def _as_key(words: np.ndarray) -> Key:
+    return jax.random.wrap_key_data(jax.device_put(words))
 
 
 def fit(
@@ -163,17 +175,23 @@ def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
     pretrained, _ = _train(first, **options)
     objective = run.objective[0] if isinstance(run.objective, list) else run.objective
     rows = run.rows[0] if isinstance(run.rows, list) else run.rows
-    numbers = jax.tree.map(np.float32, objective)
-    sample = np.zeros((1, *rows.shape), np.float32)
     model = pretrained.params, pretrained.stats
-    return _jaxad_from_encoders(numbers, *model, sample, several=run.key.ndim > 0), pretrained
+    return from_encoders(objective, *model, rows.shape, several=run.key.ndim > 0), pretrained
+
+
+def from_encoders(
+    objective: Any, params: Params, stats: Stats, row: tuple[int, ...], *, several: bool
+) -> tuple[Params, Stats]:
+    """The initial parameters and statistics from one pretrained autoencoder, or from several."""
+    numbers = jax.tree.map(np.float32, objective)
+    sample = np.zeros((1, *row), np.float32)
+    return _jaxad_from_encoders(numbers, params, stats, sample, several=several)
 
 
 @partial(jax.jit, static_argnames="several")
 def _jaxad_from_encoders(
     objective: Any, params: Params, stats: Stats, sample: Array, *, several: bool
 ) -> tuple[Params, Stats]:
-    """The initial parameters and statistics from one pretrained encoder, or from several."""
 
     def start(params: Params, stats: Stats) -> tuple[Params, Stats]:
         return objective.from_encoder(*encoder_of(params, stats), sample)

@@ -20,11 +20,20 @@ _FACTS = (
     "n_skipped_",
     "n_members_",
 )
-_NOT_WRITTEN = object()
+NOT_WRITTEN = object()
 
 
 def save(detector: Any, path: Any) -> None:
     """Write a fitted detector to one file; see `jaxad.persistence.write`."""
+    persistence.write(path, *pack(detector))
+
+
+def pack(detector: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A fitted detector as nested arrays and metadata ready for JSON.
+
+    Raises:
+      ValueError: the detector's class is not registered.
+    """
     kind = type(detector)
     if DETECTORS.get(name_of(kind)) is not kind:
         if name_of(kind) in DETECTORS:
@@ -36,13 +45,13 @@ def save(detector: Any, path: Any) -> None:
             f"{kind.__name__} is not registered, so its file could not be loaded: define the class "
             "in a module, under a name of its own, without register=False"
         )
-    parameters = {k: _plain(v) for k, v in detector.get_params(deep=False).items()}
-    modules = sorted(k for k, v in parameters.items() if v is _NOT_WRITTEN)
+    parameters = {k: plain(v) for k, v in detector.get_params(deep=False).items()}
+    modules = sorted(k for k, v in parameters.items() if v is NOT_WRITTEN)
     names = getattr(detector, "feature_names_in_", None)
     metadata = {
         "detector": name_of(kind),
         "objective": name_of(type(detector.objective_)),
-        "parameters": {k: v for k, v in parameters.items() if v is not _NOT_WRITTEN},
+        "parameters": {k: v for k, v in parameters.items() if v is not NOT_WRITTEN},
         "given_at_load": modules,
         "row_shape": list(detector.scaler_.shift.shape),
         "facts": {k: getattr(detector, k) for k in _FACTS if hasattr(detector, k)},
@@ -55,34 +64,23 @@ def save(detector: Any, path: Any) -> None:
         "history": detector.history_,
         "combination": detector.combination_,
     }
-    persistence.write(path, arrays, metadata)
+    return arrays, metadata
 
 
 def load(path: Any, **modules: Any) -> Any:
-    """Read a detector that ``save`` wrote; its scores are bit-identical.
+    """Read a detector that ``save`` wrote; see `jaxad.load`."""
+    return unpack(path, *persistence.read(path), modules)
 
-    Args:
-      path: the file.
-      **modules: the arguments that are Flax modules (``network=``, ``decoder=``). Files contain no
-        code, so these must be passed again.
+
+def unpack(
+    path: Any, arrays: dict[str, Any], metadata: dict[str, Any], modules: dict[str, Any]
+) -> Any:
+    """The inverse of `pack`, for arrays and metadata that the file ``path`` holds.
 
     Raises:
-      FileNotFoundError: the file does not exist.
-      jaxad.FileFormatError: the file is truncated, damaged, from a newer version, or not jaxad's.
+      jaxad.FileFormatError: the file holds no detector that is known here.
       ValueError: a module is missing or not needed.
-
-    Example:
-      >>> import jaxad, numpy as np, os, tempfile
-      >>> X = np.random.default_rng(0).normal(size=(200, 4))
-      >>> detector = jaxad.DeepSVDD(epochs=1, n_members=1, random_state=0).fit(X)
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = os.path.join(folder, "detector.safetensors")
-      ...     detector.save(path)
-      ...     loaded = jaxad.load(path)
-      >>> bool((loaded.anomaly_score(X) == detector.anomaly_score(X)).all())
-      True
     """
-    arrays, metadata = persistence.read(path)
     try:
         kind = named(DETECTORS, metadata.get("detector"))
     except LookupError as error:
@@ -127,10 +125,10 @@ def _on_device(tree: Any) -> Any:
     return jnp.asarray(tree)
 
 
-def _plain(value: Any) -> Any:
-    """``value`` ready for JSON, or `_NOT_WRITTEN`."""
+def plain(value: Any) -> Any:
+    """``value`` ready for JSON, or `NOT_WRITTEN`."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value if value is None or isinstance(value, str | int | float) else _NOT_WRITTEN
+        return [plain(v) for v in value]
+    return value if value is None or isinstance(value, str | int | float) else NOT_WRITTEN
