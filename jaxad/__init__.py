@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from jaxad import checks as checks
     from jaxad import data as data
     from jaxad import estimators as estimators
+    from jaxad import fleet as fleet
     from jaxad import losses as losses
     from jaxad import metrics as metrics
     from jaxad import networks as networks
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from jaxad import training as training
     from jaxad import typing as typing
     from jaxad.estimators import *  # noqa: F403
+    from jaxad.fleet import Fleet as Fleet
+    from jaxad.loading import load as load
     from jaxad.persistence import FileFormatError as FileFormatError
     from jaxad.search import cross_val as cross_val
     from jaxad.search import fit_many as fit_many
@@ -32,15 +35,18 @@ __version__ = "0.1.0"
 # used, so that ``import jaxad`` costs next to nothing.
 _HOMES = {
     "FileFormatError": "persistence",
+    "Fleet": "fleet",
     "NonFiniteError": "training",
     "cross_val": "search",
     "fit_many": "search",
+    "load": "loading",
     "sweep": "search",
 }
 _MODULES = (
     "checks",
     "data",
     "estimators",
+    "fleet",
     "losses",
     "metrics",
     "networks",
@@ -54,7 +60,7 @@ _MODULES = (
     "training",
     "typing",
 )
-_FUNCTIONS = ("argument", "labels_from_anomalies", "load")  # of `jaxad.estimators`
+_FUNCTIONS = ("argument", "labels_from_anomalies")  # of `jaxad.estimators`
 
 
 def __getattr__(name: str) -> Any:

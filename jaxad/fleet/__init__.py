@@ -1,1 +1,3 @@
-"""Fleets: one detector for every group of a long table, trained side by side."""
+"""One detector for each group of a long table: for each machine, customer or sensor."""
+
+from jaxad.fleet.fleet import Fleet as Fleet

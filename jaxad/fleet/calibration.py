@@ -79,9 +79,9 @@ class Calibration:
         """
         start, stop = self.offsets[group : group + 2]
         if suffice(stop - start, self.rate):
-            return _p_values(self.scores[start:stop], np.asarray(scores, np.float32))
+            return p_values(self.scores[start:stop], np.asarray(scores, np.float32))
         start, stop = self.pool_offsets[self.pool[group] :][:2]
-        return _p_values(self.pools[start:stop], self._standardised(group, scores))
+        return p_values(self.pools[start:stop], self._standardised(group, scores))
 
     def alarm_rates(self) -> np.ndarray:
         """The share ``[M]`` of each group's held-out scores that is flagged; NaN without any."""
@@ -159,14 +159,12 @@ def calibrate(
     # A group whose rows all score the same differs from rounding by more than rounding.
     least = np.maximum(np.abs(centre) * 2.0**-20, np.finfo(np.float32).tiny)
     spread = np.maximum(np.asarray(spread, np.float64), least)
-    # The first scores of a group are a random share of its held-out rows.
-    place = np.arange(len(scores)) - offsets[:-1][owner]
-    drawn = place < _FROM_GROUP
-    standardised = ((scores - centre[owner]) / spread[owner])[drawn]
+    ascending = scores[np.lexsort((scores, owner))]
+    drawn = _drawn(owner, offsets)
+    standardised = ((ascending - centre[owner]) / spread[owner])[drawn]
     step = np.floor(2 * np.log2(np.maximum(sizes, 1))).astype(np.int64)
     rate = _checked_rate(rate)
     pool, pools, pool_offsets = _pooled(standardised, step[owner][drawn], step, rate)
-    ascending = scores[np.lexsort((scores, owner))]
     return Calibration(ascending, offsets, centre, spread, pool, pools, pool_offsets, rate)
 
 
@@ -202,18 +200,38 @@ def suffice(counts: np.ndarray | int, rate: float) -> np.ndarray:
     return (np.asarray(counts) >= jump) & (risk <= _RISK)
 
 
+def threshold(ascending: np.ndarray, rate: float) -> float:
+    """The highest of held-out scores that is not flagged; infinite if they are too few."""
+    allowed = int(_allowed(len(ascending), rate))
+    return float(ascending[len(ascending) - allowed]) if allowed else math.inf
+
+
+def flags(values: np.ndarray, rate: float) -> np.ndarray:
+    """Whether rows with these p-values are flagged."""
+    return values <= rate + 1e-12
+
+
 def _allowed(counts: np.ndarray | int, rate: float) -> np.ndarray:
     # The slack compensates for rounding, as in `jaxad.thresholds`.
     return np.floor(rate * (np.asarray(counts) + 1) + 1e-9).astype(np.int64)
 
 
-def _p_values(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def p_values(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Conformal p-values ``[N]`` from held-out scores in ascending order, maybe none."""
     below = np.searchsorted(ascending, scores, side="left")
     return (1 + len(ascending) - below) / (len(ascending) + 1)
 
 
 def _offsets(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _drawn(owner: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Which scores enter the pools: of each group at most `_FROM_GROUP`, drawn at random."""
+    order = np.lexsort((np.random.default_rng(0).random(len(owner)), owner))
+    place = np.empty(len(owner), np.int64)
+    place[order] = np.arange(len(owner)) - offsets[:-1][owner]
+    return place < _FROM_GROUP
 
 
 def _pooled(

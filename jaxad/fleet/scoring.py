@@ -1,0 +1,121 @@
+"""Scores of rows by the models of their groups.
+
+A *slot* is one model and a block of rows of one group. A compiled call computes a fixed number of
+slots, so one program serves all groups, whatever their number of rows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxad.training import sets
+from jaxad.training.threads import in_order
+from jaxad.training.trees import part
+from jaxad.typing import Params, Stats
+
+
+class Request(NamedTuple):
+    """Rows of a group to score.
+
+    Attributes:
+      model: number of the model.
+      size: number of rows.
+      rows: called with a slice of them, returns scaled rows ``[n, D]``, float32.
+    """
+
+    model: int
+    size: int
+    rows: Callable[[slice], np.ndarray]
+
+
+class Bank(NamedTuple):
+    """Models to score by.
+
+    Attributes:
+      objective: the objective of a model, by its number.
+      model: parameters and statistics of models by their numbers ``[S]`` and members ``[S]``.
+      members: P.
+      side_by_side: S, the slots of a call.
+      mesh: the devices that share them, or None.
+    """
+
+    objective: Callable[[int], Any]
+    model: Callable[[np.ndarray, np.ndarray], tuple[Params, Stats]]
+    members: int
+    side_by_side: int
+    mesh: Mesh | None
+
+    def apply(
+        self, method: str, requests: Sequence[Request], *, threads: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """A row-wise method for each request and member, ``[P, n, ...]``, in their order."""
+        calls = in_order(partial(self._compute, method), self._calls(requests), threads, ahead=4)
+        values = (value for call in calls for value in call)
+        for request in requests:
+            blocks = -(-request.size // sets.SCORED)
+            members = [[next(values) for _ in range(blocks)] for _ in range(self.members)]
+            yield np.stack([np.concatenate(found) for found in members])
+
+    def _calls(self, requests: Sequence[Request]) -> Iterator[list["_Slot"]]:
+        held: list[_Slot] = []
+        for slot in self._slots(requests):
+            held.append(slot)
+            if len(held) == self.side_by_side:
+                yield held
+                held = []
+        if held:
+            yield held
+
+    def _slots(self, requests: Sequence[Request]) -> Iterator["_Slot"]:
+        for request in requests:
+            for member in range(self.members):
+                for start in range(0, request.size, sets.SCORED):
+                    stop = min(start + sets.SCORED, request.size)
+                    yield _Slot(request, member, start, stop)
+
+    def _compute(self, method: str, slots: list["_Slot"]) -> list[np.ndarray]:
+        missing = self.side_by_side - len(slots)
+        models = np.array([s.request.model for s in slots] + [slots[-1].request.model] * missing)
+        members = np.array([s.member for s in slots] + [slots[-1].member] * missing)
+        first = slots[0].request.rows(slice(slots[0].start, slots[0].stop))
+        x = np.zeros((self.side_by_side, sets.SCORED, first.shape[1]), np.float32)
+        x[0, : len(first)] = first
+        for place, slot in zip(x[1:], slots[1:], strict=False):
+            place[: slot.stop - slot.start] = slot.request.rows(slice(slot.start, slot.stop))
+        objectives = [self.objective(m) for m in models.tolist()]
+        params, stats = self.model(models, members)
+        values = sets.apply_sets(method, objectives, params, stats, x, mesh=self.mesh)
+        return [v[: s.stop - s.start] for v, s in zip(values, slots, strict=False)]
+
+
+class _Slot(NamedTuple):
+    request: Request
+    member: int
+    start: int
+    stop: int
+
+
+def gathered(
+    own: Any, shared: Any, models: np.ndarray, members: np.ndarray
+) -> tuple[Params, Stats]:
+    """Leaves ``[S, ...]`` of models by number, from leaves ``[M, P, ...]``.
+
+    A negative number is the shared model, leaves ``[P, ...]``. Of arrays in a file, only what is
+    wanted is read.
+    """
+    if (models >= 0).all():
+        return jax.tree.map(lambda leaf: np.asarray(leaf[models, members]), own)
+    if (models < 0).all():
+        return part(shared, members)
+    place = models >= 0
+
+    def leaf(own: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        values = np.asarray(shared)[members]
+        values[place] = own[models[place], members[place]]
+        return values
+
+    return jax.tree.map(leaf, own, shared)

@@ -1,0 +1,406 @@
+"""Training of a fleet's models: waves of groups, in each of them calls of a few groups.
+
+A wave is a range of groups whose rows are in memory together. Its groups are sorted into buckets of
+padded sizes; every bucket has one compiled program, which threads call for a few groups at a time.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from jaxad.estimators import ensemble, fitting
+from jaxad.estimators.scaling import AffineScaler
+from jaxad.fleet.calibration import centre_and_spread
+from jaxad.fleet.models import Models
+from jaxad.fleet.scoring import Bank, Request
+from jaxad.fleet.survey import Key, Split, labels_of, split, waves, words_of
+from jaxad.fleet.tables import Table, name_of
+from jaxad.rows import ArrayRows, unweighted
+from jaxad.training import sets
+from jaxad.training.mesh import POPULATION, default_mesh
+from jaxad.training.threads import each
+from jaxad.typing import Key as RandomKey
+from jaxad.typing import Params, Stats
+
+
+class Trained(NamedTuple):
+    """The outcome of training.
+
+    Attributes:
+      models: of the groups that did not fail, or None.
+      failed: why the others did, by identifier.
+    """
+
+    models: Models | None
+    failed: dict[Key, str]
+
+    @staticmethod
+    def join(parts: Sequence["Trained"]) -> "Trained":
+        """The outcome of all parts."""
+        models = [part.models for part in parts if part.models is not None]
+        failed = {key: why for part in parts for key, why in part.failed.items()}
+        return Trained(Models.join(models) if models else None, failed)
+
+
+class Task(NamedTuple):
+    """Groups to train.
+
+    Attributes:
+      table: the table that holds their rows.
+      wanted: ``[G]`` which of its groups to train.
+      shift: ``[G, D]``, and
+      scale: ``[G, D]``: scalers of its groups.
+    """
+
+    table: Table
+    wanted: np.ndarray
+    shift: np.ndarray
+    scale: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """How the groups of a fleet are trained.
+
+    Attributes:
+      detector: the detector, with a whole number of members.
+      seed: of the fleet.
+      rate: its false-alarm rate.
+      shared: parameters and statistics ``[P, ...]`` that groups start from; None draws them anew.
+      before: models that all groups continue from, or None.
+      epochs: epochs of each group; None: as the detector says.
+      threads: as for `jaxad.training.fit_population`.
+    """
+
+    detector: Any
+    seed: int
+    rate: float
+    shared: tuple[Params, Stats] | None = None
+    before: Models | None = None
+    epochs: int | None = None
+    threads: int | None = None
+
+    def train(
+        self,
+        task: Task,
+        *,
+        saved: Callable[[int, Callable[[], Trained]], Trained] | None = None,
+        progress: bool = False,
+    ) -> Trained:
+        """Train groups.
+
+        Args:
+          task: the groups.
+          saved: called with a wave's number and a function that trains it, returns its outcome.
+          progress: show a progress bar.
+        """
+        table, wanted, done = task.table, task.wanted, []
+        counts = np.unique(table.counts[wanted])
+        # Rows to train on are fewer than a group's rows; fewer rows can mean more epochs.
+        fewer = {n for c in counts.tolist() for n in (c, math.ceil(0.75 * c))}
+        length = power_of_two(max([64, *(int(self.recipe(n).epochs) for n in fewer)]))
+        with tqdm(total=int(wanted.sum()), unit="group", disable=not progress) as bar:
+            for number, (start, stop) in enumerate(waves(table)):
+                if not wanted[start:stop].any():
+                    continue
+
+                def train(start: int = start, stop: int = stop) -> Trained:
+                    return _Wave(self, task, start, stop, length).train(bar.update)
+
+                done.append(train() if saved is None else saved(number, train))
+                bar.update(int(wanted[:stop].sum()) - bar.n)
+        return Trained.join(done)
+
+    def recipe(self, rows: int) -> Any:
+        """The recipe for so many rows."""
+        recipe = self.detector._recipe(rows)
+        return recipe if self.epochs is None else recipe.replace(epochs=self.epochs, patience=None)
+
+    def objective(self, row: tuple[int, ...], rows: int) -> Any:
+        """The objective for so many rows of this shape."""
+        if rows not in self._objectives:
+            self._objectives[rows] = self.detector._objective(row, rows)
+        return self._objectives[rows]
+
+    @cached_property
+    def _objectives(self) -> dict[int, Any]:
+        return {}
+
+    @property
+    def members(self) -> int:
+        """P."""
+        return self.detector.n_members
+
+    @property
+    def rule(self) -> str:
+        """The rule that combines the members' scores."""
+        return self.detector._rule()
+
+    @cached_property
+    def numbers(self) -> dict[Key, int]:
+        """The number of each group's model in ``before``."""
+        return {} if self.before is None else {key: m for m, key in enumerate(self.before.keys)}
+
+
+class _Group(NamedTuple):
+    """One group of a wave, ready to train.
+
+    Attributes:
+      key: its identifier.
+      x: returns all its rows ``[n, D]``, scaled.
+      scaler: shift and scale ``[D]``.
+      parting: which rows to train on, and which are held out.
+      label: ``[n]`` labels of its rows.
+      seed: of its training.
+      objective: what it is trained for.
+      recipe: how it is trained.
+      rows: the rows to train on of its first training, for which the objective was made.
+      number: of the model that it continues from, or None.
+      updates: how often it continued, this time included.
+    """
+
+    key: Key
+    x: Callable[[], np.ndarray]
+    scaler: tuple[np.ndarray, np.ndarray]
+    parting: Split
+    label: np.ndarray
+    seed: int
+    objective: Any
+    recipe: Any
+    rows: int
+    number: int | None
+    updates: int
+
+    def labels(self, detector: Any) -> np.ndarray:
+        """Labels of the rows to train on, as the detector takes them."""
+        return detector._labels(self.label[self.parting.train], len(self.parting.train))
+
+
+class _Wave:
+    """The groups ``start`` to ``stop`` of a table, with their rows in memory."""
+
+    def __init__(self, trainer: Trainer, task: Task, start: int, stop: int, length: int):
+        self._trainer, self._length = trainer, length
+        self._mesh = default_mesh(jax.local_devices())
+        self._grouped = task.table.read(start, stop)
+        self._labels = labels_of(self._grouped)
+        self._row = (len(task.table.columns),)
+        self._failed: dict[Key, str] = {}
+        found = [
+            self._group(task, int(g), int(g) - start)
+            for g in np.flatnonzero(task.wanted[start:stop]) + start
+        ]
+        self._groups = [group for group in found if group is not None]
+
+    def train(self, report: Callable[[int], Any]) -> Trained:
+        """Train all groups; ``report`` is called with the number of those just done."""
+        buckets: dict[Any, list[_Group]] = {}
+        for group in self._groups:
+            structure = jax.tree.structure((group.objective, group.recipe))
+            kind = sets.padded_rows(len(group.parting.train)), structure
+            buckets.setdefault(kind, []).append(group)
+        calls = []
+        for (rows, _), groups in sorted(buckets.items(), key=lambda bucket: -bucket[0][0]):
+            together = self._together(groups, rows)
+            groups.sort(key=lambda group: -len(group.parting.train))
+            for i in range(0, len(groups), together):
+                calls.append((groups[i : i + together], rows, together))
+
+        def train(call: tuple[list[_Group], int, int]) -> Trained:
+            trained = self._train(*call)
+            report(len(call[0]))
+            return trained
+
+        done = each(train, calls, self._trainer.threads)
+        return Trained.join([*done, Trained(None, self._failed)])
+
+    def _together(self, groups: list[_Group], rows: int) -> int:
+        """The number of groups in a call."""
+        members = self._trainer.members
+        side = sets.side_by_side(groups[0].objective, self._row, rows, self._mesh)
+        together = max(1, side // members)
+        if jax.default_backend() != "cpu":  # few groups need no wide call
+            together = min(together, power_of_two(len(groups)))
+        parts = 1 if self._mesh is None else self._mesh.shape[POPULATION]
+        whole = parts // math.gcd(parts, members)
+        return -(-together // whole) * whole
+
+    def _group(self, task: Task, g: int, place: int) -> _Group | None:
+        """A group of the table; None if it cannot be trained."""
+        trainer, key = self._trainer, task.table.keys[g]
+        first, last = self._grouped.offsets[place : place + 2]
+        label = self._labels[first:last]
+        number, updates, rows = None, 0, None
+        if trainer.before is not None:
+            number, facts = trainer.numbers[key], trainer.before.arrays["facts"]
+            updates, rows = int(facts["updates"][number]) + 1, int(facts["rows"][number])
+        seed = np.random.SeedSequence([trainer.seed, *words_of(key), updates])
+        parting = split(key, label, trainer.seed, trainer.rate, updates)
+        count = len(parting.train)
+        rows = count if rows is None else rows
+        try:
+            trainer.detector._check_rows(self._row, count)
+            trained = trainer.detector._labels(label[parting.train], count)
+            trainer.detector._check_labels(set(np.unique(trained).tolist()))
+        except ValueError as error:
+            self._failed[key] = str(error)
+            return None
+
+        def scaled() -> np.ndarray:
+            try:
+                return AffineScaler(task.shift[g], task.scale[g])(self._grouped.x[first:last])
+            except ValueError as error:
+                raise ValueError(f"group {name_of(key)}: {error}") from None
+
+        return _Group(
+            key,
+            scaled,
+            (task.shift[g], task.scale[g]),
+            parting,
+            label,
+            int(seed.generate_state(1)[0]),
+            trainer.objective(self._row, rows),
+            trainer.recipe(count),
+            rows,
+            number,
+            updates,
+        )
+
+    def _train(self, groups: list[_Group], rows: int, together: int) -> Trained:
+        """Train some groups in one call, and score their rows."""
+        trainer, size, members = self._trainer, len(groups), self._trainer.members
+        x = [group.x() for group in groups]
+        filled = groups + [groups[-1]] * (together - size)  # a call has a fixed number of groups
+        train = [
+            unweighted(x[min(i, size - 1)][group.parting.train], group.labels(trainer.detector))
+            for i, group in enumerate(filled)
+        ]
+        objectives = [group.objective for group in filled for _ in range(members)]
+        keys = fitting.keys_from([group.seed for group in filled], members)
+        result = sets.train_sets(
+            objectives,
+            [group.recipe for group in filled for _ in range(members)],
+            keys,
+            _padded(train, rows, members),
+            self._initial(filled, objectives, keys, train, rows),
+            length=self._length,
+            fitted=trainer.before is not None,
+            mesh=self._mesh,
+        )
+        by_group = lambda leaf: leaf.reshape(together, members, *leaf.shape[1:])[:size]  # noqa: E731
+        model, history = jax.tree.map(by_group, ((result.params, result.stats), result.history))
+        figures = {"steps": result.steps, "skipped": result.skipped}
+        if result.best_epoch is not None:
+            figures["best_epoch"] = result.best_epoch
+        figures = jax.tree.map(by_group, figures)
+        failed = by_group(result.failed).any(axis=1)
+        bank = Bank(
+            lambda m: groups[m].objective,
+            lambda m, p: jax.tree.map(lambda leaf: leaf[m, p], model),
+            members,
+            sets.side_by_side(groups[0].objective, self._row, rows, self._mesh),
+            self._mesh,
+        )
+        requests = [Request(i, len(x[i]), lambda rows, i=i: x[i][rows]) for i in range(size)]
+        combinations, units, held_out = [], [], []
+        for i, scores in enumerate(bank.apply("score", requests, threads=1)):
+            group = groups[i]
+            if not np.isfinite(scores).all():
+                failed[i] = True
+                scores = np.zeros_like(scores)
+            calibrates = group.parting.held_out
+            chosen = scores[:, calibrates] if len(calibrates) else scores
+            combinations.append(ensemble.fit_combination(trainer.rule, chosen))
+            combined = ensemble.combine(combinations[-1], scores).astype(np.float32)
+            normal = group.parting.train[group.label[group.parting.train] >= 0]
+            ends = np.array([0, len(normal)])
+            units.append(np.concatenate(centre_and_spread(combined[normal], ends)))
+            held_out.append(np.sort(combined[calibrates]))
+        facts = figures | {
+            "rows": np.array([group.rows for group in groups]),
+            "updates": np.array([group.updates for group in groups]),
+            "trained_on": np.array([len(group.parting.train) for group in groups]),
+        }
+        shift, scale = (
+            np.stack(values) for values in zip(*(g.scaler for g in groups), strict=True)
+        )
+        arrays = {
+            "params": model[0],
+            "stats": model[1],
+            "combination": jax.tree.map(lambda *leaves: np.stack(leaves), *combinations),
+            "history": history,
+            "scaler": {"shift": shift, "scale": scale},
+            "facts": facts,
+            "unit": np.stack(units),
+        }
+        models = Models([group.key for group in groups], arrays, held_out)
+        kept = np.flatnonzero(~failed)
+        why = f"its training met steps or scores that are not finite. {fitting.REMEDY}"
+        return Trained(
+            models.take(kept) if len(kept) else None,
+            {groups[i].key: why for i in np.flatnonzero(failed)},
+        )
+
+    def _initial(
+        self,
+        groups: list[_Group],
+        objectives: list[Any],
+        keys: RandomKey,
+        train: list[ArrayRows],
+        rows: int,
+    ) -> tuple[Params, Stats]:
+        """Parameters and statistics to start from, leaves ``[S, ...]``."""
+        trainer, members = self._trainer, self._trainer.members
+        if trainer.before is not None:
+            before = trainer.before.arrays["params"], trainer.before.arrays["stats"]
+            numbers = np.array([group.number for group in groups])
+            return jax.tree.map(lambda leaf: leaf[numbers].reshape(-1, *leaf.shape[2:]), before)
+        if trainer.shared is not None:
+            return jax.tree.map(lambda leaf: np.concatenate([leaf] * len(groups)), trainer.shared)
+        firsts = [
+            trainer.detector._pretraining(group.objective, its, group.seed)
+            for group, its in zip(groups, train, strict=True)
+        ]
+        if firsts[0] is None:
+            return sets.draw_sets(objectives, keys, self._row, mesh=self._mesh)
+        before = [first.objective for first in firsts for _ in range(members)]
+        seeds = [group.seed for group in groups]
+        keys = fitting.keys_from(seeds, members, stream=1)
+        pretrained = sets.train_sets(
+            before,
+            [first.recipe for first in firsts for _ in range(members)],
+            keys,
+            _padded([first.rows for first in firsts], rows, members),
+            sets.draw_sets(before, keys, self._row, mesh=self._mesh),
+            length=power_of_two(max(64, int(firsts[0].recipe.epochs))),
+            mesh=self._mesh,
+        )
+        model = pretrained.params, pretrained.stats
+        started = fitting.from_encoders(objectives[0], *model, self._row, several=True)
+        return jax.device_get(started)
+
+
+def _padded(sets_of_rows: list[ArrayRows], size: int, repeats: int) -> ArrayRows:
+    """Sets of rows as leaves ``[S * repeats, size, ...]``, padded with zeros."""
+    count = len(sets_of_rows)
+    x = np.zeros((count, size, *sets_of_rows[0].shape), np.float32)
+    label, weight = np.zeros((count, size), np.int32), np.zeros((count, size), np.float32)
+    counts = np.array([len(rows.x) for rows in sets_of_rows], np.int32)
+    for i, rows in enumerate(sets_of_rows):
+        n = counts[i]
+        x[i, :n], label[i, :n], weight[i, :n] = rows.x, rows.label, rows.weight
+    leaves = x, label, weight, counts
+    if repeats > 1:
+        leaves = tuple(np.repeat(leaf, repeats, axis=0) for leaf in leaves)
+    return ArrayRows(*leaves)
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is at least ``count``."""
+    return 1 << max(0, count - 1).bit_length()
