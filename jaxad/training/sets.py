@@ -56,11 +56,18 @@ def side_by_side(objective: Any, row: tuple[int, ...], rows: int, mesh: Mesh | N
     if device.platform != "cpu":
         most = max(16, 2**28 // (4 * rows * math.prod(row)))  # 256 MB of rows
         return min(_MOST, 1 << (most.bit_length() - 1)) * parts
+    small = _parameters(jax.tree.structure(objective), row) < SMALL_MODEL
+    small = small and math.prod(row) <= SMALL_ROW
+    return -(-(SIDE_BY_SIDE if small else 1) // parts) * parts
+
+
+@cache
+def _parameters(structure: Any, row: tuple[int, ...]) -> int:
+    """The number of parameters of an objective with this structure."""
+    objective = jax.tree.unflatten(structure, [np.float32(1)] * structure.num_leaves)
     sample = jax.ShapeDtypeStruct((1, *row), jnp.float32)
     params, _ = jax.eval_shape(objective.init, jax.random.key(0), sample)
-    entries = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    small = entries < SMALL_MODEL and math.prod(row) <= SMALL_ROW
-    return -(-(SIDE_BY_SIDE if small else 1) // parts) * parts
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def draw_sets(
