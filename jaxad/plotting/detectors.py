@@ -1,52 +1,25 @@
-"""Plots of a fitted detector: losses, scores, latent space and reconstructions.
+"""Plots of a fitted detector: losses, scores, latent space and reconstructions."""
 
-Every function returns a new ``matplotlib.figure.Figure`` and changes no global state of matplotlib.
-Save it with ``figure.savefig(path)``; a notebook shows it if it is the last value of a cell.
-"""
-
-import io
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxad.plotting.figures import (
+    ANOMALOUS,
+    BOUNDARY,
+    CYCLE,
+    NORMAL,
+    linear_width,
+    new_axes,
+    new_figure,
+    same_length,
+    spans_decades,
+)
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# The palette of Okabe and Ito, safe for colour blindness. Line styles and markers differ as well.
-NORMAL, ANOMALOUS, BOUNDARY = "#0072B2", "#D55E00", "#222222"
-_CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-
-
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("jaxad.plotting needs matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    # Notebooks call this method. Their own support for figures needs pyplot, which is global.
-    vars(figure)["_repr_png_"] = partial(_png, figure)
-    return figure
-
-
-def _png(figure: "Figure") -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
-
-
-def _axes(figure: "Figure", title: str, x: str, y: str) -> "Axes":
-    axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
-
-
-def _spans_decades(values: np.ndarray) -> bool:
-    return bool(np.all(values > 0) and values.max() > 30 * values.min())
 
 
 def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
@@ -67,11 +40,11 @@ def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
       2
     """
     several = history if "loss" not in history else {"": history}
-    figure = _figure(6, 4)
-    axes = _axes(figure, title, "epoch", "mean loss")
+    figure = new_figure(6, 4)
+    axes = new_axes(figure, title, "epoch", "mean loss")
     axes.locator_params(axis="x", integer=True)
     drawn = []
-    for (name, curves), colour in zip(several.items(), _CYCLE * len(several), strict=False):
+    for (name, curves), colour in zip(several.items(), CYCLE * len(several), strict=False):
         for key, style in (("loss", "-"), ("validation_loss", "--")):
             values = np.atleast_2d(np.asarray(curves.get(key, ()), float)).T  # [epochs, P]
             if not values.size:
@@ -85,7 +58,7 @@ def loss_curves(history: Mapping[str, Any], *, title: str = "Loss") -> "Figure":
             drawn.append(values[np.isfinite(values)])
     if not drawn:
         raise ValueError("the history holds no loss: was the detector fitted with epochs=0?")
-    if _spans_decades(np.concatenate(drawn)):
+    if spans_decades(np.concatenate(drawn)):
         axes.set_yscale("log")
     axes.legend(frameon=False)
     return figure
@@ -115,15 +88,14 @@ def score_histogram(
       >>> figure.axes[0].get_xlabel()
       'anomaly score'
     """
-    scores, is_anomaly = _same_length(scores, is_anomaly)
-    figure = _figure(6, 4)
-    axes = _axes(figure, title, "anomaly score", "share of the class's rows")
+    scores, is_anomaly = same_length(scores, is_anomaly)
+    figure = new_figure(6, 4)
+    axes = new_axes(figure, title, "anomaly score", "share of the class's rows")
     low, high = scores.min(), scores.max()
-    if _spans_decades(scores):
+    if spans_decades(scores):
         axes.set_xscale("log")
         edges = np.geomspace(low, high, 41)
-    elif high - low > 30 * np.ptp(np.quantile(scores, (0.1, 0.9))) > 0:
-        width = np.median(np.abs(scores[scores != 0]))
+    elif width := linear_width(scores):
         axes.set_xscale("asinh", linear_width=width)
         edges = width * np.sinh(np.linspace(np.arcsinh(low / width), np.arcsinh(high / width), 41))
         edges[[0, -1]] = low, high  # exactly, so that rounding excludes no row
@@ -172,7 +144,7 @@ def latent_scatter(
       >>> figure.axes[0].get_aspect()
       1.0
     """
-    z, is_anomaly = _same_length(z, is_anomaly)
+    z, is_anomaly = same_length(z, is_anomaly)
     if z.ndim != 2 or z.shape[1] < 2:
         raise ValueError(f"z must be [N, L] with L at least 2, not of shape {z.shape}")
     middle = None if centre is None else np.asarray(centre, float)
@@ -180,8 +152,8 @@ def latent_scatter(
     if z.shape[1] > 2:
         z, middle, shares = _principal_plane(z, middle)
         names = [f"principal axis {i + 1} ({shares[i]:.0%} of the variance)" for i in range(2)]
-    figure = _figure(5.5, 5.5)
-    axes = _axes(figure, title, *names)
+    figure = new_figure(5.5, 5.5)
+    axes = new_axes(figure, title, *names)
     for rows, colour, marker, name in (
         (is_anomaly, ANOMALOUS, "x", "anomaly"),
         (~is_anomaly, NORMAL, "o", "normal"),
@@ -237,7 +209,7 @@ def reconstructions(
       >>> len(reconstructions(pictures, pictures, [False, False, True, True]).axes)
       8
     """
-    x, flagged = _same_length(x, flagged)
+    x, flagged = same_length(x, flagged)
     r = np.asarray(r, float)
     if x.shape != r.shape:
         raise ValueError(f"x has shape {x.shape}, its reconstructions {r.shape}")
@@ -248,7 +220,7 @@ def reconstructions(
     count = len(x)
     per_line = min(count, 8)
     lines = -(-count // per_line)
-    figure = _figure(1.1 * per_line + 0.6, 2.45 * lines + 0.5)
+    figure = new_figure(1.1 * per_line + 0.6, 2.45 * lines + 0.5)
     figure.suptitle(title)
     low, high = x.min(), max(x.max(), x.min() + 1e-12)
     grid = figure.subplots(2 * lines, per_line, squeeze=False)
@@ -270,10 +242,3 @@ def reconstructions(
                 if offset == 0:
                     axes.set_title("flagged", color=ANOMALOUS, fontsize=8)
     return figure
-
-
-def _same_length(values: ArrayLike, flags: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    values, flags = np.asarray(values, float), np.asarray(flags, bool)
-    if flags.ndim != 1 or len(values) != len(flags):
-        raise ValueError(f"{len(values)} rows but flags of shape {flags.shape}")
-    return values, flags

@@ -1,0 +1,10 @@
+"""Plots of a fitted detector: losses, scores, latent space and reconstructions.
+
+Every function returns a new ``matplotlib.figure.Figure`` and changes no global state of matplotlib.
+Save it with ``figure.savefig(path)``; a notebook shows it if it is the last value of a cell.
+"""
+
+from jaxad.plotting.detectors import latent_scatter as latent_scatter
+from jaxad.plotting.detectors import loss_curves as loss_curves
+from jaxad.plotting.detectors import reconstructions as reconstructions
+from jaxad.plotting.detectors import score_histogram as score_histogram
