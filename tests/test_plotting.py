@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from jaxad import plotting
 
@@ -128,3 +130,145 @@ def test_a_notebook_shows_a_figure_without_pyplot():
     figure = plotting.loss_curves({"loss": [1.0, 0.5]})
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert pickle.loads(pickle.dumps(figure))._repr_png_().startswith(b"\x89PNG")
+
+
+def fleet(count=300, *, names=None):
+    """A frame like a fleet's ``groups_``; rates are shares of whole rows."""
+    rng = np.random.default_rng(0)
+    rows, alarms = rng.integers(50, 5000, count), rng.integers(0, 20, count)
+    recent = rng.integers(100, 3000, count)
+    columns = {
+        "rows": rows,
+        "threshold_from": np.array(["own", "pooled", "global"])[rng.integers(0, 3, count)],
+        "alarm_rate": alarms / 400,
+        "recent_rows": recent,
+        "recent_alarm_rate": rng.binomial(recent, 0.01) / recent,
+    }
+    return pd.DataFrame(columns, index=names or [f"pump-{i}" for i in range(count)])
+
+
+def overlap(texts, figure):
+    """Whether two of the texts overlap once the figure is drawn."""
+    figure._repr_png_()
+    boxes = [text.get_window_extent() for text in texts if text.get_visible() and text.get_text()]
+    return any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_alarm_rates_draw_each_rated_group_and_count_those_within_double():
+    frame = fleet()
+    frame.iloc[:7, frame.columns.get_loc("alarm_rate")] = np.nan
+    figure = plotting.alarm_rates(frame, 0.01)
+    (axes,) = figure.axes
+    rated = frame[7:]
+    within = (rated["alarm_rate"] <= 0.02).sum()  # some are 8 of 400, exactly double
+    assert axes.get_title().endswith(
+        f"{within} of 293 ({within / 293:.1%}) within".replace("%", " %") + " double the budget"
+    )
+    drawn = np.concatenate([points.get_offsets() for points in axes.collections])
+    expected = rated[["rows", "alarm_rate"]].to_numpy(float)
+    np.testing.assert_array_equal(*(a[np.lexsort(a.T)] for a in (np.asarray(drawn), expected)))
+    assert [line.get_ydata()[0] for line in axes.lines] == [0.01, 0.02]
+    labels = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    for kind, count in rated["threshold_from"].value_counts().items():
+        assert f"{kind} threshold ({count})" in labels
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.07, 0.1, 0.3])
+def test_exactly_double_the_budget_is_within(rate):
+    frame = pd.DataFrame({"rows": [100], "threshold_from": "own", "alarm_rate": round(200 * rate)})
+    frame["alarm_rate"] /= 100
+    assert "1 of 1" in plotting.alarm_rates(frame, rate).axes[0].get_title()
+
+
+@pytest.mark.parametrize("alarms", [0.0, 0.001, 0.5, 1.0])
+def test_the_axis_of_rates_shows_all_groups_and_its_ticks_are_multiples_of_the_budget(alarms):
+    frame = fleet(10)
+    frame["alarm_rate"] = frame["recent_alarm_rate"] = alarms
+    for figure, name in (
+        (plotting.alarm_rates(frame, 0.01), "y"),
+        (plotting.furthest_groups(frame, 0.01), "x"),
+    ):
+        axis = getattr(figure.axes[0], f"{name}axis")
+        low, high = axis.get_view_interval()
+        assert low < 0 <= alarms < high
+        assert axis.get_ticklocs()[:3].tolist() == [0, 0.01, 0.02]
+        assert [text.get_text() for text in axis.get_ticklabels()[:3]] == ["0 %", "1 %", "2 %"]
+        assert not overlap(axis.get_ticklabels(), figure)
+
+
+def test_furthest_groups_put_evidence_before_rates():
+    names = ["one of three", "dead", "kept", "loud"]
+    frame = pd.DataFrame({"recent_rows": [3, 5000, 1000, 1000]}, index=names)
+    frame["recent_alarm_rate"] = [1 / 3, 0, 0.01, 0.2]
+    (axes,) = plotting.furthest_groups(frame, 0.01, 3).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["loud (200 of 1,000)", "dead (0 of 5,000)", "one of three (1 of 3)"]
+    assert axes.get_title().endswith("3 of 4")
+    assert axes.yaxis_inverted()
+    bars = {round(bar.get_y() + 0.35): bar for bar in axes.patches}
+    ends = [bars[i].get_x() + bars[i].get_width() for i in range(3)]
+    np.testing.assert_allclose(ends, [0.2, 0, 1 / 3], atol=1e-12)
+    segments = axes.collections[0].get_segments()
+    for segment, (alarms, rows) in zip(segments, ((200, 1000), (0, 5000), (1, 3)), strict=True):
+        expected = stats.binomtest(alarms, rows).proportion_ci(0.95, "exact")
+        np.testing.assert_allclose(segment[:, 0], expected, atol=1e-12)
+
+
+def test_long_names_lose_their_middle_and_several_columns_are_joined():
+    names = [f"compressor station West {'x' * 60} pump {i}" for i in range(30)]
+    figure = plotting.furthest_groups(fleet(30, names=names), 0.01, 30)
+    labels = figure.axes[0].get_yticklabels()
+    assert all(label.get_text().startswith("compressor stati") for label in labels)
+    assert all(len(label.get_text().split(" (")[0]) == 40 for label in labels)
+    assert len({label.get_text().split(" (")[0][-8:] for label in labels}) == 30
+    assert not overlap(labels, figure)
+    pairs = pd.MultiIndex.from_tuples([("north", 1), ("south", 2)])
+    (axes,) = plotting.furthest_groups(fleet(2).set_index(pairs), 0.01).axes
+    assert {label.get_text().split(" (")[0] for label in axes.get_yticklabels()} == {
+        "north / 1",
+        "south / 2",
+    }
+
+
+@pytest.mark.parametrize("draw", [plotting.alarm_rates, plotting.furthest_groups])
+def test_frames_of_groups_are_checked(draw):
+    frame = fleet(5)
+    with pytest.raises(ValueError, match=r"rate is .* in \(0, 1\); got 1"):
+        draw(frame, 1)
+    with pytest.raises(ValueError, match="groups has no column 'quiet', only .*'rows'"):
+        draw(frame, 0.01, alarm_rate="quiet")
+    with pytest.raises(ValueError, match="no group has a value in 'none': score rows first"):
+        draw(frame.assign(none=np.nan), 0.01, alarm_rate="none")
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        plotting.furthest_groups(frame, 0.01, 0)
+
+
+def test_group_scores_mark_flagged_rows_in_the_order_of_the_index():
+    times = pd.to_datetime(["2026-03-02", "2026-03-01", "2026-03-03"]).tz_localize("Asia/Tokyo")
+    figure = plotting.group_scores([3.0, 1.0, 2.0], 2.5, index=times)
+    (axes,) = figure.axes
+    score, threshold = axes.lines
+    assert score.get_ydata().tolist() == [1, 3, 2]
+    assert score.get_xdata().tolist() == np.sort(times.tz_localize(None).to_numpy()).tolist()
+    assert threshold.get_ydata()[0] == 2.5
+    assert axes.collections[0].get_offsets()[:, 1].tolist() == [3]
+    assert not overlap(axes.get_xticklabels(), figure)
+    (axes,) = plotting.group_scores([3.0, 1.0], 2.5, is_anomaly=[False, True]).axes
+    assert axes.collections[0].get_offsets().tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "scale"),
+    [([1, 2, 3], "linear"), ([0.1, 1, 100], "log"), ([*range(-9, 9), 1e6], "asinh")],
+)
+def test_group_scores_choose_a_scale(scores, scale):
+    assert plotting.group_scores(scores, 3.0).axes[0].get_yscale() == scale
+
+
+def test_group_scores_are_checked():
+    with pytest.raises(ValueError, match="2 scores and an index of 3"):
+        plotting.group_scores([1, 2], 1.0, index=[1, 2, 3])
+    with pytest.raises(ValueError, match="0 scores"):
+        plotting.group_scores([], 1.0)
+    with pytest.raises(ValueError, match="index must have numbers or times, got str.*to_datetime"):
+        plotting.group_scores([1], 1.0, index=["Monday"])
