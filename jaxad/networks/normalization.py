@@ -69,7 +69,13 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, features, jnp.float32)
         variance = self.variable("batch_stats", "variance", jnp.ones, features, jnp.float32)
 
+        # CPUs are slow at sums along an array's last axis, so those over the rows of a table that
+        # has its features first are products: of averages, and of the gradients of `along`.
+        features_first = x.ndim == 2 and feature_axis == 0
+
         def along(vector: Array, axis: int) -> Array:
+            if features_first and axis == 0:
+                return lax.dot(vector[:, None], jnp.ones((1, x.shape[1])), precision="highest")
             return lax.broadcast_in_dim(
                 vector, [len(vector) if a == axis else 1 for a in range(x.ndim)], (axis,)
             )
@@ -83,10 +89,12 @@ class BatchNorm(nn.Module):
             else:
                 positions = x.size // (features * x.shape[row_axis])
                 share = weight / (jnp.maximum(jnp.sum(weight), 1e-12) * positions)
-                share = along(share, row_axis)
+                row_share = along(share, row_axis)
 
                 def average(values: Array) -> Array:
-                    return jnp.sum(values * share, others)
+                    if features_first:
+                        return lax.dot(values, share, precision="highest")
+                    return jnp.sum(values * row_share, others)
 
             batch_mean = average(x)
             # The variance about any fixed point, less the square of its distance to the mean, has
