@@ -9,6 +9,7 @@ import numpy as np
 from jaxad.fleet.sources import Chunk
 
 _BLOCK = 2048  # rows gathered at a time: a block of 100 columns fits the second-level cache
+_SMALL = 2**16  # entries of a small chunk
 
 
 # Types whose values float32 holds exactly. Names, since old versions of narwhals lack some types.
@@ -151,12 +152,19 @@ class Features:
     """Feature columns ``D`` of one chunk, not copied where the library gives a view.
 
     Args:
-      columns: the columns, of equal length.
+      frame: a frame that has the columns.
+      names: their names.
     """
 
-    def __init__(self, columns: Sequence[nw.Series[Any]]):
-        self._columns = [_view(column) for column in columns]
-        self._block = _as_block(self._columns)
+    def __init__(self, frame: nw.DataFrame[Any], names: Sequence[Any]):
+        self._block = None
+        named = all(isinstance(name, str) for name in names)  # narwhals selects by text alone
+        if named and len(frame) * len(names) <= _SMALL:  # a copy costs less than many columns
+            block = frame.select(*names).to_numpy()
+            self._block = block if block.dtype.kind in "biuf" else None
+        if self._block is None:
+            self._columns = [_view(frame.get_column(name)) for name in names]
+            self._block = _as_block(self._columns)
 
     def gather(self, at: np.ndarray, x: np.ndarray, place: Any) -> None:
         """Write rows ``at`` ``[n]`` to the rows ``place`` (a slice or ``[n]``) of ``x``."""

@@ -253,7 +253,10 @@ class Fleet(BaseEstimator):
             shift, scale = np.zeros((2, len(table.keys), len(table.columns)))
             shift[enough & known], scale[enough & known] = before.arrays["scaler"].values()
             trainer = self._trainer(common, before=before, epochs=epochs)
-            task = Task(table, enough & known, shift, scale)
+            order = found.order_of(table.keys)
+            task = Task(
+                table, enough & known, found.moments.rows[order].astype(np.int64), shift, scale
+            )
             parts.append(trainer.train(task, progress=self.verbose))
         trained = Trained.join(parts)
         if trained.models is not None:
@@ -467,10 +470,10 @@ class Fleet(BaseEstimator):
         saved: Any = None,
     ) -> Trained:
         """Train groups of a table that have no model yet."""
-        place = {key: i for i, key in enumerate(found.keys)}
+        order = found.order_of(table.keys)
         shift, scale = common.scalers(found.moments)
-        order = [place[key] for key in table.keys]
-        task = Task(table, wanted, shift[order], scale[order])
+        rows = found.moments.rows[order].astype(np.int64)
+        task = Task(table, wanted, rows, shift[order], scale[order])
         trainer = self._trainer(common, shared=start)
         return trainer.train(task, saved=saved, progress=self.verbose)
 

@@ -53,6 +53,8 @@ class Bank(NamedTuple):
         self, method: str, requests: Sequence[Request], *, threads: int | None = None
     ) -> Iterator[np.ndarray]:
         """A row-wise method for each request and member, ``[P, n, ...]``, in their order."""
+        slots = self.members * sum(-(-request.size // sets.SCORED) for request in requests)
+        threads = threads if slots > self.side_by_side else 1
         calls = in_order(partial(self._compute, method), self._calls(requests), threads, ahead=4)
         values = (value for call in calls for value in call)
         for request in requests:

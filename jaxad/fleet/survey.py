@@ -107,6 +107,11 @@ class Survey(NamedTuple):
             [drawn[i] for i in order],
         )
 
+    def order_of(self, keys: Sequence[Key]) -> list[int]:
+        """The numbers of these groups in the survey."""
+        place = {key: i for i, key in enumerate(self.keys)}
+        return [place[key] for key in keys]
+
     def drawn_evenly(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows ``[n, D]`` of all groups evenly, labels ``[n]``, and which rows only calibrate."""
         train, held_out = draws(len(self.keys))
@@ -180,13 +185,15 @@ def waves(table: Table) -> Iterable[tuple[int, int]]:
 def split(key: Key, label: np.ndarray, seed: int, rate: float, update: int = 0) -> Split:
     """Split a group's rows at random; identifier, seed and number of the update decide how.
 
-    A fifth of the rows that are not known anomalies is held out, rounded at random so that also
-    groups of one row calibrate the global model; at most 20 / rate, more than calibration needs.
+    A fifth of the rows that are not known anomalies is held out, rounded up or down by the
+    identifier so that also groups of one row calibrate the global model; at most 20 / rate, more
+    than calibration needs. How many does not depend on the update.
     """
-    random = np.random.default_rng([seed, *words_of(key), update])
+    words = words_of(key)
+    random = np.random.default_rng([seed, *words, update])
     normal = np.flatnonzero(label >= 0)
     order = random.permutation(normal)
-    count = min(math.floor(HELD_OUT * len(normal) + random.random()), math.ceil(20 / rate))
+    count = min(math.floor(HELD_OUT * len(normal) + words[0] / 2**32), math.ceil(20 / rate))
     held_out, train = order[:count], order[count:]
     if len(normal) < len(label):
         train = random.permutation(np.r_[train, np.flatnonzero(label < 0)])

@@ -173,7 +173,7 @@ class Table:
             return self._loaded[i]
         names = [*self.columns, *([] if self.label is None else [self.label])]
         frame = chunk.load(names)
-        features = Features([frame.get_column(name) for name in self.columns])
+        features = Features(frame, self.columns)
         loaded = features, None if self.label is None else frame.get_column(self.label)
         if self._source.resident:
             self._loaded[i] = loaded

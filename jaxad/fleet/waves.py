@@ -54,12 +54,14 @@ class Task(NamedTuple):
     Attributes:
       table: the table that holds their rows.
       wanted: ``[G]`` which of its groups to train.
+      train_rows: ``[G]`` rows of each that are trained on.
       shift: ``[G, D]``, and
       scale: ``[G, D]``: scalers of its groups.
     """
 
     table: Table
     wanted: np.ndarray
+    train_rows: np.ndarray
     shift: np.ndarray
     scale: np.ndarray
 
@@ -101,10 +103,8 @@ class Trainer:
           progress: show a progress bar.
         """
         table, wanted, done = task.table, task.wanted, []
-        counts = np.unique(table.counts[wanted])
-        # Rows to train on are fewer than a group's rows; fewer rows can mean more epochs.
-        fewer = {n for c in counts.tolist() for n in (c, math.ceil(0.75 * c))}
-        length = power_of_two(max([64, *(int(self.recipe(n).epochs) for n in fewer)]))
+        epochs = [int(self.recipe(n).epochs) for n in np.unique(task.train_rows[wanted]).tolist()]
+        length = power_of_two(max([64, *epochs]))
         with tqdm(total=int(wanted.sum()), unit="group", disable=not progress) as bar:
             for number, (start, stop) in enumerate(waves(table)):
                 if not wanted[start:stop].any():
@@ -119,8 +119,12 @@ class Trainer:
 
     def recipe(self, rows: int) -> Any:
         """The recipe for so many rows."""
-        recipe = self.detector._recipe(rows)
-        return recipe if self.epochs is None else recipe.replace(epochs=self.epochs, patience=None)
+        if rows not in self._recipes:
+            recipe = self.detector._recipe(rows)
+            if self.epochs is not None:
+                recipe = recipe.replace(epochs=self.epochs, patience=None)
+            self._recipes[rows] = recipe
+        return self._recipes[rows]
 
     def objective(self, row: tuple[int, ...], rows: int) -> Any:
         """The objective for so many rows of this shape."""
@@ -128,8 +132,23 @@ class Trainer:
             self._objectives[rows] = self.detector._objective(row, rows)
         return self._objectives[rows]
 
+    def structure(self, row: tuple[int, ...], rows: int) -> Any:
+        """What must be equal for groups that are trained in one call."""
+        if rows not in self._structures:
+            both = self.objective(row, rows), self.recipe(rows)
+            self._structures[rows] = jax.tree.structure(both)
+        return self._structures[rows]
+
+    @cached_property
+    def _recipes(self) -> dict[int, Any]:
+        return {}
+
     @cached_property
     def _objectives(self) -> dict[int, Any]:
+        return {}
+
+    @cached_property
+    def _structures(self) -> dict[int, Any]:
         return {}
 
     @property
@@ -182,75 +201,82 @@ class _Group(NamedTuple):
         return detector._labels(self.label[self.parting.train], len(self.parting.train))
 
 
+class _Untrainable(ValueError):
+    """A group's rows do not suit the detector."""
+
+
 class _Wave:
     """The groups ``start`` to ``stop`` of a table, with their rows in memory."""
 
     def __init__(self, trainer: Trainer, task: Task, start: int, stop: int, length: int):
-        self._trainer, self._length = trainer, length
+        self._trainer, self._task, self._start, self._length = trainer, task, start, length
         self._mesh = default_mesh(jax.local_devices())
         self._grouped = task.table.read(start, stop)
         self._labels = labels_of(self._grouped)
         self._row = (len(task.table.columns),)
-        self._failed: dict[Key, str] = {}
-        found = [
-            self._group(task, int(g), int(g) - start)
-            for g in np.flatnonzero(task.wanted[start:stop]) + start
-        ]
-        self._groups = [group for group in found if group is not None]
+        self._wanted = np.flatnonzero(task.wanted[start:stop]) + start
 
     def train(self, report: Callable[[int], Any]) -> Trained:
         """Train all groups; ``report`` is called with the number of those just done."""
-        buckets: dict[Any, list[_Group]] = {}
-        for group in self._groups:
-            structure = jax.tree.structure((group.objective, group.recipe))
-            kind = sets.padded_rows(len(group.parting.train)), structure
-            buckets.setdefault(kind, []).append(group)
+        buckets: dict[Any, list[int]] = {}
+        for g in self._wanted.tolist():
+            count = int(self._task.train_rows[g])
+            structure = self._trainer.structure(self._row, count)
+            buckets.setdefault((sets.padded_rows(count), structure), []).append(g)
         calls = []
         for (rows, _), groups in sorted(buckets.items(), key=lambda bucket: -bucket[0][0]):
-            together = self._together(groups, rows)
-            groups.sort(key=lambda group: -len(group.parting.train))
+            together = self._together(len(groups), rows)
+            groups.sort(key=lambda g: -int(self._task.train_rows[g]))
             for i in range(0, len(groups), together):
                 calls.append((groups[i : i + together], rows, together))
 
-        def train(call: tuple[list[_Group], int, int]) -> Trained:
-            trained = self._train(*call)
-            report(len(call[0]))
-            return trained
+        def train(call: tuple[list[int], int, int]) -> Trained:
+            numbers, rows, together = call
+            groups, failed = [], {}
+            for g in numbers:
+                try:
+                    groups.append(self._group(g))
+                except _Untrainable as error:
+                    failed[self._task.table.keys[g]] = str(error)
+            trained = [Trained(None, failed)]
+            if groups:
+                trained.append(self._train(groups, rows, together))
+            report(len(numbers))
+            return Trained.join(trained)
 
-        done = each(train, calls, self._trainer.threads)
-        return Trained.join([*done, Trained(None, self._failed)])
+        return Trained.join(each(train, calls, self._trainer.threads))
 
-    def _together(self, groups: list[_Group], rows: int) -> int:
-        """The number of groups in a call."""
+    def _together(self, groups: int, rows: int) -> int:
+        """The number of groups in a call, if so many groups are trained."""
         members = self._trainer.members
-        side = sets.side_by_side(groups[0].objective, self._row, rows, self._mesh)
+        side = sets.side_by_side(
+            self._trainer.objective(self._row, rows), self._row, rows, self._mesh
+        )
         together = max(1, side // members)
         if jax.default_backend() != "cpu":  # few groups need no wide call
-            together = min(together, power_of_two(len(groups)))
+            together = min(together, power_of_two(groups))
         parts = 1 if self._mesh is None else self._mesh.shape[POPULATION]
         whole = parts // math.gcd(parts, members)
         return -(-together // whole) * whole
 
-    def _group(self, task: Task, g: int, place: int) -> _Group | None:
-        """A group of the table; None if it cannot be trained."""
-        trainer, key = self._trainer, task.table.keys[g]
-        first, last = self._grouped.offsets[place : place + 2]
+    def _group(self, g: int) -> _Group:
+        """A group of the table, ready to train."""
+        trainer, task, key = self._trainer, self._task, self._task.table.keys[g]
+        first, last = self._grouped.offsets[g - self._start : g - self._start + 2]
         label = self._labels[first:last]
-        number, updates, rows = None, 0, None
+        number, updates, count = None, 0, int(task.train_rows[g])
+        rows = count
         if trainer.before is not None:
             number, facts = trainer.numbers[key], trainer.before.arrays["facts"]
             updates, rows = int(facts["updates"][number]) + 1, int(facts["rows"][number])
         seed = np.random.SeedSequence([trainer.seed, *words_of(key), updates])
         parting = split(key, label, trainer.seed, trainer.rate, updates)
-        count = len(parting.train)
-        rows = count if rows is None else rows
         try:
             trainer.detector._check_rows(self._row, count)
             trained = trainer.detector._labels(label[parting.train], count)
             trainer.detector._check_labels(set(np.unique(trained).tolist()))
         except ValueError as error:
-            self._failed[key] = str(error)
-            return None
+            raise _Untrainable(str(error)) from None
 
         def scaled() -> np.ndarray:
             try:

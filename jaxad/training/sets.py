@@ -75,7 +75,7 @@ def draw_sets(
 ) -> tuple[Params, Stats]:
     """New parameters and statistics for each set, leaves ``[S, ...]``; see `train_sets`."""
     sample = np.zeros((len(objectives), 1, *row), np.float32)
-    own = Member(objective=per_member(list(objectives), len(objectives)), key=keys, sample=sample)
+    own = Member(objective=_stacked(objectives), key=keys, sample=sample)
     return on_host(_call(programs.initialise, mesh, None, own))
 
 
@@ -111,10 +111,10 @@ def train_sets(
       ValueError: a recipe has more epochs than ``length``.
     """
     size = len(objectives)
-    how: Any = per_member(list(recipes), size)
+    how: Any = _stacked(recipes)
     if how.epochs.max() > length:
         raise ValueError(f"length={length} is less than {how.epochs.max():g} epochs: raise it")
-    own = Member(per_member(list(objectives), size), how, keys, Subset(None, rows))
+    own = Member(_stacked(objectives), how, keys, Subset(None, rows))
     guarded = callable(recipes[0].optimizer)  # see `runs._Run`
     options = {"length": length, "fitted": fitted}
     result = on_host(_call(programs.whole(**options, guarded=guarded), mesh, initial, own))
@@ -153,7 +153,7 @@ def apply_sets(
     Returns:
       ``[S, B, ...]``.
     """
-    own = Member(objective=per_member(list(objectives), len(objectives)))
+    own = Member(objective=_stacked(objectives))
     return on_host(_call(_method(method), mesh, ((params, stats), x), own))
 
 
@@ -163,6 +163,12 @@ def _call(program: Program, mesh: Mesh | None, carry: Any, own: Member) -> Any:
     arguments = carry, needed, (jax.tree.map(lambda _: None, needed), ())
     call.prepare(*arguments)
     return call(*arguments)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    """Trees of numbers as one tree, leaves ``[S]``; quickly if they are all the same one."""
+    same = all(tree is trees[0] for tree in trees)
+    return per_member(trees[0] if same else list(trees), len(trees))
 
 
 @cache
