@@ -19,6 +19,7 @@ SECTIONS = (
     "Quick start",
     "Your own loss",
     "Hundreds of models at once",
+    "One detector for each machine",
     "Large data, long runs, several hosts",
 )
 
