@@ -148,7 +148,8 @@ def survey(table: Table, seed: int, rate: float, groups: int) -> Survey:
             first, last = grouped.offsets[g - start : g - start + 2]
             x, label = grouped.x[first:last], labels[first:last]
             parting = split(table.keys[g], label, seed, rate)
-            used[first + parting.train] = True
+            # A single row may calibrate the global model, but only own models have these moments.
+            used[first + (parting.train if len(parting.train) else parting.held_out)] = True
             place = np.r_[parting.drawn[:train], parting.drawn_held_out[:held_out]]
             drawn.append(Drawn(x[place], label[place], min(train, len(parting.drawn))))
         counts = np.add.reduceat(used, grouped.offsets[:-1], dtype=np.int64)
