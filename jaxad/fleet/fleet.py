@@ -171,7 +171,7 @@ class Fleet(BaseEstimator):
           ValueError: a column or value is invalid, or with ``unseen="raise"`` a group is new.
         """
         check_is_fitted(self)
-        table = self._open(frame, self._common.columns)
+        table = self._open_known(frame)
         score, p_value = np.empty(len(table)), np.empty(len(table))
         own = np.zeros(len(table), np.int8)
         for scored in self._scored(table):
@@ -189,7 +189,7 @@ class Fleet(BaseEstimator):
     def predict(self, frame: Any) -> np.ndarray:
         """-1 for rows that ``score`` marks as anomalies, +1 for the others, ``[N]``."""
         check_is_fitted(self)
-        table = self._open(frame, self._common.columns)
+        table = self._open_known(frame)
         p_value = np.empty(len(table))
         for scored in self._scored(table):
             p_value[scored.number] = scored.p_value
@@ -207,7 +207,7 @@ class Fleet(BaseEstimator):
         """
         check_is_fitted(self)
         method = _explaining(self._common.detector, method)
-        table = self._open(frame, self._common.columns)
+        table = self._open_known(frame)
         found = np.empty((len(table), len(table.columns)))
         for applied in self._applied(table, method):
             x, values = applied.rows(slice(None)), applied.values
@@ -294,7 +294,7 @@ class Fleet(BaseEstimator):
         _CHECKS["false_alarm_rate"]("false_alarm_rate", rate)
         models, recent = self._models, {}
         if frame is not None:
-            table = self._open(frame, self._common.columns)
+            table = self._open_known(frame)
             found = {s.key: s for s in self._scored(table)}
             recent = {key: s.alarms(self._flags) for key, s in found.items()}
             if models is not None:
@@ -528,16 +528,24 @@ class Fleet(BaseEstimator):
         self._unchecked: Any = None
         common.detector.threshold_ = self._threshold(GLOBAL)
 
+    def _open_known(self, frame: Any) -> Table:
+        """The table of a frame whose rows models are applied to.
+
+        Raises:
+          ValueError: ``unseen`` is "raise", and a group is new.
+        """
+        table = self._open(frame, self._common.columns)
+        new = [key for key in table.keys if key not in self._places]
+        if new and self.unseen == "raise":
+            raise ValueError(
+                f"{len(new)} groups, such as {name_of(new[0])}, are not among the "
+                f"{len(self._keys)} that the fleet was fitted on: leave them out, call update with "
+                "enough of their rows, or set unseen='global'"
+            )
+        return table
+
     def _scored(self, table: Table) -> Iterator["_Scored"]:
         """Scores and p-values of a table, group by group."""
-        if self.unseen == "raise":
-            new = [key for key in table.keys if key not in self._places]
-            if new:
-                raise ValueError(
-                    f"{len(new)} groups, such as {name_of(new[0])}, are not among the "
-                    f"{len(self._keys)} that the fleet was fitted on: leave them out, call "
-                    "update with enough of their rows, or set unseen='global'"
-                )
         for applied in self._applied(table, "score"):
             combination = self._combination(applied.model)
             combined = ensemble.combine(combination, applied.values).astype(np.float32)
