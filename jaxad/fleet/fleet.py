@@ -716,6 +716,17 @@ class Fleet(BaseEstimator):
         """Whether there are models to score by."""
         return hasattr(self, "_common")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: everything but what this process computes with."""
+        state: Any = super().__getstate__()
+        return {k: v for k, v in state.items() if k != "_bank"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse of ``__getstate__``."""
+        super().__setstate__(state)
+        if hasattr(self, "_common"):
+            self._bank = self._common.bank(self._models)
+
 
 class _Scored(NamedTuple):
     """Scores of the rows of a group.
