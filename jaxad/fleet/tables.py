@@ -69,10 +69,10 @@ class Table:
         Args:
           start: number of the first group.
           stop: number after the last group.
-          check: whether values must be finite.
+          check: whether values must be finite, and within the range of float32.
 
         Raises:
-          ValueError: ``check`` is set and a value is NaN or infinite, or a stream has other rows
+          ValueError: ``check`` is set and a value is none of these, or a stream has other rows
             than before.
         """
         if not 0 <= start <= stop <= len(self.keys):
@@ -182,7 +182,7 @@ class Table:
     def _check_finite(self, rows: Grouped, start: int) -> None:
         if found := first_nonfinite(rows.x):
             row, column = found.index
-            key = self.keys[start + int(np.searchsorted(rows.offsets, row, "right")) - 1]
+            key = self._key_of(rows, start, row)
             remedy = (
                 "fill missing values, for example with sklearn.impute.SimpleImputer"
                 if found.kind == "NaN"
@@ -193,6 +193,20 @@ class Table:
                 f"{self.columns[column]!r} is {found.kind} ({found.rows} of {len(rows.x)} rows "
                 f"looked at have NaN or infinite values): {remedy}, or drop these rows"
             )
+        most = np.finfo(np.float32).max
+        if self.dtype == np.float64 and (
+            rows.x.max(initial=0) > most or rows.x.min(initial=0) < -most
+        ):
+            row, column = np.argwhere(np.abs(rows.x) > most)[0]
+            key = self._key_of(rows, start, row)
+            raise ValueError(
+                f"group {name_of(key)}, row {rows.number[row]}, column {self.columns[column]!r} is "
+                f"{rows.x[row, column]:g}, beyond float32: clip it to a plausible range"
+            )
+
+    def _key_of(self, rows: Grouped, start: int, row: int) -> tuple:
+        """The group of a row of ``rows``, the first of which is number ``start``."""
+        return self.keys[start + int(np.searchsorted(rows.offsets, row, "right")) - 1]
 
 
 def open_table(
