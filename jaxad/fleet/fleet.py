@@ -34,6 +34,7 @@ _CHECKS = {
     "threads": Special(None, Whole()),
     "verbose": Flag(),
 }
+_RESULTS = ("score", "p_value", "is_anomaly", "source")  # columns of ``score``
 _SCALERS = ("auto", "standard", "none")
 
 
@@ -315,8 +316,11 @@ class Fleet(BaseEstimator):
 
         Raises:
           KeyError: the fleet has no such group; nothing is removed.
+          TypeError: ``groups`` is text.
         """
         check_is_fitted(self)
+        if isinstance(groups, str):
+            raise TypeError(f"groups={groups!r} is text: give a list, [{groups!r}]")
         gone = {self._known(group) for group in groups}
         counts = {
             k: n for k, n in zip(self._keys, self._rows.tolist(), strict=True) if k not in gone
