@@ -419,6 +419,10 @@ class Fleet(BaseEstimator):
         """Raise an error that names the first argument out of range."""
         for name, check in _CHECKS.items():
             check(name, getattr(self, name))
+        if taken := [name for name in self._group_names if name in _RESULTS]:
+            raise ValueError(
+                f"the group column {taken[0]!r} has the name of a column of the result: rename it"
+            )
         detector = self.detector
         if not isinstance(detector, Detector):
             raise TypeError(
@@ -684,9 +688,10 @@ class Fleet(BaseEstimator):
     def _known(self, group: Any) -> Key:
         key = self._as_key(group)
         if key not in self._places:
+            such = f", such as {name_of(self._keys[0])}" if self._keys else ""
             raise KeyError(
-                f"group {name_of(key)} is not among the {len(self._keys)} of the fleet, such as "
-                f"{name_of(self._keys[0])}; identifiers are those of the columns "
+                f"group {name_of(key)} is not among the {len(self._keys)} of the fleet{such}; "
+                f"identifiers are those of the columns "
                 f"{', '.join(map(repr, self._group_names))}"
             )
         return key
