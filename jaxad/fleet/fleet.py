@@ -798,7 +798,7 @@ def _fit_part(
     fleet: Fleet, common: Shared, table: Table, found: Survey, checkpoints: Any = None
 ) -> _Part:
     """Train the groups of a table, given what all groups share."""
-    saved = storage.wave_saver(checkpoints, fleet, common, found)
+    saved = storage.wave_saver(checkpoints, fleet, common, table, found)
     start = common.model if fleet.start == "global" else None
     wanted = table.counts >= fleet.min_rows
     trained = fleet._train_new(common, table, found, wanted, start=start, saved=saved)

@@ -16,14 +16,15 @@ from jaxad.fleet.calibration import Calibration
 from jaxad.fleet.models import Models
 from jaxad.fleet.scaling import Prior
 from jaxad.fleet.shared import Shared
-from jaxad.fleet.survey import Survey
-from jaxad.fleet.tables import name_of
+from jaxad.fleet.survey import Survey, waves
+from jaxad.fleet.tables import Table, name_of
 from jaxad.fleet.waves import Trained
 from jaxad.persistence import FileFormatError
 from jaxad.training.checkpoint import Checkpoints, differences
 from jaxad.training.trees import described, digest
 
 KIND = "Fleet"  # how a file says that it holds a fleet
+_NO_MATTER = ("threads", "verbose", "contamination")  # arguments that change no model
 _RAGGED = ("scores", "offsets")
 
 
@@ -177,7 +178,7 @@ def unpack_trained(arrays: dict[str, Any], metadata: dict[str, Any]) -> Trained:
 
 
 def wave_saver(
-    checkpoints: Any, fleet: Any, common: Shared, found: Survey
+    checkpoints: Any, fleet: Any, common: Shared, table: Table, found: Survey
 ) -> Callable[[int, Callable[[], Trained]], Trained] | None:
     """A function that returns a saved wave, or trains and saves it; None without checkpoints.
 
@@ -189,20 +190,24 @@ def wave_saver(
         return None
     folder = Path(settings.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    arguments = {k: v for k, v in common.detector.get_params().items() if k not in _NO_MATTER}
     run = {
-        **{f"detector.{k}": described(v) for k, v in common.detector.get_params().items()},
+        **{f"detector.{k}": described(v) for k, v in arguments.items()},
         "seed": common.seed,
         "false_alarm_rate": fleet.false_alarm_rate,
         "min_rows": fleet.min_rows,
         "start": fleet.start,
         "columns": list(map(str, common.columns)),
         "label": str(fleet.label),
-        "groups": zlib.crc32(repr(found.keys).encode()),
+        "groups": zlib.crc32(repr((table.keys, list(waves(table)))).encode()),
         "rows": digest((found.rows, found.moments._asdict())),
         "global model": digest(pack_shared(common)[0]),
     }
     for path in sorted(folder.glob("wave-*.safetensors")):
-        earlier = persistence.metadata_of(path)["run"]
+        try:
+            earlier = persistence.metadata_of(path)["run"]
+        except FileFormatError:
+            continue  # it is trained again
         if differing := differences(earlier, run):
             raise ValueError(
                 f"{folder} holds checkpoints of another fit: {'; '.join(differing[:5])}. Give "
