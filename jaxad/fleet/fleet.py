@@ -240,7 +240,7 @@ class Fleet(BaseEstimator):
         check_is_fitted(self)
         Whole()("epochs", epochs)
         table = self._open(frame, self._common.columns)
-        common, models = self._common, self._models
+        common, models = self._common, self._whole_models()
         found = survey(table, common.seed, self.false_alarm_rate, len(table.keys))
         recent = self._recent_of(table)
         enough = table.counts >= self.min_rows
@@ -293,7 +293,7 @@ class Fleet(BaseEstimator):
             raise ValueError("recalibrate needs normal rows, a false_alarm_rate, or both")
         rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
         _CHECKS["false_alarm_rate"]("false_alarm_rate", rate)
-        models, recent = self._models, {}
+        models, recent = self._whole_models(), {}
         if frame is not None:
             table = self._open_known(frame)
             found = {s.key: s for s in self._scored(table)}
@@ -325,7 +325,7 @@ class Fleet(BaseEstimator):
         counts = {
             k: n for k, n in zip(self._keys, self._rows.tolist(), strict=True) if k not in gone
         }
-        models = self._models
+        models = self._whole_models()
         if models is not None:
             kept = [m for key, m in self._numbers.items() if key not in gone]
             models = models.take(kept) if kept else None
@@ -596,6 +596,12 @@ class Fleet(BaseEstimator):
         if self._unchecked is not None:
             self._unchecked.check(self._models, numbers)
         return self._models.arrays
+
+    def _whole_models(self) -> Models | None:
+        """All models, checked: those that are made or saved from them cannot be checked again."""
+        if self._models is not None:
+            self._checked_models(range(len(self._models.keys)))
+        return self._models
 
     def _combination(self, m: int) -> dict[str, np.ndarray]:
         if m == GLOBAL or self._models is None:

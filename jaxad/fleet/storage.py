@@ -34,7 +34,7 @@ def save(fleet: Any, path: Any) -> None:
 
 
 def _pack(fleet: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    common, models, calibration = fleet._common, fleet._models, fleet._calibration
+    common, models, calibration = fleet._common, fleet._whole_models(), fleet._calibration
     arrays, metadata = pack_shared(common)
     given = {k: v for k, v in fleet.get_params(deep=False).items() if k != "detector"}
     parameters = {k: detectors.plain(v) for k, v in given.items()}
