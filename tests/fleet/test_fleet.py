@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
-from fleets import COLUMNS, fitted, made, same, small
+from fleets import fitted, made, same, small
 from sklearn.exceptions import NotFittedError
 
 from jaxad import training
