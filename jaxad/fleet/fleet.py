@@ -252,7 +252,8 @@ class Fleet(BaseEstimator):
             ]
             before = models.take(continued)
             shift, scale = np.zeros((2, len(table.keys), len(table.columns)))
-            shift[enough & known], scale[enough & known] = before.arrays["scaler"].values()
+            scaler = before.arrays["scaler"]
+            shift[enough & known], scale[enough & known] = scaler["shift"], scaler["scale"]
             trainer = self._trainer(common, before=before, epochs=epochs)
             order = found.order_of(table.keys)
             task = Task(
