@@ -272,6 +272,10 @@ class _Wave:
         seed = np.random.SeedSequence([trainer.seed, *words_of(key), updates])
         parting = split(key, label, trainer.seed, trainer.rate, updates)
         try:
+            if (label < 0).all():
+                raise ValueError(
+                    "all its rows are known anomalies: label some as unlabelled (0) or normal (+1)"
+                )
             trainer.detector._check_rows(self._row, count)
             trained = trainer.detector._labels(label[parting.train], count)
             trainer.detector._check_labels(set(np.unique(trained).tolist()))
