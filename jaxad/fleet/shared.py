@@ -90,7 +90,7 @@ def begin(
 
     Raises:
       ValueError: fewer than two rows are left to train on.
-      jaxad.NonFiniteError: a member of the global model failed.
+      jaxad.NonFiniteError: a member of the global model failed, or none of its scores is finite.
     """
     columns = found.columns
     x, label, calibrates = found.drawn_evenly()
@@ -116,5 +116,11 @@ def begin(
         request = Request(GLOBAL, len(held), lambda rows: held[rows])
         (scores,) = shared.bank(None).apply("score", [request], threads=detector.threads)
         combined = ensemble.combine(detector.combination_, scores).astype(np.float32)
+        if not np.isfinite(combined).any():
+            raise NonFiniteError(
+                f"the global model of a fleet has no finite score of {len(held)} rows that it was "
+                f"not trained on. {REMEDY}"
+            )
+        combined[np.isnan(combined)] = np.inf  # a row so far off that float32 cannot hold it
         shared = shared._replace(held_out=np.sort(combined))
     return shared
