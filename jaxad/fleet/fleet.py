@@ -235,7 +235,7 @@ class Fleet(BaseEstimator):
           ValueError: as in ``fit``.
 
         Warns:
-          RuntimeWarning: as in ``fit``; a group whose training fails keeps the model that it had.
+          RuntimeWarning: the training of a group fails, and it keeps the model that it had.
         """
         check_is_fitted(self)
         Whole()("epochs", epochs)
@@ -276,6 +276,12 @@ class Fleet(BaseEstimator):
             counts[key] = counts.get(key, 0) + count
         notes = {k: v for k, v in self._notes.items() if k in counts} | trained.failed
         self._adopt(common, counts, trained.models, notes, self._recent | recent)
+        if failed := list(trained.failed):
+            _warning(
+                f"{len(failed)} of {len(table.keys)} groups, such as {name_of(failed[0])}, were "
+                f"not updated and are scored as before: {trained.failed[failed[0]]}",
+                stacklevel=3,
+            )
         return self
 
     def recalibrate(self, frame: Any = None, *, false_alarm_rate: float | None = None) -> Self:
@@ -829,5 +835,6 @@ def _last(history: np.ndarray) -> np.ndarray:
     return np.take_along_axis(history, last[..., None], axis=2)[..., 0].mean(axis=1)
 
 
-def _warning(text: str) -> None:
-    warnings.warn(f"Fleet: {text}", RuntimeWarning, stacklevel=4)
+def _warning(text: str, stacklevel: int = 5) -> None:
+    """Warn; by default from `Fleet._warn`, called by `Fleet._finish`, of what the user called."""
+    warnings.warn(f"Fleet: {text}", RuntimeWarning, stacklevel=stacklevel)
