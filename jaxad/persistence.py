@@ -63,28 +63,13 @@ def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, A
       >>> read(path)
       ({'params': {'w': array([1., 1.])}}, {'kind': 'DeepSVDD'})
     """
-    path = Path(path)
-    tensors: dict[str, np.ndarray] = {}
-    document = json.dumps(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "libraries": _libraries(),
-            "structure": _flatten(arrays, "", tensors),
-            "metadata": metadata,
-        }
-    )
-    # The largest types come first, so that every tensor starts at a multiple of its item size.
-    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
-    header = _header(document, {name: tensors[name] for name in names})
+    path, parts = Path(path), _encoded(arrays, metadata)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            for name in names:
-                file.write(_bytes(tensors[name]))
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -102,6 +87,28 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     path = Path(path)
     return _parse(path, np.fromfile(_existing(path), np.uint8), whole=True)
+
+
+def dumps(arrays: dict[str, Any], metadata: dict[str, Any]) -> bytes:
+    """The bytes of the file that ``write`` makes.
+
+    Raises:
+      TypeError: as ``write``.
+
+    Example:
+      >>> loads(dumps({"w": np.ones(2)}, {"kind": "Fleet"}))
+      ({'w': array([1., 1.])}, {'kind': 'Fleet'})
+    """
+    return b"".join(_encoded(arrays, metadata))
+
+
+def loads(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inverse of ``dumps``: ``(arrays, metadata)``; the arrays are read-only views of ``data``.
+
+    Raises:
+      FileFormatError: as ``read``.
+    """
+    return _parse(Path("bytes"), np.frombuffer(data, np.uint8), whole=True)
 
 
 def memory_map(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -176,6 +183,25 @@ def row_checksums(arrays: dict[str, Any]) -> np.ndarray:
         for row, checksum in enumerate(checksums):
             checksums[row] = zlib.crc32(data[row * size : (row + 1) * size], checksum)
     return np.array(checksums, np.uint32)
+
+
+def _encoded(arrays: dict[str, Any], metadata: dict[str, Any]) -> list[Any]:
+    """The parts of a file, one after the other, as bytes and views."""
+    tensors: dict[str, np.ndarray] = {}
+    document = json.dumps(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "libraries": _libraries(),
+            "structure": _flatten(arrays, "", tensors),
+            "metadata": metadata,
+        }
+    )
+    # The largest types come first, so that every tensor starts at a multiple of its item size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header = _header(document, {name: tensors[name] for name in names})
+    first = len(header).to_bytes(8, "little") + header
+    return [first, *(_bytes(tensors[name]) for name in names)]
 
 
 def _flatten(node: dict[str, Any], prefix: str, tensors: dict[str, np.ndarray]) -> dict:

@@ -345,6 +345,18 @@ def test_writing_the_same_twice_gives_the_same_bytes(saved):
     assert saved.read_bytes() == first
 
 
+def test_bytes_are_those_of_the_file_and_are_checked_whole(saved):
+    data = persistence.dumps(ARRAYS, METADATA)
+    assert data == saved.read_bytes()
+    arrays, metadata = persistence.loads(data)
+    assert_same(arrays, ARRAYS)
+    assert metadata == METADATA
+    with pytest.raises(FileFormatError, match="bytes: damaged"):
+        persistence.loads(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(FileFormatError, match="bytes: truncated"):
+        persistence.loads(data[:-1])
+
+
 def test_any_text_may_stand_in_the_metadata(path):
     texts = {"header_sha256": "0" * 64, "quoted": f'"header_sha256":"{"0" * 64}"'}
     write(path, {f'"header_sha256":"{"0" * 64}"': np.ones(1)}, texts)
