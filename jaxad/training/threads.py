@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 
 _lock = threading.Lock()
 _busy = 0  # threads at work in this process
-_here = threading.local()  # .works: whether this thread is one of them
+_here = threading.local()  # .works: whether this thread is one of them; .among_others
 _warned: set[int] = set()  # numbers of threads that were too many
 
 # Settings of JAX that its context managers change in the calling thread only.
@@ -46,8 +46,9 @@ def thread_count(threads: int | None = None) -> int:
 
     Args:
       threads: at most this many; None: as many as the environment variable ``JAXAD_THREADS`` says,
-        or one in a process that another started (by joblib, multiprocessing or concurrent.futures)
-        and in joblib's threads, because its neighbours have the other cores; else all.
+        or one in a process that another started (by joblib, multiprocessing or concurrent.futures),
+        in joblib's threads and within `among_others`, because the neighbours have the other cores;
+        else all.
 
     Raises:
       ValueError: ``threads`` or the variable is not a positive whole number.
@@ -166,8 +167,20 @@ def _in_worker(function: Callable[[Item], Value]) -> Callable[[Item], Value]:
     return work
 
 
+@contextlib.contextmanager
+def among_others() -> Iterator[None]:
+    """Within it, this thread is one of several tasks that some engine runs beside each other."""
+    before, _here.among_others = getattr(_here, "among_others", False), True
+    try:
+        yield
+    finally:
+        _here.among_others = before
+
+
 def _has_neighbours() -> bool:
     """Whether this thread or process is one of several that another one started."""
+    if getattr(_here, "among_others", False):
+        return True
     backend: Any = get_active_backend()[0]
     return backend.nesting_level > 0 or multiprocessing.parent_process() is not None
 

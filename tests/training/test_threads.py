@@ -85,6 +85,16 @@ def test_workers_of_a_process_pool_keep_to_one_thread():
         assert pool.submit(threads.thread_count).result() == 1
 
 
+def test_a_task_among_others_keeps_to_one_thread_unless_asked(cores, monkeypatch):
+    with threads.among_others():
+        assert threads.thread_count() == 1
+        assert threads.thread_count(2) == 2
+        monkeypatch.setenv(threads.VARIABLE, "2")
+        assert threads.thread_count() == 2
+    monkeypatch.delenv(threads.VARIABLE)
+    assert threads.thread_count() == 3
+
+
 def test_a_thread_at_work_makes_no_threads_and_others_count_it(cores, monkeypatch):
     inner = threads.each(lambda _: threads.thread_count(), range(4), 2)
     assert inner == [1, 1, 1, 1]
