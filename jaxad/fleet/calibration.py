@@ -16,6 +16,7 @@ a similar number of training rows, because models of few rows overfit more.
 import dataclasses
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,6 +49,12 @@ class Calibration:
     pools: np.ndarray
     pool_offsets: np.ndarray
     rate: float
+
+    def by_group(self) -> list[np.ndarray]:
+        """The held-out scores of each group, as views."""
+        ends = self.offsets.tolist()
+        scores = np.asarray(self.scores)
+        return [scores[start:stop] for start, stop in pairwise(ends)]
 
     def threshold(self) -> tuple[np.ndarray, np.ndarray]:
         """The highest score of each group that is not flagged, and whether it is from own scores.

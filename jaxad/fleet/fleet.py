@@ -16,12 +16,13 @@ from jaxad.checks import Choice, Flag, Interval, Special, Whole, check_choice, s
 from jaxad.estimators import Detector, ensemble
 from jaxad.estimators.fitting import subfolder
 from jaxad.estimators.scaling import AffineScaler
-from jaxad.fleet import calibration, shared, storage
+from jaxad.fleet import calibration, partitions, shared, storage
 from jaxad.fleet.calibration import Calibration, calibrate
 from jaxad.fleet.models import Models
+from jaxad.fleet.partitions import Begun, Part
 from jaxad.fleet.scoring import Request
 from jaxad.fleet.shared import GLOBAL, Shared
-from jaxad.fleet.survey import Key, Survey, check_distinct, in_order, labels_of, survey, waves
+from jaxad.fleet.survey import Key, Survey, in_order, labels_of, survey, waves
 from jaxad.fleet.tables import Table, name_of, open_table
 from jaxad.fleet.waves import Task, Trained, Trainer
 from jaxad.networks import TABULAR
@@ -35,6 +36,7 @@ _CHECKS = {
     "verbose": Flag(),
 }
 _RESULTS = ("score", "p_value", "is_anomaly", "source")  # columns of ``score``
+_DERIVED = ("_places", "_numbers", "_bank", "_found_thresholds", "_table")
 _SCALERS = ("auto", "standard", "none")
 
 
@@ -151,8 +153,50 @@ class Fleet(BaseEstimator):
             seed = seed_from(self.random_state)
             found = survey(table, seed, self.false_alarm_rate, len(table.keys))
             common = self._shared_by(found, seed, checkpoints)
-            self._finish(common, [_fit_part(self, common, table, found, checkpoints)])
+            self._finish(common, self._fit_part(common, table, found, checkpoints))
         self.compile_seconds_, self.fit_seconds_ = watch.compile_seconds, watch.run_seconds
+        return self
+
+    def begin(self, surveys: Any) -> Self:
+        """Begin a fit on partitions: fit what all groups share; see `jaxad.fleet.partitions`.
+
+        Args:
+          surveys: what `jaxad.fleet.survey_partition` returned for all partitions, in any order: a
+            list of frames, or one frame.
+
+        Returns:
+          This fleet, which `jaxad.fleet.fit_partition` then takes. An earlier fit of it stays until
+          `merge`.
+
+        Raises:
+          ValueError: an argument is invalid, ``random_state`` is no whole number, a group is in
+            several partitions, or these differ in their columns.
+          jaxad.NonFiniteError: as for ``fit``.
+        """
+        self._check(None)
+        seed = partitions.whole_seed(self)
+        found = partitions.join_surveys(surveys)
+        common = self._shared_by(found, seed)
+        self._begun = Begun(common, len(found.keys), int(found.rows.sum()))
+        return self
+
+    def merge(self, models: Any) -> Self:
+        """End a fit on partitions: the models of all of them are this fleet's.
+
+        Args:
+          models: what `jaxad.fleet.fit_partition` returned for all partitions, in any order: a list
+            of frames, or one frame.
+
+        Raises:
+          ValueError: `begin` was not called, a group is in several partitions, or the partitions
+            are not those that were surveyed.
+
+        Warns:
+          RuntimeWarning: as ``fit``.
+        """
+        begun = partitions.begun_of(self)
+        self._finish(begun.shared, partitions.join_models(models, begun))
+        del self._begun
         return self
 
     def score(self, frame: Any) -> Any:
@@ -492,16 +536,20 @@ class Fleet(BaseEstimator):
         trainer = self._trainer(common, shared=start)
         return trainer.train(task, saved=saved, progress=self.verbose)
 
-    def _finish(self, common: Shared, parts: Sequence[Any]) -> None:
-        """Adopt the models of all parts, and warn of what the user should know."""
-        check_distinct([key for part in parts for key in part.keys])
-        counts = {
-            key: count
-            for part in parts
-            for key, count in zip(part.keys, part.rows.tolist(), strict=True)
-        }
-        trained = Trained.join([part.trained for part in parts])
-        self._adopt(common, counts, trained.models, trained.failed, {})
+    def _fit_part(
+        self, common: Shared, table: Table, found: Survey, checkpoints: Any = None
+    ) -> Part:
+        """Train the groups of a table, given what all groups share."""
+        saved = storage.wave_saver(checkpoints, self, common, table, found)
+        start = common.model if self.start == "global" else None
+        wanted = table.counts >= self.min_rows
+        trained = self._train_new(common, table, found, wanted, start=start, saved=saved)
+        return Part(list(table.keys), table.counts, trained, {})
+
+    def _finish(self, common: Shared, part: Part) -> None:
+        """Adopt the models of a fit, and warn of what the user should know."""
+        counts = dict(zip(part.keys, part.rows.tolist(), strict=True))
+        self._adopt(common, counts, part.trained.models, part.trained.failed, {})
         self._warn()
 
     def _adopt(
@@ -533,15 +581,20 @@ class Fleet(BaseEstimator):
         recent: dict[Key, tuple[int, int]],
     ) -> None:
         self._common, self._models, self._notes, self._recent = common, models, notes, recent
+        self._calibration: Calibration | None = None
+        self._unchecked: Any = None
+        common.detector.threshold_ = self._threshold(GLOBAL)
+        self._derive()
+
+    def _derive(self) -> None:
+        """Set what follows from the other attributes, and is not pickled: see ``_DERIVED``."""
+        common, models = self._common, self._models
         self._places = {key: g for g, key in enumerate(self._keys)}
         keys = [] if models is None else models.keys
         self._numbers = {key: m for m, key in enumerate(keys)}
         self._bank = common.bank(models)
-        self._calibration: Calibration | None = None
         self._found_thresholds: Any = None
         self._table: pd.DataFrame | None = None
-        self._unchecked: Any = None
-        common.detector.threshold_ = self._threshold(GLOBAL)
 
     def _open_known(self, frame: Any) -> Table:
         """The table of a frame whose rows models are applied to.
@@ -734,20 +787,27 @@ class Fleet(BaseEstimator):
                 "rows. Raise it, or give more rows"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters and arrays; what is compiled, or follows from them, stays here."""
+        state = {k: v for k, v in vars(self).items() if k not in _DERIVED}
+        if (models := state.get("_models")) is not None:
+            # Held-out scores are the calibration's; arrays of a file become ordinary ones.
+            arrays = jax.tree.map(np.asarray, models.arrays)
+            state["_models"] = models._replace(arrays=arrays, held_out=[])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Undo ``__getstate__``."""
+        vars(self).update(state)
+        if not hasattr(self, "_common"):
+            return
+        if self._models is not None and self._calibration is not None:
+            self._models = self._models._replace(held_out=self._calibration.by_group())
+        self._derive()
+
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there are models to score by."""
         return hasattr(self, "_common")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: everything but what this process computes with."""
-        state: Any = super().__getstate__()
-        return {k: v for k, v in state.items() if k != "_bank"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """The inverse of ``__getstate__``."""
-        super().__setstate__(state)
-        if hasattr(self, "_common"):
-            self._bank = self._common.bank(self._models)
 
 
 class _Scored(NamedTuple):
@@ -797,25 +857,6 @@ class _Scaled(NamedTuple):
             return self.scaler(self.x[rows])
         except ValueError as error:
             raise ValueError(f"group {name_of(self.key)}: {error}") from None
-
-
-class _Part(NamedTuple):
-    """The groups of a partition: identifiers, their numbers of rows, and the outcome."""
-
-    keys: list[Key]
-    rows: np.ndarray
-    trained: Trained
-
-
-def _fit_part(
-    fleet: Fleet, common: Shared, table: Table, found: Survey, checkpoints: Any = None
-) -> _Part:
-    """Train the groups of a table, given what all groups share."""
-    saved = storage.wave_saver(checkpoints, fleet, common, table, found)
-    start = common.model if fleet.start == "global" else None
-    wanted = table.counts >= fleet.min_rows
-    trained = fleet._train_new(common, table, found, wanted, start=start, saved=saved)
-    return _Part(list(table.keys), table.counts, trained)
 
 
 def _explaining(detector: Any, method: str) -> str:

@@ -78,10 +78,8 @@ def load(kind: Any, path: Any, **modules: Any) -> Any:
     models = calibration = None
     if metadata["own"]:
         calibration = Calibration(**arrays["calibration"], rate=metadata["rate"])
-        offsets = np.asarray(calibration.offsets)
-        held_out = [calibration.scores[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
         keys = [fleet._keys[g] for g in metadata["own"]]
-        models = Models(keys, arrays["models"], held_out)
+        models = Models(keys, arrays["models"], calibration.by_group())
     fleet._set(common, models, notes, recent)
     fleet._calibration = calibration
     if models is not None:

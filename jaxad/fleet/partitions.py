@@ -1,0 +1,288 @@
+"""Fleets beyond one machine: pure functions for the partitions of a table, on any engine.
+
+Every partition holds whole groups. What a group's model depends on, beside its own rows in their
+order, is small and the same for all: the prior of the scalers and the global model. So a fit has
+five steps, of which the first and the third run wherever the partitions are:
+
+1. `survey_partition`: what is known of a partition's groups, before any model is trained;
+2. ``Fleet.begin``: from all surveys, what the groups share;
+3. `fit_partition`: the models of a partition's groups, as one population;
+4. ``Fleet.merge``: all models, one fleet;
+5. ``Fleet.score`` of any rows, which need not be whole groups.
+
+The fleet equals, to the bit, the one that is fitted on all rows at once, on the same kind of
+machine. What goes over the wire are the fleet, which any pickle takes, and frames with one row and
+two columns, ``groups`` (how many) and ``survey`` or ``model`` (bytes in the safetensors format,
+without code in them).
+"""
+
+from collections.abc import Iterable, Iterator
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxad import persistence
+from jaxad.fleet import storage
+from jaxad.fleet.scaling import Moments
+from jaxad.fleet.shared import Shared
+from jaxad.fleet.survey import Drawn, Key, Survey, check_distinct, survey
+from jaxad.fleet.tables import Table
+from jaxad.fleet.waves import Trained
+from jaxad.training.threads import among_others
+from jaxad.training.trees import digest
+
+
+class Begun(NamedTuple):
+    """A fit between its survey and its training.
+
+    Attributes:
+      shared: what the groups share.
+      groups: the number of groups that were surveyed.
+      rows: the number of their rows.
+    """
+
+    shared: Shared
+    groups: int
+    rows: int
+
+    @property
+    def mark(self) -> str:
+        """What the models of this fit are known by."""
+        shared = self.shared
+        return digest((shared.seed, *shared.prior, shared.model, shared.held_out))
+
+
+class Part(NamedTuple):
+    """The groups of a partition and what came of them.
+
+    Attributes:
+      keys: identifiers.
+      rows: ``[G]`` the number of rows of each.
+      trained: the outcome of their training.
+      recent: rows that are not known anomalies, and alarms among them, of each group, by the models
+        before the training.
+    """
+
+    keys: list[Key]
+    rows: np.ndarray
+    trained: Trained
+    recent: dict[Key, tuple[int, int]]
+
+    @staticmethod
+    def join(parts: Iterable["Part"]) -> "Part":
+        """All groups of the parts.
+
+        Raises:
+          ValueError: a group is in several parts.
+        """
+        parts = list(parts)
+        keys = [key for part in parts for key in part.keys]
+        check_distinct(keys)
+        rows = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)])
+        recent = {key: counts for part in parts for key, counts in part.recent.items()}
+        return Part(keys, rows, Trained.join([part.trained for part in parts]), recent)
+
+
+def survey_partition(frame: Any, fleet: Any) -> pd.DataFrame:
+    """Survey the groups of a partition, for ``Fleet.begin``.
+
+    Args:
+      frame: the rows of whole groups: a table as for ``Fleet.fit``, or an iterator of frames, such
+        as ``mapInPandas`` of Spark gives.
+      fleet: a `jaxad.Fleet` whose ``random_state`` is a whole number; it stays as it is.
+
+    Returns:
+      A pandas frame of one row: ``groups``, their number, and ``survey``, bytes. No row if the
+      partition has none.
+
+    Raises:
+      ValueError: as ``Fleet.fit``, or ``random_state`` is no whole number.
+
+    Example:
+      >>> import jaxad
+      >>> rng = np.random.default_rng(0)
+      >>> frame = pd.DataFrame(rng.normal(size=(900, 3)), columns=["power", "heat", "speed"])
+      >>> frame["machine"] = np.repeat(["a", "b", "c"], 300)
+      >>> parts = [frame[:300], frame[300:]]
+      >>> fleet = jaxad.Fleet(jaxad.DeepSVDD(epochs=2), group="machine", random_state=0)
+      >>> fleet.begin([survey_partition(part, fleet) for part in parts])
+      Fleet(detector=DeepSVDD(epochs=2), group='machine', random_state=0)
+      >>> models = [fit_partition(part, fleet) for part in parts]
+      >>> [frame.groups.tolist() for frame in models]
+      [[1], [2]]
+      >>> sorted(fleet.merge(models))
+      ['a', 'b', 'c']
+    """
+    fleet._check(None)
+    seed = whole_seed(fleet)
+    frames = _frames(frame)
+    if frames is None:
+        return _row(survey=None)
+    with among_others():
+        table = fleet._open(frames, None)
+        found = survey(table, seed, fleet.false_alarm_rate, len(table.keys))
+    return _row(survey=(len(found.keys), persistence.dumps(*_pack_survey(found))))
+
+
+def fit_partition(frame: Any, fleet: Any) -> pd.DataFrame:
+    """Train the groups of a partition, for ``Fleet.merge``.
+
+    It uses one thread, as the tasks beside it have the other cores, or as many as the fleet's
+    ``threads`` or the environment variable ``JAXAD_THREADS`` say.
+
+    Args:
+      frame: the rows of whole groups, in the order that they were surveyed in; see
+        `survey_partition`.
+      fleet: what ``Fleet.begin`` returned; it stays as it is.
+
+    Returns:
+      A pandas frame of one row: ``groups``, their number, and ``model``, bytes. No row if the
+      partition has none.
+
+    Raises:
+      ValueError: as ``Fleet.fit``, or ``begin`` was not called.
+    """
+    begun = begun_of(fleet)
+    frames = _frames(frame)
+    if frames is None:
+        return _row(model=None)
+    with among_others():
+        table = fleet._open(frames, begun.shared.columns)
+        part = fit_part(fleet, begun.shared, table)
+    arrays, metadata = storage.pack_trained(part.trained)
+    metadata |= {"groups": part.keys, "begun": begun.mark}
+    data = persistence.dumps({"trained": arrays, "rows": part.rows}, metadata)
+    return _row(model=(len(part.keys), data))
+
+
+def fit_part(fleet: Any, shared: Shared, table: Table) -> Part:
+    """Train the groups of a table, given what all groups share."""
+    found = survey(table, shared.seed, fleet.false_alarm_rate, len(table.keys))
+    return fleet._fit_part(shared, table, found)
+
+
+def begun_of(fleet: Any) -> Begun:
+    """How a fit was begun.
+
+    Raises:
+      ValueError: it was not.
+    """
+    if not hasattr(fleet, "_begun"):
+        raise ValueError(
+            "the fleet was not begun, so its groups share no prior and no global model yet: call "
+            "fleet.begin with the surveys of all partitions first, from survey_partition"
+        )
+    return fleet._begun
+
+
+def whole_seed(fleet: Any) -> int:
+    """The fleet's seed.
+
+    Raises:
+      ValueError: ``random_state`` is not a whole number, so partitions would draw different ones.
+    """
+    seed = fleet.random_state
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise ValueError(
+            f"random_state={seed!r} gives every partition another seed: give a whole number"
+        )
+    return int(seed)
+
+
+def join_surveys(frames: Any) -> Survey:
+    """The survey of all groups, from frames of `survey_partition` in any order.
+
+    Raises:
+      ValueError: there is none, partitions share a group, or they differ in their columns.
+    """
+    surveys = [_unpack_survey(*persistence.loads(data)) for data in _cells(frames, "survey")]
+    if not surveys:
+        raise ValueError("surveys is empty: give the surveys of partitions that have rows")
+    return Survey.join(surveys)
+
+
+def join_models(frames: Any, begun: Begun) -> Part:
+    """The groups of all partitions, from frames of `fit_partition` in any order.
+
+    Raises:
+      ValueError: partitions share a group, or they are not those that were surveyed.
+    """
+    parts, mark = [], begun.mark
+    for data in _cells(frames, "model"):
+        arrays, metadata = persistence.loads(data)
+        if metadata["begun"] != mark:
+            raise ValueError(
+                "models has a partition that was trained for another fit: call fit_partition with "
+                "the fleet that begin returned, on every partition"
+            )
+        keys = [tuple(key) for key in metadata["groups"]]
+        trained = storage.unpack_trained(arrays["trained"], metadata)
+        parts.append(Part(keys, arrays["rows"], trained, {}))
+    whole = Part.join(parts)
+    if (len(whole.keys), int(whole.rows.sum())) != (begun.groups, begun.rows):
+        raise ValueError(
+            f"models has {len(whole.keys)} groups with {int(whole.rows.sum())} rows, but "
+            f"{begun.groups} groups with {begun.rows} rows were surveyed: give the models of the "
+            "same partitions, each of them once"
+        )
+    return whole
+
+
+def _frames(frame: Any) -> Any:
+    """The partition as a table that can be read repeatedly; None if it has no rows."""
+    if isinstance(frame, Iterator):
+        frame = list(frame)
+    if isinstance(frame, list | tuple):
+        frame = [part for part in frame if len(part)]
+        return frame or None
+    return (
+        None
+        if hasattr(frame, "__len__") and not isinstance(frame, str) and not len(frame)
+        else frame
+    )
+
+
+def _row(**cell: tuple[int, bytes] | None) -> pd.DataFrame:
+    """A frame of ``groups`` and one column of bytes, with one row, or none for None."""
+    ((name, content),) = cell.items()
+    groups, data = ([], []) if content is None else ([content[0]], [content[1]])
+    return pd.DataFrame(
+        {"groups": pd.Series(groups, dtype=np.int64), name: pd.Series(data, dtype=object)}
+    )
+
+
+def _cells(frames: Any, name: str) -> list[bytes]:
+    """The bytes of one frame, or of several."""
+    frames = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
+    for frame in frames:
+        if not isinstance(frame, pd.DataFrame) or name not in frame:
+            raise ValueError(
+                f"{name}s: {type(frame).__name__} is no frame with a column {name!r}: give what "
+                f"{'survey' if name == 'survey' else 'fit'}_partition returned"
+            )
+    return [bytes(data) for frame in frames for data in frame[name]]
+
+
+def _pack_survey(found: Survey) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A survey as nested arrays and metadata ready for JSON."""
+    drawn = found.drawn
+    arrays = {
+        "rows": found.rows,
+        "moments": found.moments._asdict(),
+        "x": np.concatenate([one.x for one in drawn]),
+        "label": np.concatenate([one.label for one in drawn]),
+        "drawn": np.array([len(one.x) for one in drawn], np.int64),
+        "train": np.array([one.train for one in drawn], np.int64),
+    }
+    return arrays, {"columns": list(found.columns), "keys": found.keys}
+
+
+def _unpack_survey(arrays: dict[str, Any], metadata: dict[str, Any]) -> Survey:
+    """The inverse of `_pack_survey`."""
+    ends = np.cumsum(arrays["drawn"])[:-1]
+    split = np.split(arrays["x"], ends), np.split(arrays["label"], ends), arrays["train"].tolist()
+    keys = [tuple(key) for key in metadata["keys"]]
+    moments, drawn = Moments(**arrays["moments"]), [Drawn(*one) for one in zip(*split, strict=True)]
+    return Survey(tuple(metadata["columns"]), keys, arrays["rows"], moments, drawn)
