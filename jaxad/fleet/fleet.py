@@ -1,5 +1,6 @@
 """Fleets: one detector for each group of a table's rows."""
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
@@ -18,8 +19,10 @@ from jaxad.estimators.fitting import subfolder
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet import calibration, partitions, shared, storage
 from jaxad.fleet.calibration import Calibration, calibrate
+from jaxad.fleet.engines import Engine, engine_of
 from jaxad.fleet.models import Models
 from jaxad.fleet.partitions import Begun, Part
+from jaxad.fleet.routing import route
 from jaxad.fleet.scoring import Request
 from jaxad.fleet.shared import GLOBAL, Shared
 from jaxad.fleet.survey import Key, Survey, in_order, labels_of, survey, waves
@@ -86,7 +89,7 @@ class Fleet(BaseEstimator):
         are if the false-alarm rate still holds.
       global_: the global model, an ordinary detector.
       columns_: names of the features.
-      compile_seconds_: seconds that ``fit`` spent compiling.
+      compile_seconds_: seconds that ``fit`` spent compiling in this process.
       fit_seconds_: seconds of the rest of ``fit``.
 
     Example:
@@ -136,6 +139,10 @@ class Fleet(BaseEstimator):
           frame: a pandas or polars frame, a pyarrow table, a Parquet file or a folder of them, or a
             stream: a function that returns a fresh iterator of frames at every call. Files and
             streams are read once for every 256 MB of rows, files only where they hold these rows.
+            Or a Dask frame or a Ray data set: groups are trained where its partitions are, with one
+            thread a task unless ``threads`` or ``JAXAD_THREADS`` say otherwise. Partitions are read
+            twice, rows stay in the cluster's memory until the fit ends, and the progress is the
+            engine's to show.
           checkpoints: `jaxad.training.Checkpoints`, or a folder: save every wave of groups, and
             resume after the last one. A resumed fit is the same to the bit.
 
@@ -148,12 +155,20 @@ class Fleet(BaseEstimator):
           RuntimeWarning: groups get no model of their own, or no threshold can be promised.
         """
         self._check(checkpoints)
+        if checkpoints is not None and engine_of(frame):
+            raise ValueError(
+                "checkpoints are for tables that one process reads; on Dask and Ray, the engine "
+                "trains lost partitions again: leave checkpoints out"
+            )
         with training.Stopwatch() as watch:
-            table = self._open(frame, None)
             seed = seed_from(self.random_state)
-            found = survey(table, seed, self.false_alarm_rate, len(table.keys))
-            common = self._shared_by(found, seed, checkpoints)
-            self._finish(common, self._fit_part(common, table, found, checkpoints))
+            if engine := engine_of(frame):
+                self._finish(*self._fit_on(engine, frame, seed))
+            else:
+                table = self._open(frame, None)
+                found = survey(table, seed, self.false_alarm_rate, len(table.keys))
+                common = self._shared_by(found, seed, checkpoints)
+                self._finish(common, self._fit_part(common, table, found, checkpoints))
         self.compile_seconds_, self.fit_seconds_ = watch.compile_seconds, watch.run_seconds
         return self
 
@@ -206,7 +221,9 @@ class Fleet(BaseEstimator):
           frame: a table as for ``fit``; columns are found by name.
 
         Returns:
-          A frame of the kind that was given, with its index; pandas for files and streams. Columns:
+          A frame of the kind that was given, with its index; pandas for files and streams; of a
+          Dask frame or a Ray data set a lazy one, the latter with all columns that are no features,
+          since its rows have no index. Columns:
           those of the group; ``score``, higher = more anomalous, comparable within a group;
           ``p_value`` in (0, 1], small = anomalous, comparable between groups: the share of normal
           rows that score at least as high; ``is_anomaly``, whether it is at most
@@ -216,6 +233,8 @@ class Fleet(BaseEstimator):
           ValueError: a column or value is invalid, or with ``unseen="raise"`` a group is new.
         """
         check_is_fitted(self)
+        if engine := engine_of(frame):
+            return engine.map(frame, partitions.score_partition, self)
         table = self._open_known(frame)
         score, p_value = np.empty(len(table)), np.empty(len(table))
         own = np.zeros(len(table), np.int8)
@@ -231,9 +250,14 @@ class Fleet(BaseEstimator):
             }
         )
 
-    def predict(self, frame: Any) -> np.ndarray:
-        """-1 for rows that ``score`` marks as anomalies, +1 for the others, ``[N]``."""
+    def predict(self, frame: Any) -> Any:
+        """-1 for rows that ``score`` marks as anomalies, +1 for the others, ``[N]``.
+
+        Of a Dask frame a lazy series, and of a Ray data set a column, ``prediction``.
+        """
         check_is_fitted(self)
+        if engine := engine_of(frame):
+            return engine.map(frame, partitions.predict_partition, self)
         table = self._open_known(frame)
         p_value = np.empty(len(table))
         for scored in self._scored(table):
@@ -272,7 +296,7 @@ class Fleet(BaseEstimator):
         ``recent_rows``, ``recent_alarm_rate`` and ``drift_p_value`` in ``groups_``.
 
         Args:
-          frame: a table as for ``fit``, of new rows.
+          frame: a table as for ``fit``, also on Dask or Ray, of new rows.
           epochs: passes over the new rows for groups that have a model.
 
         Raises:
@@ -283,46 +307,24 @@ class Fleet(BaseEstimator):
         """
         check_is_fitted(self)
         Whole()("epochs", epochs)
-        table = self._open(frame, self._common.columns)
-        common, models = self._common, self._whole_models()
-        found = survey(table, common.seed, self.false_alarm_rate, len(table.keys))
-        recent = self._recent_of(table)
-        enough = table.counts >= self.min_rows
-        known = np.array([key in self._numbers for key in table.keys])
-        parts = [self._train_new(common, table, found, enough & ~known, start=common.model)]
-        if models is not None and (enough & known).any():
-            continued = [
-                self._numbers[key] for key, c in zip(table.keys, enough & known, strict=True) if c
-            ]
-            before = models.take(continued)
-            shift, scale = np.zeros((2, len(table.keys), len(table.columns)))
-            scaler = before.arrays["scaler"]
-            shift[enough & known], scale[enough & known] = scaler["shift"], scaler["scale"]
-            trainer = self._trainer(common, before=before, epochs=epochs)
-            order = found.order_of(table.keys)
-            task = Task(
-                table, enough & known, found.moments.rows[order].astype(np.int64), shift, scale
-            )
-            parts.append(trainer.train(task, progress=self.verbose))
-        trained = Trained.join(parts)
+        if engine := engine_of(frame):
+            part = self._update_on(engine, frame, epochs)
+        else:
+            part = self._update_part(self._open(frame, self._common.columns), epochs)
+        trained, models = part.trained, self._whole_models()
         if trained.models is not None:
             new = set(trained.models.keys)
             kept = [m for key, m in self._numbers.items() if key not in new]
-            trained = trained._replace(
-                models=Models.join(
-                    [trained.models, *([models.take(kept)] if models and kept else [])]
-                )
-            )
-        else:
-            trained = trained._replace(models=models)
+            old = [models.take(kept)] if models and kept else []
+            models = Models.join([trained.models, *old])
         counts = dict(zip(self._keys, self._rows.tolist(), strict=True))
-        for key, count in zip(table.keys, table.counts.tolist(), strict=True):
+        for key, count in zip(part.keys, part.rows.tolist(), strict=True):
             counts[key] = counts.get(key, 0) + count
         notes = {k: v for k, v in self._notes.items() if k in counts} | trained.failed
-        self._adopt(common, counts, trained.models, notes, self._recent | recent)
+        self._adopt(self._common, counts, models, notes, self._recent | part.recent)
         if failed := list(trained.failed):
             _warning(
-                f"{len(failed)} of {len(table.keys)} groups, such as {name_of(failed[0])}, were "
+                f"{len(failed)} of {len(part.keys)} groups, such as {name_of(failed[0])}, were "
                 f"not updated and are scored as before: {trained.failed[failed[0]]}",
                 stacklevel=3,
             )
@@ -545,6 +547,50 @@ class Fleet(BaseEstimator):
         wanted = table.counts >= self.min_rows
         trained = self._train_new(common, table, found, wanted, start=start, saved=saved)
         return Part(list(table.keys), table.counts, trained, {})
+
+    def _fit_on(self, engine: Engine, frame: Any, seed: int) -> tuple[Shared, Part]:
+        """What groups share and their models, trained where the partitions of a frame are."""
+        fleet: Any = clone(self)
+        fleet.set_params(random_state=seed, verbose=False)
+        rows, shared = route(engine, frame, fleet), engine.share(fleet)
+        calls = [engine.call(partitions.survey_partition, part, shared) for part in rows]
+        fleet.begin(engine.gather(calls))
+        shared = engine.share(fleet)
+        calls = [engine.call(partitions.fit_partition, part, shared) for part in rows]
+        begun = partitions.begun_of(fleet)
+        return begun.shared, partitions.join_models(engine.gather(calls), begun)
+
+    def _update_on(self, engine: Engine, frame: Any, epochs: int) -> Part:
+        """An update where the partitions of a frame are."""
+        rows, fleet = route(engine, frame, clone(self), self.columns_), copy.copy(self)
+        fleet.verbose = False
+        shared = engine.share(fleet)
+        calls = [engine.call(partitions.update_partition, part, shared, epochs) for part in rows]
+        return Part.join(engine.gather(calls))
+
+    def _update_part(self, table: Table, epochs: int) -> Part:
+        """Train on the groups of a table, of which some may have models."""
+        common, models = self._common, self._whole_models()
+        found = survey(table, common.seed, self.false_alarm_rate, len(table.keys))
+        recent = self._recent_of(table)
+        enough = table.counts >= self.min_rows
+        known = np.array([key in self._numbers for key in table.keys])
+        parts = [self._train_new(common, table, found, enough & ~known, start=common.model)]
+        if models is not None and (enough & known).any():
+            continued = [
+                self._numbers[key] for key, c in zip(table.keys, enough & known, strict=True) if c
+            ]
+            before = models.take(continued)
+            shift, scale = np.zeros((2, len(table.keys), len(table.columns)))
+            scaler = before.arrays["scaler"]
+            shift[enough & known], scale[enough & known] = scaler["shift"], scaler["scale"]
+            trainer = self._trainer(common, before=before, epochs=epochs)
+            order = found.order_of(table.keys)
+            task = Task(
+                table, enough & known, found.moments.rows[order].astype(np.int64), shift, scale
+            )
+            parts.append(trainer.train(task, progress=self.verbose))
+        return Part(list(table.keys), table.counts, Trained.join(parts), recent)
 
     def _finish(self, common: Shared, part: Part) -> None:
         """Adopt the models of a fit, and warn of what the user should know."""

@@ -14,6 +14,26 @@ The fleet equals, to the bit, the one that is fitted on all rows at once, on the
 machine. What goes over the wire are the fleet, which any pickle takes, and frames with one row and
 two columns, ``groups`` (how many) and ``survey`` or ``model`` (bytes in the safetensors format,
 without code in them).
+
+``Fleet.fit`` does this by itself for Dask and Ray. On Spark, with ``rows`` of whole groups::
+
+    rows = frame.repartition("machine").sortWithinPartitions("time")
+
+    def surveys(frames):
+        yield survey_partition(frames, fleet)
+
+    def models(frames):
+        yield fit_partition(frames, fleet)
+
+    def scores(frames):
+        for frame in frames:
+            yield fleet.score(frame).astype({"source": str}).assign(time=frame["time"])
+
+    fleet.begin(rows.mapInPandas(surveys, "groups long, survey binary").toPandas())
+    fleet.merge(rows.mapInPandas(models, "groups long, model binary").toPandas())
+    schema = "machine string, score double, p_value double, is_anomaly boolean, "
+    schema += "source string, time long"
+    scored = rows.mapInPandas(scores, schema)
 """
 
 from collections.abc import Iterable, Iterator
@@ -161,6 +181,40 @@ def fit_part(fleet: Any, shared: Shared, table: Table) -> Part:
     """Train the groups of a table, given what all groups share."""
     found = survey(table, shared.seed, fleet.false_alarm_rate, len(table.keys))
     return fleet._fit_part(shared, table, found)
+
+
+def update_partition(frame: Any, fleet: Any, epochs: int) -> Part:
+    """Train on the groups of a partition, as ``Fleet.update``; the fleet stays as it is."""
+    with among_others():
+        return fleet._update_part(fleet._open(frame, fleet.columns_), epochs)
+
+
+def score_partition(frame: Any, fleet: Any) -> Any:
+    """``fleet.score`` of any rows, also of none."""
+    if not len(frame):
+        scores = {"score": np.float64, "p_value": np.float64, "is_anomaly": np.bool_}
+        kinds = pd.CategoricalDtype(["global", "own"])
+        return _without_rows(frame, fleet, scores | {"source": kinds})
+    with among_others():
+        return fleet.score(frame)
+
+
+def predict_partition(frame: Any, fleet: Any) -> pd.Series:
+    """``fleet.predict`` of any rows, also of none, with their index."""
+    with among_others():
+        found = fleet.predict(frame) if len(frame) else np.zeros(0, np.int64)
+    return pd.Series(found, index=frame.index, name="prediction")
+
+
+def _without_rows(frame: pd.DataFrame, fleet: Any, columns: dict[str, Any]) -> pd.DataFrame:
+    """The columns of the group and others, without rows, with the frame's kind of index."""
+    if missing := [repr(name) for name in fleet._group_names if name not in frame]:
+        raise ValueError(
+            f"group: the frame has no column {', '.join(missing)}; it has "
+            f"{', '.join(map(repr, frame.columns))}"
+        )
+    empty = frame[fleet._group_names].iloc[:0]
+    return empty.assign(**{name: pd.Series([], dtype=kind) for name, kind in columns.items()})
 
 
 def begun_of(fleet: Any) -> Begun:

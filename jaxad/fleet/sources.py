@@ -176,6 +176,8 @@ def _remedy(frame: Any) -> str:
         return "collect the lazy frame first: frame.collect()"
     if hasattr(frame, "compute"):
         return "compute it first: frame.compute()"
+    if hasattr(frame, "to_pandas"):
+        return "turn it into a pandas frame first: frame.to_pandas()"
     return (
         "give a pandas, polars or pyarrow frame, the path of a Parquet file or folder, or a "
         "function that returns a fresh iterator of frames"

@@ -1,15 +1,20 @@
 """Fleets beyond one machine: fits on partitions equal those on the whole table."""
 
+import importlib.util
 import pickle
+import shutil
+import sys
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from partitioned import fleet_of, same_fleets, table_of
+from processes import ROOT, run_together
 
 import jaxad
 from jaxad.fleet import fit_partition, survey_partition
+from jaxad.fleet.routing import route
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +165,90 @@ def test_a_pickled_fleet_can_be_updated_and_saved(table, whole, tmp_path):
     same_fleets(fleet, again, table)
     fleet.save(tmp_path / "fleet.safetensors")
     same_fleets(jaxad.load(tmp_path / "fleet.safetensors"), fleet, table)
+
+
+class Here:
+    """An engine that computes at once; a frame is a list of functions that return partitions."""
+
+    def partitions(self, frame):
+        return list(frame)
+
+    def call(self, function, *args, parts=None):
+        values = function(*(value() if callable(value) else value for value in args))
+        return (lambda: values) if parts is None else [lambda one=one: one for one in values]
+
+    def keep(self, handles):
+        return handles
+
+    def gather(self, handles):
+        return [handle() for handle in handles]
+
+    def share(self, fleet):
+        return lambda: fleet
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_routes_keep_groups_whole_in_the_order_of_their_rows(seed):
+    random = np.random.default_rng(seed)
+    table = table_of(groups=random.integers(1, 26), seed=seed).assign(other="text")
+    cuts = np.sort(random.integers(0, len(table), random.integers(0, 9)))
+    ends = [0, *cuts.tolist(), len(table)]
+    frame = [lambda a=a, b=b: table[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    fleet = fleet_of(columns=["heat", "load"])
+    parts = [pd.concat(part()) for part in route(Here(), frame, fleet)]
+    assert sum(map(len, parts)) == len(table)
+    assert len(parts) <= len(frame)
+    assert list(parts[0]) == ["machine", "heat", "load"]
+    groups = [set(part["machine"]) for part in parts]
+    assert sum(map(len, groups)) == table["machine"].nunique()
+    share, largest = len(table) / len(frame), table["machine"].value_counts().max()
+    assert max(map(len, parts)) <= share + largest
+    for part, keys in zip(parts, groups, strict=True):
+        for key in keys:
+            rows = table[table["machine"] == key]
+            assert part.index[part["machine"] == key].equals(rows.index)
+
+
+def test_partitions_that_do_not_fit_together_are_named(table):
+    one, two = table[:900], table[900:]
+    renamed = two.rename(columns={"heat": "cold"})
+    with pytest.raises(ValueError, match="partitions 0 and 2 have different features.*'cold'"):
+        route(Here(), [lambda: one, lambda: one[:0], lambda: renamed], fleet_of())
+    with pytest.raises(ValueError, match="the frame has no rows"):
+        route(Here(), [lambda: one[:0]], fleet_of())
+    rows = iter([two, two[1:]])
+    with pytest.raises(ValueError, match="partition 1 has other rows than when .*: persist the"):
+        route(Here(), [lambda: one, lambda: next(rows)], fleet_of())
+
+
+def cluster(name, *arguments, **variables):
+    """Run a script of ``tests/support``; it says "equal" if all that it compares is."""
+    command = [sys.executable, str(ROOT / "tests" / "support" / name), *arguments]
+    variables |= {"JAX_NUM_CPU_DEVICES": "1"}
+    (said,) = run_together([command], variables, timeout=300)
+    assert said.endswith("equal\n")
+
+
+def needs(*modules):
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
+
+
+@pytest.mark.slow
+@needs("dask", "distributed")
+def test_dask_equals_one_process_also_if_a_worker_is_killed(tmp_path):
+    cluster("cluster_worker.py", "dask", DEAD=str(tmp_path / "dead"))
+
+
+@pytest.mark.slow
+@needs("ray")
+def test_ray_equals_one_process_also_if_a_worker_is_killed(tmp_path):
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    cluster("cluster_worker.py", "ray", DEAD=str(tmp_path / "dead"), **quiet)
+
+
+@pytest.mark.slow
+@needs("pyspark")
+@pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java")
+def test_spark_equals_one_process():
+    cluster("spark_worker.py")

@@ -1,10 +1,15 @@
 """A small table of groups, fleets for it, and whether two fleets are equal."""
 
+import os
+import signal
+
 import jax
 import numpy as np
 import pandas as pd
 
 import jaxad
+
+FEATURES = ["power", "heat", "speed", "load"]
 
 
 def table_of(groups=13, seed=0):
@@ -13,13 +18,13 @@ def table_of(groups=13, seed=0):
     sizes = np.r_[random.integers(60, 320, groups - 1), 20]
     code = random.permutation(np.repeat(np.arange(groups), sizes))
     x = random.normal(size=(groups, 4))[code] * 5 + random.normal(size=(len(code), 4))
-    frame = pd.DataFrame(x.astype(np.float32), columns=["power", "heat", "speed", "load"])
+    frame = pd.DataFrame(x.astype(np.float32), columns=FEATURES)
     return frame.assign(machine=np.array(list("abcdefghijklmnopqrstuvwxyz"))[code])
 
 
-def fleet_of(**options):
+def fleet_of(kind=jaxad.DeepSVDD, **options):
     """An unfitted fleet of small detectors."""
-    detector = jaxad.DeepSVDD(n_members=1, hidden=(8,), latent_dim=4, epochs=3)
+    detector = kind(n_members=1, hidden=(8,), latent_dim=4, epochs=3)
     given = {"detector": detector, "group": "machine", "min_rows": 50, "random_state": 0}
     return jaxad.Fleet(**given | {"false_alarm_rate": 0.05} | options)
 
@@ -31,3 +36,20 @@ def same_fleets(one, other, table):
     left, right = (jax.tree.leaves_with_path(f._models.arrays) for f in (one, other))
     for (path, a), (_, b) in zip(left, right, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+class Dying(jaxad.DeepSVDD):
+    """Its training kills the first process that comes to it, unless it is the process ``DRIVER``.
+
+    The file ``DEAD`` says that one has died.
+    """
+
+    def _check_rows(self, row, count):
+        super()._check_rows(row, count)
+        if os.getpid() == int(os.environ["DRIVER"]):
+            return
+        try:
+            os.close(os.open(os.environ["DEAD"], os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
