@@ -55,6 +55,15 @@ _FILLS = {
 }
 
 
+def stack_combinations(combinations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """How to combine members' scores, ``[M, P, ...]``, from one combination a group."""
+
+    def stacked(*leaves: np.ndarray) -> np.ndarray:
+        return _joined([leaf[None] for leaf in leaves], _FILLS["combination"])
+
+    return jax.tree.map(stacked, *combinations)
+
+
 def _joined(leaves: Sequence[np.ndarray], fill: dict[str, Any] | None) -> np.ndarray:
     longest = max(leaf.shape[-1] for leaf in leaves)
     if fill is not None and any(leaf.shape[-1] < longest for leaf in leaves):

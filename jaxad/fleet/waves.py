@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jaxad.estimators import ensemble, fitting
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet.calibration import centre_and_spread
-from jaxad.fleet.models import Models
+from jaxad.fleet.models import Models, stack_combinations
 from jaxad.fleet.scoring import Bank, Request
 from jaxad.fleet.survey import Key, Split, labels_of, split, waves, words_of
 from jaxad.fleet.tables import Table, name_of
@@ -363,7 +363,7 @@ class _Wave:
         arrays = {
             "params": model[0],
             "stats": model[1],
-            "combination": jax.tree.map(lambda *leaves: np.stack(leaves), *combinations),
+            "combination": stack_combinations(combinations),
             "history": history,
             "scaler": {"shift": shift, "scale": scale},
             "facts": facts,
