@@ -46,4 +46,7 @@ def same(one, other):
     if isinstance(one, pd.DataFrame):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
         return True
-    return np.array_equal(one, other, equal_nan=True)
+    if isinstance(one, pd.Series):
+        pd.testing.assert_series_equal(one, other, check_exact=True)
+        return True
+    return np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f")
