@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from cases import fresh
 from fleets import COLUMNS, fitted, made, same, small
+from scipy.stats import binom
 
 import jaxad
 from jaxad.estimators.base import CollapseWarning
@@ -111,7 +112,9 @@ def test_drift_is_seen_in_the_groups_frame(fleet):
     assert found.recent_rows[:2].tolist() == [400, 400]
     assert found.recent_alarm_rate[:2].tolist() == expected.tolist()
     assert found.drift_p_value["m1"] < 1e-100
-    assert found.drift_p_value["m0"] > 1e-6
+    alarms = round(400 * expected["m0"])
+    as_many = binom.pmf(np.arange(alarms, 401), 400, 0.1).sum()
+    assert found.drift_p_value["m0"] == pytest.approx(as_many)
     assert found.recent_alarm_rate[2:].isna().all()
     assert found.drift_p_value[2:].isna().all()
     assert found.recent_rows[2:].tolist() == [0, 0, 0, 0]
