@@ -428,6 +428,7 @@ def test_other_groups_beside_it_do_not_matter(fleet):
         assert same(fleet.score(part).score, fleet.score(FRAME).score[:size])
 
 
+@pytest.mark.slow
 def test_programs_do_not_grow_with_the_number_of_groups():
     counts = []
     settings = {"hidden": (9, 5), "epochs": 1}  # programs that no other test has compiled
