@@ -345,10 +345,10 @@ class _Wave:
                 failed[i] = True
                 scores = np.zeros_like(scores)
             calibrates = group.parting.held_out
-            chosen = scores[:, calibrates] if len(calibrates) else scores
-            combinations.append(ensemble.fit_combination(trainer.rule, chosen))
-            combined = ensemble.combine(combinations[-1], scores).astype(np.float32)
             normal = group.parting.train[group.label[group.parting.train] >= 0]
+            # Not of held-out rows: their combined scores would differ from those of new rows.
+            combinations.append(ensemble.fit_combination(trainer.rule, scores[:, normal]))
+            combined = ensemble.combine(combinations[-1], scores).astype(np.float32)
             ends = np.array([0, len(normal)])
             units.append(np.concatenate(centre_and_spread(combined[normal], ends)))
             held_out.append(np.sort(combined[calibrates]))

@@ -481,6 +481,18 @@ def test_p_values_are_right_on_average_over_groups(source, size, options):
     assert p_value.between(0, 1, inclusive="right").all()
 
 
+@pytest.mark.parametrize("combine", ["z", "rank"])
+def test_p_values_of_ensembles_are_right_on_average(combine):
+    settings = {"epochs": 2, "n_members": 3, "combine": combine}
+    options = {"settings": settings, "false_alarm_rate": 0.05}
+    fleet = fitted(made((60,) * 100), "AutoEncoder", **options)
+    levels = [0.02, 0.05, 0.2]
+    for level, rate, noise in zip(
+        levels, *rates(fleet, made((60,) * 100, seed=77), levels), strict=True
+    ):
+        assert abs(rate - level) <= 4 * noise + 0.005
+
+
 def test_a_group_that_falls_within_the_range_of_all_is_found_by_its_own_model():
     frame = made((300,) * 12, seed=3)
     fleet = fitted(frame, "AutoEncoder", settings={"epochs": 10}, false_alarm_rate=0.05)
