@@ -17,7 +17,6 @@ from sklearn.exceptions import NotFittedError
 
 import jaxad
 from jaxad import objectives, training
-from jaxad.fleet import fleet as fleet_module
 from jaxad.fleet import shared, survey, waves
 from jaxad.training import runs, scoring, threads
 
@@ -416,7 +415,7 @@ def test_other_groups_beside_it_do_not_matter(fleet):
         other = small()
         table = other._open(rows, None)
         found = survey.survey(table, 0, 0.1, len(fleet))
-        other._finish(common, [fleet_module._fit_part(other, common, table, found)])
+        other._finish(common, other._fit_part(common, table, found, None))
         one, two = (f._models.take([f._numbers["m1",]]) for f in (fleet, other))
         for name in ("params", "stats", "combination", "scaler", "unit"):
             pairs = zip(*map(jax.tree.leaves, (one.arrays[name], two.arrays[name])), strict=True)
