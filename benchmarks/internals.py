@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import pandas as pd
 
 from benchmarks.speed.methods import Case
 from jaxad.data import Card, files
 from jaxad.estimators import ensemble
+from jaxad.fleet import survey
+from jaxad.fleet.tables import open_table
 from jaxad.rows import as_rows, bucket
 from jaxad.training import engine
 from jaxad.training.recipe import as_leaves
@@ -52,3 +55,10 @@ def pmap_population(case: Case, members: int) -> Callable[[], Any]:
 
     mapped = jax.pmap(lambda keys: jax.lax.map(train, keys))
     return lambda: jax.block_until_ready(mapped(keys))
+
+
+def small_waves(frame: pd.DataFrame, count: int) -> int:
+    """Let this process read the groups of a table in about so many waves; returns their number."""
+    table = open_table(frame, frame.columns[-1], columns=None, label=None)
+    survey.WAVE_BYTES = table.dtype.itemsize * len(table.columns) * len(frame) // count
+    return len(list(survey.waves(table)))

@@ -18,6 +18,7 @@ from benchmarks.record import compare, environment, report, suite
 from benchmarks.settings import OptionError, Options, check_known, read_config, resolve
 from benchmarks.speed import (
     convolution,
+    fleet,
     latency,
     population,
     scaling,
@@ -34,6 +35,7 @@ SUITES: dict[str, ModuleType] = {
     "scaling": scaling,
     "convolution": convolution,
     "streaming": streaming,
+    "fleet": fleet,
     "adbench": adbench,
     "ensembles": ensembles,
     "papers": papers,

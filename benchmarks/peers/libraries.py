@@ -56,8 +56,8 @@ def make(detector: str, rows: str, new: str, label: str | None = None, **setting
     y = None if label is None else np.load(label)
     module, name, arguments = DETECTORS[detector]
     kind = getattr(import_module(module), name)
-    model = kind(**arguments(x.shape[1], **settings))
-    _made.update(x=x, y=y, new=np.load(new), model=model)
+    given = arguments(x.shape[1], **settings)
+    _made.update(x=x, y=y, new=np.load(new), model=kind(**given), arguments=given)
 
 
 def fit() -> None:
@@ -70,6 +70,19 @@ def score() -> None:
     found = np.asarray(_made["model"].decision_function(_made["new"]))
     if found.shape != (len(_made["new"]),) or not np.isfinite(found).all():
         raise RuntimeError(f"scores of shape {found.shape}, or not finite")
+
+
+def fit_groups(groups: int, jobs: int) -> None:
+    """Fit one detector of the kind made on each of so many equal parts of the rows, in parallel."""
+    from joblib import Parallel, delayed
+
+    kind, arguments = type(_made["model"]), _made["arguments"]
+    parts = np.split(_made["x"], groups)
+    Parallel(n_jobs=jobs)(delayed(_fitted)(kind, arguments, part) for part in parts)
+
+
+def _fitted(kind: Any, arguments: dict[str, Any], x: np.ndarray) -> Any:
+    return kind(**arguments).fit(x)
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import run
 from benchmarks.record import environment, rows, timing
 from benchmarks.settings import OptionError
-from benchmarks.speed import latency, methods, peak, population, streaming
+from benchmarks.speed import fleet, latency, methods, peak, population, streaming
 from jaxad.typing import Batch
 
 
@@ -229,3 +229,26 @@ def test_population_suite_measures_what_users_get_by_default(tmp_path):
         times = [row.metrics["seconds"] for (dataset, _), row in found.items() if dataset == name]
         assert len(times) == 2
         assert all(time[0] > 0 for time in times)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_peers")
+def test_fleet_suite_measures_cost_and_names_what_is_missing(tmp_path):
+    found = measured(
+        tmp_path,
+        "fleet",
+        "parts = ['large', 'loops', 'programs', 'same']\nrepeats = 1\nepochs = 1\n"
+        "large_groups = 4\nlarge_rows = 210\nlarge_features = 3\ngroups = 12\nlooped = 2\n",
+    )
+    costs = found["large", "4 x 210 x 3"].metrics
+    assert all(costs[f"{what}_seconds"][0] > 0 for what in ("fit", "compile", "score"))
+    assert costs["peak_mb"][0] > costs["table_mb"][0] == pytest.approx(840 * 4 * 4 / 1e6, rel=0.1)
+    assert 0 < costs["file_mb"][0] < 1
+    assert len(costs["call_seconds"]) == fleet.CALLS
+    assert found["loops", fleet.LOOP].metrics["ratio"][0] > 0
+    assert "benchmarks.run peers" in found["loops", fleet.PYOD].missing
+    assert found["programs", "12 groups of 50 to 2,000 rows"].metrics["programs"][0] > 1
+    equal = {name: row.metrics["equal"] for (part, name), row in found.items() if part == "same"}
+    assert len(equal) == 2
+    assert all(value == [1.0] for value in equal.values())
+    assert any(name.startswith("killed after") for name in equal)
