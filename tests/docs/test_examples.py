@@ -15,12 +15,18 @@ import pytest
 from matplotlib.image import imread
 from scipy.stats import loguniform
 
+from jaxad import data as datasets
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 sys.path.insert(0, str(EXAMPLES))  # as `python docs/examples/blobs.py` does
-NAMES = "blobs", "card_fraud_dagmm", "card_fraud_deep_sad", "common", "conv_autoencoder", "goad_kdd"
-blobs, card_fraud_dagmm, card_fraud_deep_sad, common, conv_autoencoder, goad_kdd = map(
+NAMES = (
+    *("blobs", "card_fraud_dagmm", "card_fraud_deep_sad", "common", "conv_autoencoder"),
+    *("fleet_kdd", "fleet_machines", "goad_kdd"),
+)
+blobs, card_fraud_dagmm, card_fraud_deep_sad, common, conv_autoencoder, *others = map(
     importlib.import_module, NAMES
 )
+fleet_kdd, fleet_machines, goad_kdd = others
 sys.path.remove(str(EXAMPLES))
 
 pytestmark = pytest.mark.slow
@@ -151,6 +157,34 @@ def test_goad_on_a_table_of_ones_own(tmp_path, capsys, card_csv):
     assert "weights of epoch 2 kept in goad_standard.safetensors" in printed
 
 
+def test_a_fleet_of_machines_finds_the_broken_one_and_adopts_the_new_one(tmp_path, capsys):
+    printed = run(fleet_machines, capsys, tmp_path, "--machines", 25, "--epochs", 60)
+    flagged = dict(re.findall(r"^(.*\S) +flagged (\S+)%$", printed, re.MULTILINE))
+    assert float(flagged["readings that are normal"]) < 2
+    assert float(flagged["machine 1, its last 100 readings"]) > 30
+    assert "machine new is scored by its own model" in printed
+    assert "loads to the same scores" in printed
+
+
+@pytest.mark.filterwarnings("ignore:Fleet")
+def test_services_of_kdd_get_their_own_models(tmp_path, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    names = "http", "smtp", "ftp"
+    x = np.concatenate([rng.normal(20 * i, 1, (600, 4)) for i in range(3)])
+    is_attack = np.arange(1800) % 10 == 0
+    x[is_attack] += 6
+    service = np.repeat(np.eye(3), 600, axis=0)
+    features = (*"abcd", *(f"service={name}" for name in names))
+    label = np.where(is_attack, "smurf.", "normal.")
+    card = datasets.Card("kddcup99", 1800, (7,))
+    made = datasets.Dataset(np.hstack([x, service]), card, ~is_attack, label, features=features)
+    monkeypatch.setattr(fleet_kdd.datasets, "load", lambda *_, **__: made)
+    printed = run(fleet_kdd, capsys, tmp_path, "--epochs", 20)
+    own, pooled = (float(value) for value in re.findall(r"mean AUROC (\S+) of 3", printed))
+    assert own > 0.95
+    assert 0 < pooled < 1.001
+
+
 @pytest.mark.skipif(
     not (Path(os.environ.get("JAXAD_DATA", "")) / "kdd" / "kdd_cup_dagmm.npz").is_file(),
     reason="needs kdd/kdd_cup_dagmm.npz in the folder JAXAD_DATA names",
@@ -181,3 +215,5 @@ def test_a_csv_that_cannot_be_used_is_an_error_that_names_what_is_wrong(
     wrong = refused(goad_kdd, capsys, *out, "--csv", card_csv, "--label", "V1")
     assert "'V1' must hold 1 (anomaly) and 0" in wrong
     assert "set JAXAD_DATA, or name a table" in refused(goad_kdd, capsys, *out)
+    monkeypatch.setenv("JAXAD_DATA", str(tmp_path))
+    assert "set JAXAD_DATA: " in refused(fleet_kdd, capsys, *out)
