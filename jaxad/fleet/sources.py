@@ -163,12 +163,28 @@ def frame_chunk(frame: Any, name: str) -> Chunk:
         )
     try:
         whole = nw.from_native(frame, eager_only=True)
-        schema = dict(whole.schema)
+        schema = _schema(whole)
     except nw.exceptions.DuplicateError as error:
         raise ValueError(f"{name} has columns of the same name: rename one. {error}") from None
     except TypeError:
         raise TypeError(f"{name} is a {type(frame).__name__}: {_remedy(frame)}") from None
     return Chunk(name, schema, lambda columns: whole)
+
+
+def _schema(frame: nw.DataFrame[Any]) -> dict[Any, Any]:
+    """The narwhals type of each column; for pandas, each type of numbers is looked up once."""
+    native: Any = frame.to_native()
+    if not frame.implementation.is_pandas() or not native.columns.is_unique:
+        return dict(frame.schema)
+    found, numbers = {}, {}
+    for place, (name, dtype) in enumerate(zip(native.columns, native.dtypes, strict=True)):
+        known = numbers.get(dtype)
+        if known is None:
+            known = nw.from_native(native.iloc[:, [place]], eager_only=True).schema[name]
+            if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+                numbers[dtype] = known
+        found[name] = known
+    return found
 
 
 def _remedy(frame: Any) -> str:

@@ -115,6 +115,10 @@ class Table:
             frame = pd.DataFrame(found).take(self.codes).reset_index(drop=True)
             return frame.assign(**values)
         frame = nw.from_native(self._source.native, eager_only=True).select(*self.group)
+        if frame.implementation.is_pandas():
+            native = frame.to_native()
+            groups = {name: native[name].array for name in self.group}
+            return pd.DataFrame(groups | dict(values), index=native.index)
         if frame.implementation.is_pandas_like():
             return frame.to_native().assign(**values)
         added = (
