@@ -25,7 +25,7 @@ from jaxad.fleet.partitions import Begun, Part
 from jaxad.fleet.routing import route
 from jaxad.fleet.scoring import Request
 from jaxad.fleet.shared import GLOBAL, Shared
-from jaxad.fleet.survey import Key, Survey, in_order, labels_of, survey, waves
+from jaxad.fleet.survey import Key, Survey, evenly, in_order, labels_of, survey, waves
 from jaxad.fleet.tables import Table, name_of, open_table
 from jaxad.fleet.waves import Task, Trained, Trainer
 from jaxad.networks import TABULAR
@@ -68,7 +68,8 @@ class Fleet(BaseEstimator):
       columns: the features; None: all other columns.
       label: the column of labels, +1 known normal, -1 known anomaly, 0 unlabelled, for detectors
         that take labels. Known anomalies never calibrate a threshold.
-      false_alarm_rate: share of normal rows that are flagged in each group, in (0, 1).
+      false_alarm_rate: share of normal rows that are flagged in each group, in (0, 1). After
+        ``fit``, `recalibrate` changes it.
       min_rows: groups with fewer rows get no model of their own.
       unseen: rows of groups that ``fit`` did not see get scores of the global model, ``"global"``,
         or an error, ``"raise"``.
@@ -335,7 +336,9 @@ class Fleet(BaseEstimator):
 
         Args:
           frame: a table as for ``fit`` of normal rows that the models were not trained on; they
-            replace the held-out rows of the groups that occur in it. None: keep those of ``fit``.
+            replace the held-out rows of the groups that occur in it. Those of groups without a
+            model replace the held-out rows of the global model, if they suffice for the rate. None:
+            keep those of ``fit``.
           false_alarm_rate: the new rate; None keeps it.
 
         Raises:
@@ -346,22 +349,25 @@ class Fleet(BaseEstimator):
             raise ValueError("recalibrate needs normal rows, a false_alarm_rate, or both")
         rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
         _CHECKS["false_alarm_rate"]("false_alarm_rate", rate)
-        models, recent = self._whole_models(), {}
+        common, models, recent = self._common, self._whole_models(), {}
         if frame is not None:
             table = self._open_known(frame)
             found = {s.key: s for s in self._scored(table)}
             recent = {key: s.alarms(self._flags) for key, s in found.items()}
+            normal = {k: np.sort(s.score[s.normal]) for k, s in found.items() if s.normal.any()}
             if models is not None:
                 held_out = [
-                    np.sort(found[key].score[found[key].normal].astype(np.float32))
-                    if key in found
-                    else scores
+                    normal.get(key, scores)
                     for key, scores in zip(models.keys, models.held_out, strict=True)
                 ]
                 models = models._replace(held_out=held_out)
-        self.false_alarm_rate = rate
+            others = [normal[key] for key in normal if found[key].model == GLOBAL]
+            together = evenly(others)
+            if calibration.suffice(len(together), rate):
+                common = common._replace(held_out=together)
+        self.false_alarm_rate = self._rate = rate
         counts = dict(zip(self._keys, self._rows.tolist(), strict=True))
-        self._adopt(self._common, counts, models, self._notes, self._recent | recent)
+        self._adopt(common, counts, models, self._notes, self._recent | recent)
         return self
 
     def drop(self, groups: Iterable[Any]) -> Self:
@@ -594,6 +600,7 @@ class Fleet(BaseEstimator):
 
     def _finish(self, common: Shared, part: Part) -> None:
         """Adopt the models of a fit, and warn of what the user should know."""
+        self._rate = self.false_alarm_rate
         counts = dict(zip(part.keys, part.rows.tolist(), strict=True))
         self._adopt(common, counts, part.trained.models, part.trained.failed, {})
         self._warn()
@@ -616,8 +623,8 @@ class Fleet(BaseEstimator):
         if models is not None:
             facts = models.arrays["facts"]
             centre, spread = models.arrays["unit"].T
-            sizes, rate = facts["trained_on"], self.false_alarm_rate
-            self._calibration = calibrate(models.held_out, centre, spread, sizes, rate)
+            sizes = facts["trained_on"]
+            self._calibration = calibrate(models.held_out, centre, spread, sizes, self._rate)
 
     def _set(
         self,
@@ -721,7 +728,7 @@ class Fleet(BaseEstimator):
 
     def _threshold(self, m: int) -> float:
         if m == GLOBAL or self._calibration is None:
-            return calibration.threshold(self._common.held_out, self.false_alarm_rate)
+            return calibration.threshold(self._common.held_out, self._rate)
         return float(self._thresholds[0][m])
 
     @property
@@ -733,7 +740,7 @@ class Fleet(BaseEstimator):
         return self._found_thresholds
 
     def _flags(self, p_value: np.ndarray) -> np.ndarray:
-        return calibration.flags(p_value, self.false_alarm_rate)
+        return calibration.flags(p_value, self._rate)
 
     def _recent_of(self, table: Table) -> dict[Key, tuple[int, int]]:
         """Rows that are not known anomalies, and alarms among them, of each group of a table."""
@@ -764,7 +771,7 @@ class Fleet(BaseEstimator):
         rows, alarms = np.array([self._recent.get(k, (0, 0)) for k in self._keys]).reshape(-1, 2).T
         with np.errstate(invalid="ignore"):
             recent = np.where(rows > 0, alarms / np.maximum(rows, 1), np.nan)
-            drift = np.where(rows > 0, binom.sf(alarms - 1, rows, self.false_alarm_rate), np.nan)
+            drift = np.where(rows > 0, binom.sf(alarms - 1, rows, self._rate), np.nan)
         group = self._group_names
         index = (
             pd.Index([key[0] for key in self._keys], name=group[0])

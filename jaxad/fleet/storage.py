@@ -42,6 +42,7 @@ def _pack(fleet: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         parameters["random_state"] = None
     metadata |= {
         "kind": KIND,
+        "rate": fleet._rate,
         "parameters": parameters,
         "keys": fleet._keys,
         "notes": list(fleet._notes.items()),
@@ -53,7 +54,7 @@ def _pack(fleet: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if models is not None:
         arrays["models"] = jax.tree.map(np.asarray, models.arrays)
         found = dataclasses.asdict(calibration)
-        metadata["rate"] = found.pop("rate")
+        found.pop("rate")
         arrays["calibration"] = found
         arrays["checksums"] = _checksums(arrays["models"], found)
     return arrays, metadata
@@ -72,7 +73,7 @@ def load(kind: Any, path: Any, **modules: Any) -> Any:
     common = unpack_shared(path, small, metadata, modules)
     fleet = kind(clone(common.detector), **metadata["parameters"])
     fleet._keys = [tuple(key) for key in metadata["keys"]]
-    fleet._rows = np.array(arrays["rows"])
+    fleet._rows, fleet._rate = np.array(arrays["rows"]), metadata["rate"]
     notes = {tuple(key): note for key, note in metadata["notes"]}
     recent = {tuple(key): tuple(counts) for key, counts in metadata["recent"]}
     models = calibration = None

@@ -127,6 +127,18 @@ def draws(groups: int) -> tuple[int, int]:
     return train, max(1, round(train * HELD_OUT / (1 - HELD_OUT)))
 
 
+def evenly(groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores of groups together, ascending, not more of each than calibrate the global model.
+
+    Args:
+      groups: scores of each group, ascending.
+    """
+    _, most = draws(max(1, len(groups)))
+    random = np.random.default_rng(0)
+    drawn = [random.permutation(scores)[:most] for scores in groups]
+    return np.sort(np.concatenate([np.zeros(0, np.float32), *drawn]))
+
+
 def survey(table: Table, seed: int, rate: float, groups: int) -> Survey:
     """Survey the groups of a table; every value is checked to be finite.
 

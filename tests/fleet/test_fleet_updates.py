@@ -163,6 +163,23 @@ def test_bad_recalibration_changes_nothing(options, message, fleet, base):
     assert unchanged(fleet, state(base))
 
 
+def test_only_recalibrate_changes_the_rate_of_a_fitted_fleet(fleet, base):
+    fleet.set_params(false_alarm_rate=0.3)
+    assert same(fleet.score(FRAME), base.score(FRAME))
+    assert fleet.recalibrate(false_alarm_rate=0.3).score(FRAME).is_anomaly.mean() > 0.1
+
+
+def test_rows_of_groups_without_a_model_recalibrate_the_global_one(fleet):
+    new = made((400, 400), seed=6, names="new")
+    fleet.recalibrate(new, false_alarm_rate=0.1)
+    scored = fleet.score(new)
+    assert (scored.source == "global").all()
+    assert scored.is_anomaly.mean() == pytest.approx(0.1, abs=0.01)
+    before = fleet.global_.threshold_
+    fleet.recalibrate(new[:3])  # too few for the rate
+    assert fleet.global_.threshold_ == before
+
+
 def test_bad_epochs_are_named(fleet):
     with pytest.raises(ValueError, match="epochs=0"):
         fleet.update(FRAME, epochs=0)
