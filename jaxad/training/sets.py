@@ -29,6 +29,7 @@ from jaxad.training.trees import chosen
 from jaxad.typing import Array, Key, Params, Stats
 
 SCORED = 256  # rows of a set that one call scores
+_MOST_BYTES = 2**26  # of the rows in a call on a CPU
 _LEAST, _MOST = 256, 1024  # padded rows of the smallest set; sets side by side on an accelerator
 
 
@@ -58,7 +59,9 @@ def side_by_side(objective: Any, row: tuple[int, ...], rows: int, mesh: Mesh | N
         return min(_MOST, 1 << (most.bit_length() - 1)) * parts
     small = _parameters(jax.tree.structure(objective), row) < SMALL_MODEL
     small = small and math.prod(row) <= SMALL_ROW
-    return -(-(SIDE_BY_SIDE if small else 1) // parts) * parts
+    fitting = max(1, _MOST_BYTES // (4 * rows * math.prod(row)))  # large sets fill a core alone
+    side = min(SIDE_BY_SIDE, 1 << (fitting.bit_length() - 1)) if small else 1
+    return -(-side // parts) * parts
 
 
 @cache
