@@ -218,6 +218,27 @@ def flags(values: np.ndarray, rate: float) -> np.ndarray:
     return values <= rate + 1e-12
 
 
+def spread_of_rates(
+    alarm_rates: np.ndarray, counts: np.ndarray, rate: float
+) -> tuple[float, float]:
+    """The beta distribution of groups' true rates of alarms, by moments of their held-out ones.
+
+    Args:
+      alarm_rates: ``[G]`` shares of held-out scores that are flagged.
+      counts: ``[G]`` numbers of held-out scores.
+      rate: the mean of the distribution.
+
+    Returns:
+      The two parameters. Without a spread beyond that of chance they are large.
+    """
+    excess = np.square(alarm_rates - rate) - rate * (1 - rate) / counts
+    weight = counts / max(1, counts.sum())
+    known = rate * (1 - rate) / max(1, counts.sum())  # how well the threshold itself is known
+    variance = max(float(np.sum(excess * weight)), 0.0) + known
+    size = max(rate * (1 - rate) / variance - 1, 1.0)
+    return rate * size, (1 - rate) * size
+
+
 def _allowed(counts: np.ndarray | int, rate: float) -> np.ndarray:
     # The slack compensates for rounding, as in `jaxad.thresholds`.
     return np.floor(rate * (np.asarray(counts) + 1) + 1e-9).astype(np.int64)

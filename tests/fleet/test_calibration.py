@@ -203,3 +203,17 @@ def test_bad_input_is_named():
     held_out[1][4] = np.inf
     with pytest.raises(ValueError, match=r"held_out\[1\]\[4\]=inf"):
         calibration.calibrate(held_out, one, one, one, 0.01)
+
+
+def test_drift_p_values_hold_for_groups_that_did_not_drift():
+    random = np.random.default_rng(0)
+    rates = random.beta(2.0, 98.0, size=4000)  # true rates: 2 % on average, far from equal
+    counts = np.full(4000, 200)
+    held_out = random.binomial(counts, rates) / counts
+    high, low = calibration.spread_of_rates(held_out, counts, 0.02)
+    assert (high, low) == pytest.approx((2.0, 98.0), rel=0.2)
+    p_value = stats.betabinom.sf(random.binomial(5000, rates) - 1, 5000, high, low)
+    assert np.mean(p_value <= 0.01) < 0.02
+    equal = random.binomial(counts, 0.02) / counts
+    high, low = calibration.spread_of_rates(equal, counts, 0.02)
+    assert high + low > 1000
