@@ -1,6 +1,5 @@
 """Fleets: one detector for each group of a table's rows."""
 
-import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
+from scipy.stats import betabinom
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -25,7 +24,7 @@ from jaxad.fleet.partitions import Begun, Part
 from jaxad.fleet.routing import route
 from jaxad.fleet.scoring import Request
 from jaxad.fleet.shared import GLOBAL, Shared
-from jaxad.fleet.survey import Key, Survey, evenly, in_order, labels_of, survey, waves
+from jaxad.fleet.survey import Key, Survey, evenly, in_order, labels_of, survey, takes_labels, waves
 from jaxad.fleet.tables import Table, name_of, open_table
 from jaxad.fleet.waves import Task, Trained, Trainer
 from jaxad.networks import TABULAR
@@ -52,9 +51,11 @@ class Fleet(BaseEstimator):
     threshold from rows that it was not trained on (`jaxad.fleet.calibration`). A global model,
     trained on rows drawn evenly from all groups, scores groups with few rows and new ones.
 
-    A group's result depends only on its own rows in their order, its identifier, the seed, and what
-    the fleet shares (prior of the scalers, global model). So the result is the same to the bit for
-    any number of threads and, on the same kind of machine, for partitions of the table.
+    A group's model depends only on its own rows in their order, its identifier, the seed, and what
+    the fleet shares (prior of the scalers, global model); thresholds that are not from the group's
+    own scores, and their p-values, also on the held-out scores of groups of similar size. So the
+    result is the same to the bit for any number of threads and, on the same kind of machine, for
+    partitions of the table.
 
     Beside the table and the models, about 2 GB of memory are in use at a time: rows are read in
     waves of 256 MB.
@@ -67,7 +68,8 @@ class Fleet(BaseEstimator):
         or booleans.
       columns: the features; None: all other columns.
       label: the column of labels, +1 known normal, -1 known anomaly, 0 unlabelled, for detectors
-        that take labels. Known anomalies never calibrate a threshold.
+        that take labels. Known anomalies never calibrate a threshold, and detectors that take no
+        labels are not trained on them.
       false_alarm_rate: share of normal rows that are flagged in each group, in (0, 1). After
         ``fit``, `recalibrate` changes it.
       min_rows: groups with fewer rows get no model of their own.
@@ -87,7 +89,8 @@ class Fleet(BaseEstimator):
         held-out rows, ``"pooled"`` ones of all groups, or ``"global"``), ``alarm_rate`` of its
         held-out rows, and ``recent_rows``, ``recent_alarm_rate`` of the last `update` or
         `recalibrate`, before it changed anything, with ``drift_p_value``: how likely so many alarms
-        are if the false-alarm rate still holds.
+        are without drift, given how far the true rates of groups are from the one asked for (NaN
+        for groups without a model).
       global_: the global model, an ordinary detector.
       columns_: names of the features.
       compile_seconds_: seconds that ``fit`` spent compiling in this process.
@@ -105,6 +108,10 @@ class Fleet(BaseEstimator):
       >>> fleet["b"].anomaly_score(frame.loc[:2, ["power", "heat", "speed"]]).shape
       (3,)
     """
+
+    _keys: list[Key]
+    _rows: np.ndarray
+    _rate: float
 
     def __init__(
         self,
@@ -167,7 +174,9 @@ class Fleet(BaseEstimator):
                 self._finish(*self._fit_on(engine, frame, seed))
             else:
                 table = self._open(frame, None)
-                found = survey(table, seed, self.false_alarm_rate, len(table.keys))
+                found = survey(
+                    table, seed, self.false_alarm_rate, len(table.keys), takes_labels(self.detector)
+                )
                 common = self._shared_by(found, seed, checkpoints)
                 self._finish(common, self._fit_part(common, table, found, checkpoints))
         self.compile_seconds_, self.fit_seconds_ = watch.compile_seconds, watch.run_seconds
@@ -322,7 +331,8 @@ class Fleet(BaseEstimator):
         for key, count in zip(part.keys, part.rows.tolist(), strict=True):
             counts[key] = counts.get(key, 0) + count
         notes = {k: v for k, v in self._notes.items() if k in counts} | trained.failed
-        self._adopt(self._common, counts, models, notes, self._recent | part.recent)
+        recent = self._recent | part.recent
+        self._adopt(self._common, counts, models, notes, recent, self._rate)
         if failed := list(trained.failed):
             _warning(
                 f"{len(failed)} of {len(part.keys)} groups, such as {name_of(failed[0])}, were "
@@ -365,9 +375,10 @@ class Fleet(BaseEstimator):
             together = evenly(others)
             if calibration.suffice(len(together), rate):
                 common = common._replace(held_out=together)
-        self.false_alarm_rate = self._rate = rate
         counts = dict(zip(self._keys, self._rows.tolist(), strict=True))
-        self._adopt(common, counts, models, self._notes, self._recent | recent)
+        recent = {k: v for k, v in (self._recent | recent).items() if k in counts}
+        self._adopt(common, counts, models, self._notes, recent, rate)
+        self.false_alarm_rate = rate
         return self
 
     def drop(self, groups: Iterable[Any]) -> Self:
@@ -389,7 +400,8 @@ class Fleet(BaseEstimator):
             kept = [m for key, m in self._numbers.items() if key not in gone]
             models = models.take(kept) if kept else None
         recent = {key: value for key, value in self._recent.items() if key not in gone}
-        self._adopt(self._common, counts, models, self._notes, recent)
+        notes = {key: why for key, why in self._notes.items() if key not in gone}
+        self._adopt(self._common, counts, models, notes, recent, self._rate)
         return self
 
     def __getitem__(self, group: Any) -> Detector:
@@ -568,7 +580,7 @@ class Fleet(BaseEstimator):
 
     def _update_on(self, engine: Engine, frame: Any, epochs: int) -> Part:
         """An update where the partitions of a frame are."""
-        rows, fleet = route(engine, frame, clone(self), self.columns_), copy.copy(self)
+        rows, fleet = route(engine, frame, clone(self), self.columns_), _twin(self)
         fleet.verbose = False
         shared = engine.share(fleet)
         calls = [engine.call(partitions.update_partition, part, shared, epochs) for part in rows]
@@ -577,7 +589,9 @@ class Fleet(BaseEstimator):
     def _update_part(self, table: Table, epochs: int) -> Part:
         """Train on the groups of a table, of which some may have models."""
         common, models = self._common, self._whole_models()
-        found = survey(table, common.seed, self.false_alarm_rate, len(table.keys))
+        found = survey(
+            table, common.seed, self.false_alarm_rate, len(table.keys), takes_labels(self.detector)
+        )
         recent = self._recent_of(table)
         enough = table.counts >= self.min_rows
         known = np.array([key in self._numbers for key in table.keys])
@@ -600,9 +614,9 @@ class Fleet(BaseEstimator):
 
     def _finish(self, common: Shared, part: Part) -> None:
         """Adopt the models of a fit, and warn of what the user should know."""
-        self._rate = self.false_alarm_rate
         counts = dict(zip(part.keys, part.rows.tolist(), strict=True))
-        self._adopt(common, counts, part.trained.models, part.trained.failed, {})
+        models, failed = part.trained.models, part.trained.failed
+        self._adopt(common, counts, models, failed, {}, self.false_alarm_rate)
         self._warn()
 
     def _adopt(
@@ -612,19 +626,23 @@ class Fleet(BaseEstimator):
         models: Models | None,
         notes: dict[Key, str],
         recent: dict[Key, tuple[int, int]],
+        rate: float,
     ) -> None:
-        """Set the fitted attributes."""
-        keys = list(counts)
-        self._keys = [keys[i] for i in in_order(keys)]
-        self._rows = np.array([counts[key] for key in self._keys], np.int64)
+        """Set the fitted attributes, all at once: after an error they are those of before."""
+        fitted, keys = _twin(self), list(counts)
+        fitted._rate = rate
+        fitted._keys = [keys[i] for i in in_order(keys)]
+        fitted._rows = np.array([counts[key] for key in fitted._keys], np.int64)
         if models is not None:
             models = models.take(in_order(models.keys))
-        self._set(common, models, notes, recent)
+        common = common._replace(detector=_twin(common.detector))  # its threshold may change
+        fitted._set(common, models, notes, recent)
         if models is not None:
             facts = models.arrays["facts"]
             centre, spread = models.arrays["unit"].T
             sizes = facts["trained_on"]
-            self._calibration = calibrate(models.held_out, centre, spread, sizes, self._rate)
+            fitted._calibration = calibrate(models.held_out, centre, spread, sizes, rate)
+        vars(self).update(vars(fitted))
 
     def _set(
         self,
@@ -657,6 +675,14 @@ class Fleet(BaseEstimator):
         """
         table = self._open(frame, self._common.columns)
         new = [key for key in table.keys if key not in self._places]
+        kinds = [tuple(map(type, keys[0])) for keys in (new, self._keys) if keys]
+        if len(new) == len(table.keys) and len(set(kinds)) > 1:
+            _warning(
+                f"no group of the frame is known, for its identifiers, such as {name_of(new[0])}, "
+                f"are of another type than the fleet's, such as {name_of(self._keys[0])}: convert "
+                f"the column",
+                stacklevel=4,
+            )
         if new and self.unseen == "raise":
             raise ValueError(
                 f"{len(new)} groups, such as {name_of(new[0])}, are not among the "
@@ -771,7 +797,7 @@ class Fleet(BaseEstimator):
         rows, alarms = np.array([self._recent.get(k, (0, 0)) for k in self._keys]).reshape(-1, 2).T
         with np.errstate(invalid="ignore"):
             recent = np.where(rows > 0, alarms / np.maximum(rows, 1), np.nan)
-            drift = np.where(rows > 0, binom.sf(alarms - 1, rows, self._rate), np.nan)
+        drift = self._drift(m, rows, alarms)
         group = self._group_names
         index = (
             pd.Index([key[0] for key in self._keys], name=group[0])
@@ -795,6 +821,28 @@ class Fleet(BaseEstimator):
             },
             index=index,
         )
+
+    def _drift(self, m: np.ndarray, rows: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+        """How likely at least so many alarms among so many rows are without drift, ``[G]``.
+
+        The true rate of a group is not the one asked for. Above a threshold from n held-out scores
+        it follows Beta(k, n + 1 - k); above the others a beta distribution with the spread that the
+        alarms among the held-out scores of all such groups show.
+        """
+        drift = np.full(len(m), np.nan)
+        if self._calibration is None:
+            return drift
+        counts = np.diff(self._calibration.offsets)
+        by_own = self._thresholds[1]
+        allowed = np.floor(self._rate * (counts + 1) + 1e-9)
+        high, low = allowed.copy(), counts + 1 - allowed
+        pooled = ~by_own & (counts > 0)
+        high[~by_own], low[~by_own] = calibration.spread_of_rates(
+            self._calibration.alarm_rates()[pooled], counts[pooled], self._rate
+        )
+        seen = (m >= 0) & (rows > 0)
+        drift[seen] = betabinom.sf(alarms[seen] - 1, rows[seen], high[m[seen]], low[m[seen]])
+        return drift
 
     @property
     def _group_names(self) -> list[Any]:
@@ -918,6 +966,13 @@ def _explaining(detector: Any, method: str) -> str:
     choices = ("auto", "gradient", "reconstruction") if reconstructs else ("auto", "gradient")
     check_choice("method", method, choices)
     return "reconstruct" if reconstructs and method != "gradient" else "gradient"
+
+
+def _twin(value: Any) -> Any:
+    """Another object with the same attributes."""
+    twin = object.__new__(type(value))
+    vars(twin).update(vars(value))
+    return twin
 
 
 def _last(history: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from jaxad.fleet.scaling import Prior
 from jaxad.fleet.shared import Shared
 from jaxad.fleet.survey import Survey, waves
 from jaxad.fleet.tables import Table, name_of
-from jaxad.fleet.waves import Trained
+from jaxad.fleet.waves import Saver, Trained
 from jaxad.persistence import FileFormatError
 from jaxad.training.checkpoint import Checkpoints, differences
 from jaxad.training.trees import described, digest
@@ -178,7 +178,7 @@ def unpack_trained(arrays: dict[str, Any], metadata: dict[str, Any]) -> Trained:
 
 def wave_saver(
     checkpoints: Any, fleet: Any, common: Shared, table: Table, found: Survey
-) -> Callable[[int, Callable[[], Trained]], Trained] | None:
+) -> Saver | None:
     """A function that returns a saved wave, or trains and saves it; None without checkpoints.
 
     Raises:
@@ -213,16 +213,23 @@ def wave_saver(
                 "another folder, or delete this one to begin again"
             )
 
-    def saved(number: int, train: Callable[[], Trained]) -> Trained:
-        path = folder / f"wave-{number:06d}.safetensors"
+    def saved(number: int, mark: Callable[[], int], train: Callable[[], Trained]) -> Trained:
+        path, rows = folder / f"wave-{number:06d}.safetensors", mark()
         if path.exists():
             try:
-                return unpack_trained(*persistence.read(path))
+                arrays, metadata = persistence.read(path)
             except FileFormatError:
                 pass  # it is trained again
+            else:
+                if metadata["rows"] != rows:
+                    raise ValueError(
+                        f"{path} is of other rows or labels: give another folder, or delete this "
+                        "one to begin again"
+                    )
+                return unpack_trained(arrays, metadata)
         trained = train()
         arrays, metadata = pack_trained(trained)
-        persistence.write(path, arrays, metadata | {"run": run})
+        persistence.write(path, arrays, metadata | {"run": run, "rows": rows})
         return trained
 
     return saved

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxad.checks import check_labels
+from jaxad.estimators import Detector
 from jaxad.fleet.scaling import Moments
 from jaxad.fleet.scaling import join as join_moments
 from jaxad.fleet.scaling import moments as moments_of
@@ -139,7 +140,12 @@ def evenly(groups: Sequence[np.ndarray]) -> np.ndarray:
     return np.sort(np.concatenate([np.zeros(0, np.float32), *drawn]))
 
 
-def survey(table: Table, seed: int, rate: float, groups: int) -> Survey:
+def takes_labels(detector: Any) -> bool:
+    """Whether a detector uses labels."""
+    return type(detector)._labels is not Detector._labels
+
+
+def survey(table: Table, seed: int, rate: float, groups: int, anomalies: bool) -> Survey:
     """Survey the groups of a table; every value is checked to be finite.
 
     Args:
@@ -147,6 +153,7 @@ def survey(table: Table, seed: int, rate: float, groups: int) -> Survey:
       seed: of splits and draws.
       rate: the false-alarm rate.
       groups: number of groups of the whole fleet.
+      anomalies: whether known anomalies are trained on.
 
     Raises:
       ValueError: a value is not finite; the message names group, row and column.
@@ -159,9 +166,10 @@ def survey(table: Table, seed: int, rate: float, groups: int) -> Survey:
         for g in range(start, stop):
             first, last = grouped.offsets[g - start : g - start + 2]
             x, label = grouped.x[first:last], labels[first:last]
-            parting = split(table.keys[g], label, seed, rate)
-            # A single row may calibrate the global model, but only own models have these moments.
-            used[first + (parting.train if len(parting.train) else parting.held_out)] = True
+            parting = split(table.keys[g], label, seed, rate, anomalies)
+            # Groups without rows to train on get no model, and their moments do not matter much.
+            any_rows = (parting.train, parting.held_out, np.arange(len(x)))
+            used[first + next(rows for rows in any_rows if len(rows))] = True
             place = np.r_[parting.drawn[:train], parting.drawn_held_out[:held_out]]
             drawn.append(Drawn(x[place], label[place], min(train, len(parting.drawn))))
         counts = np.add.reduceat(used, grouped.offsets[:-1], dtype=np.int64)
@@ -195,12 +203,15 @@ def waves(table: Table) -> Iterable[tuple[int, int]]:
     yield start, len(table.counts)
 
 
-def split(key: Key, label: np.ndarray, seed: int, rate: float, update: int = 0) -> Split:
+def split(
+    key: Key, label: np.ndarray, seed: int, rate: float, anomalies: bool = True, update: int = 0
+) -> Split:
     """Split a group's rows at random; identifier, seed and number of the update decide how.
 
     A fifth of the rows that are not known anomalies is held out, rounded up or down by the
     identifier so that also groups of one row calibrate the global model; at most 20 / rate, more
-    than calibration needs. How many does not depend on the update.
+    than calibration needs. How many does not depend on the update. Known anomalies are trained on
+    if ``anomalies``, else left out.
     """
     words = words_of(key)
     random = np.random.default_rng([seed, *words, update])
@@ -208,7 +219,7 @@ def split(key: Key, label: np.ndarray, seed: int, rate: float, update: int = 0) 
     order = random.permutation(normal)
     count = min(math.floor(HELD_OUT * len(normal) + words[0] / 2**32), math.ceil(20 / rate))
     held_out, train = order[:count], order[count:]
-    if len(normal) < len(label):
+    if anomalies and len(normal) < len(label):
         train = random.permutation(np.r_[train, np.flatnonzero(label < 0)])
     return Split(np.sort(train), np.sort(held_out), train, held_out)
 

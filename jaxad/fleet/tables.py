@@ -1,5 +1,6 @@
 """A long table whose rows belong to groups, read group by group from any source."""
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,12 @@ class Grouped(NamedTuple):
     label: np.ndarray | None
     offsets: np.ndarray
     number: np.ndarray
+
+    @property
+    def mark(self) -> int:
+        """A checksum of the features, labels and groups of the rows, in their order."""
+        found = zlib.crc32(self.x, zlib.crc32(self.offsets))  # pyright: ignore[reportArgumentType]
+        return found if self.label is None else zlib.crc32(self.label.astype(np.int32), found)  # pyright: ignore[reportArgumentType]
 
 
 class Table:

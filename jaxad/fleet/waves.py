@@ -19,7 +19,7 @@ from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet.calibration import centre_and_spread
 from jaxad.fleet.models import Models, stack_combinations
 from jaxad.fleet.scoring import Bank, Request
-from jaxad.fleet.survey import Key, Split, labels_of, split, waves, words_of
+from jaxad.fleet.survey import Key, Split, labels_of, split, takes_labels, waves, words_of
 from jaxad.fleet.tables import Table, name_of
 from jaxad.rows import ArrayRows, unweighted
 from jaxad.training import sets
@@ -46,6 +46,9 @@ class Trained(NamedTuple):
         models = [part.models for part in parts if part.models is not None]
         failed = {key: why for part in parts for key, why in part.failed.items()}
         return Trained(Models.join(models) if models else None, failed)
+
+
+Saver = Callable[[int, Callable[[], int], Callable[[], Trained]], Trained]
 
 
 class Task(NamedTuple):
@@ -92,14 +95,15 @@ class Trainer:
         self,
         task: Task,
         *,
-        saved: Callable[[int, Callable[[], Trained]], Trained] | None = None,
+        saved: Saver | None = None,
         progress: bool = False,
     ) -> Trained:
         """Train groups.
 
         Args:
           task: the groups.
-          saved: called with a wave's number and a function that trains it, returns its outcome.
+          saved: called with a wave's number, a function that returns the mark of its rows, and one
+            that trains it; returns its outcome.
           progress: show a progress bar.
         """
         table, wanted, done = task.table, task.wanted, []
@@ -113,7 +117,10 @@ class Trainer:
                 def train(start: int = start, stop: int = stop) -> Trained:
                     return _Wave(self, task, start, stop, length).train(bar.update)
 
-                done.append(train() if saved is None else saved(number, train))
+                def mark(start: int = start, stop: int = stop) -> int:
+                    return table.read(start, stop).mark
+
+                done.append(train() if saved is None else saved(number, mark, train))
                 bar.update(int(wanted[:stop].sum()) - bar.n)
         return Trained.join(done)
 
@@ -150,6 +157,11 @@ class Trainer:
     @cached_property
     def _structures(self) -> dict[int, Any]:
         return {}
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether known anomalies are trained on."""
+        return takes_labels(self.detector)
 
     @property
     def members(self) -> int:
@@ -270,7 +282,9 @@ class _Wave:
             number, facts = trainer.numbers[key], trainer.before.arrays["facts"]
             updates, rows = int(facts["updates"][number]) + 1, int(facts["rows"][number])
         seed = np.random.SeedSequence([trainer.seed, *words_of(key), updates])
-        parting = split(key, label, trainer.seed, trainer.rate, updates)
+        parting = split(key, label, trainer.seed, trainer.rate, trainer.takes_labels, updates)
+        if not (label[parting.train] >= 0).any():
+            raise _Untrainable("no row is left to train on that is not a known anomaly")
         try:
             if (label < 0).all():
                 raise ValueError(
@@ -334,7 +348,7 @@ class _Wave:
             lambda m: groups[m].objective,
             lambda m, p: jax.tree.map(lambda leaf: leaf[m, p], model),
             members,
-            sets.side_by_side(groups[0].objective, self._row, rows, self._mesh),
+            sets.side_by_side(groups[0].objective, self._row, sets.SCORED, self._mesh),
             self._mesh,
         )
         requests = [Request(i, len(x[i]), lambda rows, i=i: x[i][rows]) for i in range(size)]
