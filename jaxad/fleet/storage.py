@@ -25,6 +25,7 @@ from jaxad.training.trees import described, digest
 
 KIND = "Fleet"  # how a file says that it holds a fleet
 _NO_MATTER = ("threads", "verbose", "contamination")  # arguments that change no model
+_SECONDS = "compile_seconds_", "fit_seconds_"  # not of a fleet that was merged
 _RAGGED = ("scores", "offsets")
 
 
@@ -43,6 +44,7 @@ def _pack(fleet: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     metadata |= {
         "kind": KIND,
         "rate": fleet._rate,
+        "seconds": {k: getattr(fleet, k) for k in _SECONDS if hasattr(fleet, k)},
         "parameters": parameters,
         "keys": fleet._keys,
         "notes": list(fleet._notes.items()),
@@ -73,6 +75,7 @@ def load(kind: Any, path: Any, **modules: Any) -> Any:
     common = unpack_shared(path, small, metadata, modules)
     fleet = kind(clone(common.detector), **metadata["parameters"])
     fleet._keys = [tuple(key) for key in metadata["keys"]]
+    vars(fleet).update(metadata["seconds"])
     fleet._rows, fleet._rate = np.array(arrays["rows"]), metadata["rate"]
     notes = {tuple(key): note for key, note in metadata["notes"]}
     recent = {tuple(key): tuple(counts) for key, counts in metadata["recent"]}

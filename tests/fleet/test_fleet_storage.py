@@ -261,3 +261,11 @@ def test_a_killed_fit_resumes_to_the_bit(fleet, tmp_path):
     subprocess.run([*command, "none"], check=True, timeout=300, **options)
     assert equal(jaxad.load(out), fleet)
     assert done.items() <= {f: f.stat().st_mtime_ns for f in folder.glob("wave-*")}.items()
+
+
+def test_a_loaded_fleet_knows_how_long_its_fit_took(tmp_path):
+    fleet = fitted()
+    fleet.save(tmp_path / "fleet.safetensors")
+    loaded = jaxad.load(tmp_path / "fleet.safetensors")
+    assert loaded.fit_seconds_ == fleet.fit_seconds_
+    assert loaded.compile_seconds_ == fleet.compile_seconds_
