@@ -58,8 +58,7 @@ class Fleet(BaseEstimator):
     partitions of the table.
 
     Beside the table and the models, under 3 GB of memory are in use at a time (measured with 10,000
-    groups of 1,440 rows and 100 columns): rows are read in waves of 256 MB, or of one group if it is
-    larger.
+    groups of 1,440 rows and 100 columns): rows are read in waves of 256 MB, or of one larger group.
 
     Args:
       detector: any detector for tables. It stays unfitted. ``n_members="auto"`` means 1 here; its
