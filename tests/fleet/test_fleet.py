@@ -414,7 +414,7 @@ def test_other_groups_beside_it_do_not_matter(fleet):
     for rows in (frame, alone):
         other = small()
         table = other._open(rows, None)
-        found = survey.survey(table, 0, 0.1, len(fleet))
+        found = survey.survey(table, 0, 0.1, len(fleet), False)
         other._finish(common, other._fit_part(common, table, found, None))
         one, two = (f._models.take([f._numbers["m1",]]) for f in (fleet, other))
         for name in ("params", "stats", "combination", "scaler", "unit"):
