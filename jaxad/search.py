@@ -17,6 +17,7 @@ from jaxad import metrics, training
 from jaxad.data.protocols import as_marks
 from jaxad.estimators import Detector, fitting, prepare
 from jaxad.rows import Rows
+from jaxad.training.history import last
 
 
 def fit_many(
@@ -238,8 +239,7 @@ def _losses(detector: Any) -> dict[str, float]:
 
 def _last(values: np.ndarray) -> float:
     """The value of the last epoch, averaged over members; NaN without epochs."""
-    known = [member[~np.isnan(member)] for member in np.atleast_2d(values)]
-    return float(np.mean([member[-1] if len(member) else np.nan for member in known]))
+    return float(np.mean(last(np.atleast_2d(values))))
 
 
 def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:

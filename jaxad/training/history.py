@@ -46,6 +46,20 @@ class History:
 
     def last_loss(self) -> float:
         """The latest loss, averaged over members; NaN before the first epoch."""
-        losses = [values[~np.isnan(values)][-1:] for values in self._records["loss"]]
-        known = np.concatenate(losses)
+        losses = last(self._records["loss"])
+        known = losses[~np.isnan(losses)]
         return float(known.mean()) if len(known) else float("nan")
+
+
+def last(values: np.ndarray) -> np.ndarray:
+    """The values of the last epoch, ``[...]``, of a history ``[..., epochs]``; NaN without epochs.
+
+    Example:
+      >>> last(np.array([[3.0, 2.0, np.nan], [np.nan, np.nan, np.nan]])).tolist()
+      [2.0, nan]
+    """
+    if not values.shape[-1]:
+        return np.full(values.shape[:-1], np.nan, values.dtype)
+    known = ~np.isnan(values)
+    place = np.where(known.any(axis=-1), values.shape[-1] - 1 - known[..., ::-1].argmax(axis=-1), 0)
+    return np.take_along_axis(values, place[..., None], axis=-1)[..., 0]
