@@ -28,6 +28,7 @@ from jaxad.fleet.survey import Key, Survey, evenly, in_order, labels_of, survey,
 from jaxad.fleet.tables import Table, name_of, open_table
 from jaxad.fleet.waves import Task, Trained, Trainer
 from jaxad.networks import TABULAR
+from jaxad.training.history import last
 
 _CHECKS = {
     "false_alarm_rate": Interval(0, 1, "neither"),
@@ -783,7 +784,7 @@ class Fleet(BaseEstimator):
         alarm_rate, where = np.full(count, np.nan), np.full(count, "global", object)
         if self._models is not None and self._calibration is not None:
             arrays, (thresholds, by_own) = self._models.arrays, self._thresholds
-            loss[own] = _last(np.asarray(arrays["history"]["loss"]))[m[own]]
+            loss[own] = last(np.asarray(arrays["history"]["loss"])).mean(axis=1)[m[own]]
             facts = arrays["facts"]
             updates[own] = facts["updates"][m[own]]
             skipped[own] = facts["skipped"].reshape(len(by_own), -1).sum(axis=1)[m[own]]
@@ -974,15 +975,6 @@ def _twin(value: Any) -> Any:
     twin = object.__new__(type(value))
     vars(twin).update(vars(value))
     return twin
-
-
-def _last(history: np.ndarray) -> np.ndarray:
-    """The values ``[M]`` of the last epoch, averaged over members, of a history ``[M, P, E]``."""
-    known = ~np.isnan(history)
-    last = np.where(known.any(axis=2), known.shape[2] - 1 - known[..., ::-1].argmax(axis=2), 0)
-    if not history.shape[2]:
-        return np.full(len(history), np.nan)
-    return np.take_along_axis(history, last[..., None], axis=2)[..., 0].mean(axis=1)
 
 
 def _warning(text: str, stacklevel: int = 5) -> None:

@@ -23,6 +23,7 @@ from jaxad.fleet.survey import Key, Split, labels_of, split, takes_labels, waves
 from jaxad.fleet.tables import Table, name_of
 from jaxad.rows import ArrayRows, unweighted
 from jaxad.training import sets
+from jaxad.training.members import stacked
 from jaxad.training.mesh import POPULATION, default_mesh
 from jaxad.training.threads import each
 from jaxad.typing import Key as RandomKey
@@ -108,7 +109,7 @@ class Trainer:
         """
         table, wanted, done = task.table, task.wanted, []
         epochs = [int(self.recipe(n).epochs) for n in np.unique(task.train_rows[wanted]).tolist()]
-        length = power_of_two(max([64, *epochs]))
+        length = sets.power_of_two(max([64, *epochs]))
         with tqdm(total=int(wanted.sum()), unit="group", disable=not progress) as bar:
             for number, (start, stop) in enumerate(waves(table)):
                 if not wanted[start:stop].any():
@@ -266,7 +267,7 @@ class _Wave:
         )
         together = max(1, side // members)
         if jax.default_backend() != "cpu":  # few groups need no wide call
-            together = min(together, power_of_two(groups))
+            together = min(together, sets.power_of_two(groups))
         parts = 1 if self._mesh is None else self._mesh.shape[POPULATION]
         whole = parts // math.gcd(parts, members)
         return -(-together // whole) * whole
@@ -422,7 +423,7 @@ class _Wave:
             keys,
             _padded([first.rows for first in firsts], rows, members),
             sets.draw_sets(before, keys, self._row, mesh=self._mesh),
-            length=power_of_two(max(64, int(firsts[0].recipe.epochs))),
+            length=sets.power_of_two(max(64, int(firsts[0].recipe.epochs))),
             mesh=self._mesh,
         )
         model = pretrained.params, pretrained.stats
@@ -432,19 +433,7 @@ class _Wave:
 
 def _padded(sets_of_rows: list[ArrayRows], size: int, repeats: int) -> ArrayRows:
     """Sets of rows as leaves ``[S * repeats, size, ...]``, padded with zeros."""
-    count = len(sets_of_rows)
-    x = np.zeros((count, size, *sets_of_rows[0].shape), np.float32)
-    label, weight = np.zeros((count, size), np.int32), np.zeros((count, size), np.float32)
-    counts = np.array([len(rows.x) for rows in sets_of_rows], np.int32)
-    for i, rows in enumerate(sets_of_rows):
-        n = counts[i]
-        x[i, :n], label[i, :n], weight[i, :n] = rows.x, rows.label, rows.weight
-    leaves = x, label, weight, counts
-    if repeats > 1:
-        leaves = tuple(np.repeat(leaf, repeats, axis=0) for leaf in leaves)
-    return ArrayRows(*leaves)
-
-
-def power_of_two(count: int) -> int:
-    """The smallest power of two that is at least ``count``."""
-    return 1 << max(0, count - 1).bit_length()
+    rows = stacked(sets_of_rows, size)
+    return (
+        jax.tree.map(lambda leaf: np.repeat(leaf, repeats, axis=0), rows) if repeats > 1 else rows
+    )

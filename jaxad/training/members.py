@@ -283,20 +283,21 @@ def _own_sets(name: str, sets: Sequence[Any]) -> tuple[Subset, Subset]:
     shapes = {rows.shape for rows in each}
     if len(shapes) > 1:
         raise ValueError(f"{name} have different shapes: {sorted(map(str, shapes))}")
-    counts = np.asarray([len(rows.x) for rows in each], np.int32)
-    size = bucket(int(counts.max()))
+    own = stacked(each, bucket(max(len(rows.x) for rows in each)))
+    return Subset(None, own), Subset(None, ArrayRows(None, None, None))
+
+
+def stacked(sets: Sequence[ArrayRows], size: int) -> ArrayRows:
+    """Sets of rows of one shape as leaves ``[P, size, ...]``, padded with zeros."""
 
     def stack(leaves: Sequence[Any]) -> np.ndarray:
-        stacked = np.zeros((len(leaves), size, *leaves[0].shape[1:]), leaves[0].dtype)
-        for place, leaf in zip(stacked, leaves, strict=True):
+        whole = np.zeros((len(leaves), size, *leaves[0].shape[1:]), leaves[0].dtype)
+        for place, leaf in zip(whole, leaves, strict=True):
             place[: len(leaf)] = leaf
-        return stacked
+        return whole
 
-    x, label, weight = (
-        stack(leaves) for leaves in zip(*(rows.like[:3] for rows in each), strict=True)
-    )
-    own = ArrayRows(x, label, weight, counts)
-    return Subset(None, own), Subset(None, ArrayRows(None, None, None))
+    x, label, weight = map(stack, zip(*(rows.like[:3] for rows in sets), strict=True))
+    return ArrayRows(x, label, weight, np.asarray([len(rows.x) for rows in sets], np.int32))
 
 
 def _index(name: str, subsets: Sequence[Any], count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -175,16 +175,19 @@ def _computed(
         yield from in_order(in_thread, blocks, threads, ahead=2)
 
 
+def values_of(method: str, objective: Any, model: tuple[Params, Stats], x: Array) -> Array:
+    """A method of `apply_rows` for rows on the device."""
+    if method == "gradient":
+        # Rows do not interact, so the gradient of the sum holds every row's gradient.
+        return jax.grad(lambda x: jnp.sum(objective.score(*model, x)))(x)
+    return getattr(objective, method)(*model, x)
+
+
 @cache  # jit caches by the function object, so every name needs one fixed Program
 def _row_wise(method: str, chunk: int) -> Program:
     def call(model: tuple[Params, Stats], member: Member, x: Array, count: Array) -> Array:
-        objective = member.objective
-
         def one_chunk(x: Array) -> Array:
-            if method == "gradient":
-                # Rows do not interact, so the gradient of the sum holds every row's gradient.
-                return jax.grad(lambda x: jnp.sum(objective.score(*model, x)))(x)
-            return getattr(objective, method)(*model, x)
+            return values_of(method, member.objective, model, x)
 
         return map_rows(one_chunk, x, chunk=chunk, count=count)
 

@@ -25,6 +25,7 @@ from jaxad.training.mesh import POPULATION
 from jaxad.training.programs import Program
 from jaxad.training.runners import SIDE_BY_SIDE, SMALL_MODEL, SMALL_ROW, device_call
 from jaxad.training.runs import Figures, Result
+from jaxad.training.scoring import values_of
 from jaxad.training.trees import chosen
 from jaxad.typing import Array, Key, Params, Stats
 
@@ -40,7 +41,12 @@ def padded_rows(count: int) -> int:
       >>> [padded_rows(n) for n in (1, 256, 257, 2000)]
       [256, 256, 512, 2048]
     """
-    return max(_LEAST, 1 << (count - 1).bit_length())
+    return max(_LEAST, power_of_two(count))
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is at least ``count``."""
+    return 1 << max(0, count - 1).bit_length()
 
 
 def side_by_side(objective: Any, row: tuple[int, ...], rows: int, mesh: Mesh | None) -> int:
@@ -177,10 +183,7 @@ def _stacked(trees: Sequence[Any]) -> Any:
 @cache
 def _method(method: str) -> Program:
     def run(carry: tuple[tuple[Params, Stats], Array], member: Member) -> Array:
-        model, x = carry
-        if method == "gradient":
-            return jax.grad(lambda x: jnp.sum(member.objective.score(*model, x)))(x)
-        return getattr(member.objective, method)(*model, x)
+        return values_of(method, member.objective, *carry)
 
     run.__name__ = method
     return Program(run, needs=("objective",))
