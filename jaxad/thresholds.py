@@ -58,8 +58,7 @@ def target_false_positive_rate(scores_of_normals: ArrayLike, rate: float) -> flo
     scores = np.sort(_checked("scores_of_normals", scores_of_normals))
     if not 0 < rate < 1:
         raise ValueError(f"rate={rate} is outside (0, 1): choose the share of normal rows to flag")
-    # The slack compensates for rounding: 0.29 * 100 is less than 29.
-    allowed = math.floor(rate * (len(scores) + 1) + 1e-9)
+    allowed = int(alarms_allowed(len(scores), rate))
     if allowed < 1:
         raise ValueError(
             f"rate={rate} cannot be promised from {len(scores)} normal rows: pass at least "
@@ -129,8 +128,29 @@ def conformal_p_values(calibration_scores: ArrayLike, scores: ArrayLike) -> np.n
       [1.0, 0.75, 0.25]
     """
     calibration = np.sort(_checked("calibration_scores", calibration_scores))
-    below = np.searchsorted(calibration, _checked("scores", scores), side="left")
-    return (1 + len(calibration) - below) / (len(calibration) + 1)
+    return p_values_from_sorted(calibration, _checked("scores", scores))
+
+
+def alarms_allowed(count: ArrayLike, rate: float) -> np.ndarray:
+    """The number ``k`` of ``count`` calibration scores such that the ``k``-th highest keeps a rate.
+
+    Example:
+      >>> alarms_allowed([99, 199, 50], 0.01).tolist()
+      [1, 2, 0]
+    """
+    # The slack compensates for rounding: 0.29 * 100 is less than 29.
+    return np.floor(rate * (np.asarray(count) + 1) + 1e-9).astype(np.int64)
+
+
+def p_values_from_sorted(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """`conformal_p_values` without its checks, from calibration scores in ascending order, maybe 0.
+
+    Example:
+      >>> p_values_from_sorted(np.array([1.0, 2.0, 3.0]), np.array([2.0])).tolist()
+      [0.75]
+    """
+    below = np.searchsorted(ascending, scores, side="left")
+    return (1 + len(ascending) - below) / (len(ascending) + 1)
 
 
 def _checked(name: str, values: ArrayLike) -> np.ndarray:

@@ -31,7 +31,7 @@ PARTS = {
     },
     "fleet": {
         *("typing", "rows", "checks", "registry", "persistence"),
-        *("networks", "training", "estimators"),
+        *("thresholds", "networks", "training", "estimators"),
     },
     "loading": {"persistence", "estimators", "fleet"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},

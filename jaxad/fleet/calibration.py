@@ -20,6 +20,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from jaxad.thresholds import alarms_allowed, p_values_from_sorted
+
 _DOUBLE, _RISK = 2.0, 0.05  # own scores suffice: P(rate > _DOUBLE * asked) <= _RISK
 _FROM_GROUP = 256  # held-out scores of a group that enter its pool at most
 _POOL = 65_536  # scores of a pool at most
@@ -68,9 +70,9 @@ class Calibration:
         counts = np.diff(self.offsets)
         own = suffice(counts, self.rate)
         values = np.empty(len(counts))
-        values[own] = self.scores[self.offsets[1:][own] - _allowed(counts[own], self.rate)]
+        values[own] = self.scores[self.offsets[1:][own] - alarms_allowed(counts[own], self.rate)]
         sizes = np.diff(self.pool_offsets)
-        allowed = _allowed(sizes, self.rate)
+        allowed = alarms_allowed(sizes, self.rate)
         highest = np.full(len(sizes), np.inf)
         can = allowed > 0
         highest[can] = self.pools[self.pool_offsets[1:][can] - allowed[can]]
@@ -86,9 +88,9 @@ class Calibration:
         """
         start, stop = self.offsets[group : group + 2]
         if suffice(stop - start, self.rate):
-            return p_values(self.scores[start:stop], np.asarray(scores, np.float32))
+            return p_values_from_sorted(self.scores[start:stop], np.asarray(scores, np.float32))
         start, stop = self.pool_offsets[self.pool[group] :][:2]
-        return p_values(self.pools[start:stop], self._standardised(group, scores))
+        return p_values_from_sorted(self.pools[start:stop], self._standardised(group, scores))
 
     def alarm_rates(self) -> np.ndarray:
         """The share ``[M]`` of each group's held-out scores that is flagged; NaN without any."""
@@ -97,6 +99,21 @@ class Calibration:
         flagged = self.scores > np.repeat(values, counts)
         total = np.concatenate([[0], np.cumsum(flagged)])[self.offsets]
         return np.divide(np.diff(total), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+    def true_rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """The beta distribution of each group's true rate of alarms: two parameters ``[M]``.
+
+        Above a threshold from ``n`` own scores it is the one in the module's docstring. The rates
+        of other groups vary as far as the alarms among the held-out scores of all of them show.
+        """
+        counts = np.diff(self.offsets)
+        own = suffice(counts, self.rate)
+        high = alarms_allowed(counts, self.rate).astype(np.float64)
+        low = counts + 1 - high
+        pooled = ~own & (counts > 0)
+        rates = self.alarm_rates()[pooled]
+        high[~own], low[~own] = spread_of_rates(rates, counts[pooled], self.rate)
+        return high, low
 
     def at(self, rate: float) -> "Calibration":
         """The calibration for another rate of false alarms, from the same scores."""
@@ -198,7 +215,7 @@ def suffice(counts: np.ndarray | int, rate: float) -> np.ndarray:
     """
     from scipy import special  # slow to import
 
-    allowed = np.maximum(_allowed(counts, rate), 1)
+    allowed = np.maximum(alarms_allowed(counts, rate), 1)
     # The risk jumps up with each further score above the threshold, and falls from there on. Only
     # the jumps are compared, or more scores could turn "suffice" into "do not".
     jump = np.maximum(np.ceil(allowed / rate - 1e-6) - 1, 1).astype(np.int64)
@@ -209,7 +226,7 @@ def suffice(counts: np.ndarray | int, rate: float) -> np.ndarray:
 
 def threshold(ascending: np.ndarray, rate: float) -> float:
     """The highest of held-out scores that is not flagged; infinite if they are too few."""
-    allowed = int(_allowed(len(ascending), rate))
+    allowed = int(alarms_allowed(len(ascending), rate))
     return float(ascending[len(ascending) - allowed]) if allowed else math.inf
 
 
@@ -237,17 +254,6 @@ def spread_of_rates(
     variance = max(float(np.sum(excess * weight)), 0.0) + known
     size = max(rate * (1 - rate) / variance - 1, 1.0)
     return rate * size, (1 - rate) * size
-
-
-def _allowed(counts: np.ndarray | int, rate: float) -> np.ndarray:
-    # The slack compensates for rounding, as in `jaxad.thresholds`.
-    return np.floor(rate * (np.asarray(counts) + 1) + 1e-9).astype(np.int64)
-
-
-def p_values(ascending: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Conformal p-values ``[N]`` from held-out scores in ascending order, maybe none."""
-    below = np.searchsorted(ascending, scores, side="left")
-    return (1 + len(ascending) - below) / (len(ascending) + 1)
 
 
 def _offsets(counts: np.ndarray) -> np.ndarray:
