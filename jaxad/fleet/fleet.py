@@ -22,12 +22,13 @@ from jaxad.fleet.engines import Engine, engine_of
 from jaxad.fleet.models import Models
 from jaxad.fleet.partitions import Begun, Part
 from jaxad.fleet.routing import route
-from jaxad.fleet.scoring import Request
+from jaxad.fleet.scoring import Request, Scaled
 from jaxad.fleet.shared import GLOBAL, Shared
 from jaxad.fleet.survey import Key, Survey, evenly, in_order, labels_of, survey, takes_labels, waves
 from jaxad.fleet.tables import Table, name_of, open_table
 from jaxad.fleet.waves import Task, Trained, Trainer
 from jaxad.networks import TABULAR
+from jaxad.thresholds import p_values_from_sorted
 from jaxad.training.history import last
 
 _CHECKS = {
@@ -165,20 +166,19 @@ class Fleet(BaseEstimator):
           RuntimeWarning: groups get no model of their own, or no threshold can be promised.
         """
         self._check(checkpoints)
-        if checkpoints is not None and engine_of(frame):
+        engine = engine_of(frame)
+        if checkpoints is not None and engine:
             raise ValueError(
                 "checkpoints are for tables that one process reads; on Dask and Ray, the engine "
                 "trains lost partitions again: leave checkpoints out"
             )
         with training.Stopwatch() as watch:
             seed = seed_from(self.random_state)
-            if engine := engine_of(frame):
+            if engine:
                 self._finish(*self._fit_on(engine, frame, seed))
             else:
                 table = self._open(frame, None)
-                found = survey(
-                    table, seed, self.false_alarm_rate, len(table.keys), takes_labels(self.detector)
-                )
+                found = self._survey(table, seed)
                 common = self._shared_by(found, seed, checkpoints)
                 self._finish(common, self._fit_part(common, table, found, checkpoints))
         self.compile_seconds_, self.fit_seconds_ = watch.compile_seconds, watch.run_seconds
@@ -527,6 +527,11 @@ class Fleet(BaseEstimator):
         """The table of a frame; with the fitted columns, to score or to train on."""
         return open_table(frame, self.group, columns=self.columns, label=self.label, known=known)
 
+    def _survey(self, table: Table, seed: int) -> Survey:
+        """What is known of a table's groups before any model is trained."""
+        rate, anomalies = self.false_alarm_rate, takes_labels(self.detector)
+        return survey(table, seed, rate, len(table.keys), anomalies)
+
     def _shared_by(self, found: Survey, seed: int, checkpoints: Any = None) -> Shared:
         detector: Any = clone(self.detector)
         members = 1 if detector.n_members == "auto" else int(detector.n_members)
@@ -553,8 +558,7 @@ class Fleet(BaseEstimator):
         """Train groups of a table that have no model yet."""
         order = found.order_of(table.keys)
         shift, scale = common.scalers(found.moments)
-        rows = found.moments.rows[order].astype(np.int64)
-        task = Task(table, wanted, rows, shift[order], scale[order])
+        task = Task(table, wanted, found.train_rows(table.keys), shift[order], scale[order])
         trainer = self._trainer(common, shared=start)
         return trainer.train(task, saved=saved, progress=self.verbose)
 
@@ -591,26 +595,19 @@ class Fleet(BaseEstimator):
     def _update_part(self, table: Table, epochs: int) -> Part:
         """Train on the groups of a table, of which some may have models."""
         common, models = self._common, self._whole_models()
-        found = survey(
-            table, common.seed, self.false_alarm_rate, len(table.keys), takes_labels(self.detector)
-        )
+        found = self._survey(table, common.seed)
         recent = self._recent_of(table)
         enough = table.counts >= self.min_rows
         known = np.array([key in self._numbers for key in table.keys])
         parts = [self._train_new(common, table, found, enough & ~known, start=common.model)]
-        if models is not None and (enough & known).any():
-            continued = [
-                self._numbers[key] for key, c in zip(table.keys, enough & known, strict=True) if c
-            ]
-            before = models.take(continued)
+        goes_on = enough & known
+        if models is not None and goes_on.any():
+            before = models.take([self._numbers[table.keys[g]] for g in np.flatnonzero(goes_on)])
             shift, scale = np.zeros((2, len(table.keys), len(table.columns)))
             scaler = before.arrays["scaler"]
-            shift[enough & known], scale[enough & known] = scaler["shift"], scaler["scale"]
+            shift[goes_on], scale[goes_on] = scaler["shift"], scaler["scale"]
             trainer = self._trainer(common, before=before, epochs=epochs)
-            order = found.order_of(table.keys)
-            task = Task(
-                table, enough & known, found.moments.rows[order].astype(np.int64), shift, scale
-            )
+            task = Task(table, goes_on, found.train_rows(table.keys), shift, scale)
             parts.append(trainer.train(task, progress=self.verbose))
         return Part(list(table.keys), table.counts, Trained.join(parts), recent)
 
@@ -638,23 +635,24 @@ class Fleet(BaseEstimator):
         if models is not None:
             models = models.take(in_order(models.keys))
         common = common._replace(detector=_twin(common.detector))  # its threshold may change
-        fitted._set(common, models, notes, recent)
+        found = None
         if models is not None:
-            facts = models.arrays["facts"]
             centre, spread = models.arrays["unit"].T
-            sizes = facts["trained_on"]
-            fitted._calibration = calibrate(models.held_out, centre, spread, sizes, rate)
+            sizes = models.arrays["facts"]["trained_on"]
+            found = calibrate(models.held_out, centre, spread, sizes, rate)
+        fitted._set(common, models, found, notes, recent)
         vars(self).update(vars(fitted))
 
     def _set(
         self,
         common: Shared,
         models: Models | None,
+        found: Calibration | None,
         notes: dict[Key, str],
         recent: dict[Key, tuple[int, int]],
     ) -> None:
-        self._common, self._models, self._notes, self._recent = common, models, notes, recent
-        self._calibration: Calibration | None = None
+        self._common, self._models, self._calibration = common, models, found
+        self._notes, self._recent = notes, recent
         self._unchecked: Any = None
         common.detector.threshold_ = self._threshold(GLOBAL)
         self._derive()
@@ -699,9 +697,8 @@ class Fleet(BaseEstimator):
             combination = self._combination(applied.model)
             combined = ensemble.combine(combination, applied.values).astype(np.float32)
             p_value = self._p_values(applied.model, combined)
-            labels = applied.label
-            normal = labels >= 0
-            yield _Scored(applied.key, applied.number, applied.model, combined, p_value, normal)
+            key, number, model, label, *_ = applied
+            yield _Scored(key, number, model, combined, p_value, label >= 0)
 
     def _applied(self, table: Table, method: str) -> Iterator["_Applied"]:
         """A row-wise method of the rows' models, ``[P, n, ...]`` group by group."""
@@ -721,7 +718,7 @@ class Fleet(BaseEstimator):
                     )
                     scaler = AffineScaler(*map(np.asarray, both))
                 x = grouped.x[first:last]
-                rows = _Scaled(table.keys[g], scaler, x)
+                rows = Scaled(table.keys[g], scaler, x)
                 requests.append(Request(models[g], len(x), rows))
                 places.append(slice(first, last))
             values = self._bank.apply(method, requests, threads=self.threads)
@@ -751,7 +748,7 @@ class Fleet(BaseEstimator):
 
     def _p_values(self, m: int, scores: np.ndarray) -> np.ndarray:
         if m == GLOBAL or self._calibration is None:
-            return calibration.p_values(self._common.held_out, scores)
+            return p_values_from_sorted(self._common.held_out, scores)
         return self._calibration.p_values(m, scores)
 
     def _threshold(self, m: int) -> float:
@@ -825,23 +822,11 @@ class Fleet(BaseEstimator):
         )
 
     def _drift(self, m: np.ndarray, rows: np.ndarray, alarms: np.ndarray) -> np.ndarray:
-        """How likely at least so many alarms among so many rows are without drift, ``[G]``.
-
-        The true rate of a group is not the one asked for. Above a threshold from n held-out scores
-        it follows Beta(k, n + 1 - k); above the others a beta distribution with the spread that the
-        alarms among the held-out scores of all such groups show.
-        """
+        """How likely at least so many alarms among so many rows are without drift, ``[G]``."""
         drift = np.full(len(m), np.nan)
         if self._calibration is None:
             return drift
-        counts = np.diff(self._calibration.offsets)
-        by_own = self._thresholds[1]
-        allowed = np.floor(self._rate * (counts + 1) + 1e-9)
-        high, low = allowed.copy(), counts + 1 - allowed
-        pooled = ~by_own & (counts > 0)
-        high[~by_own], low[~by_own] = calibration.spread_of_rates(
-            self._calibration.alarm_rates()[pooled], counts[pooled], self._rate
-        )
+        high, low = self._calibration.true_rates()
         seen = (m >= 0) & (rows > 0)
         drift[seen] = betabinom.sf(alarms[seen] - 1, rows[seen], high[m[seen]], low[m[seen]])
         return drift
@@ -946,20 +931,6 @@ class _Applied(NamedTuple):
     label: np.ndarray
     rows: Any
     values: np.ndarray
-
-
-class _Scaled(NamedTuple):
-    """Rows of a group, scaled when they are needed."""
-
-    key: Key
-    scaler: AffineScaler
-    x: np.ndarray
-
-    def __call__(self, rows: slice) -> np.ndarray:
-        try:
-            return self.scaler(self.x[rows])
-        except ValueError as error:
-            raise ValueError(f"group {name_of(self.key)}: {error}") from None
 
 
 def _explaining(detector: Any, method: str) -> str:

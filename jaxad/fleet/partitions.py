@@ -47,7 +47,7 @@ from jaxad import persistence
 from jaxad.fleet import storage
 from jaxad.fleet.scaling import Moments
 from jaxad.fleet.shared import Shared
-from jaxad.fleet.survey import Drawn, Key, Survey, check_distinct, survey, takes_labels
+from jaxad.fleet.survey import Drawn, Key, Survey, check_distinct
 from jaxad.fleet.tables import Table
 from jaxad.fleet.waves import Trained
 from jaxad.training.threads import among_others
@@ -142,9 +142,7 @@ def survey_partition(frame: Any, fleet: Any) -> pd.DataFrame:
         return _row(survey=None)
     with among_others():
         table = fleet._open(frames, None)
-        found = survey(
-            table, seed, fleet.false_alarm_rate, len(table.keys), takes_labels(fleet.detector)
-        )
+        found = fleet._survey(table, seed)
     return _row(survey=(len(found.keys), persistence.dumps(*_pack_survey(found))))
 
 
@@ -181,10 +179,7 @@ def fit_partition(frame: Any, fleet: Any) -> pd.DataFrame:
 
 def fit_part(fleet: Any, shared: Shared, table: Table) -> Part:
     """Train the groups of a table, given what all groups share."""
-    found = survey(
-        table, shared.seed, fleet.false_alarm_rate, len(table.keys), takes_labels(fleet.detector)
-    )
-    return fleet._fit_part(shared, table, found)
+    return fleet._fit_part(shared, table, fleet._survey(table, shared.seed))
 
 
 def update_partition(frame: Any, fleet: Any, epochs: int) -> Part:

@@ -12,6 +12,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxad.estimators.scaling import AffineScaler
+from jaxad.fleet.tables import name_of
 from jaxad.training import sets
 from jaxad.training.threads import in_order
 from jaxad.training.trees import part
@@ -30,6 +32,31 @@ class Request(NamedTuple):
     model: int
     size: int
     rows: Callable[[slice], np.ndarray]
+
+
+class Scaled(NamedTuple):
+    """Rows of a group, scaled when they are needed: the ``rows`` of a `Request`.
+
+    Attributes:
+      key: the group's identifier, for errors.
+      scaler: its scaler.
+      x: ``[n, D]`` rows.
+    """
+
+    key: tuple
+    scaler: AffineScaler
+    x: np.ndarray
+
+    def __call__(self, rows: slice) -> np.ndarray:
+        """Scale some of the rows.
+
+        Raises:
+          ValueError: a value is too far off for float32; the message names the group.
+        """
+        try:
+            return self.scaler(self.x[rows])
+        except ValueError as error:
+            raise ValueError(f"group {name_of(self.key)}: {error}") from None
 
 
 class Bank(NamedTuple):
@@ -80,18 +107,17 @@ class Bank(NamedTuple):
                     yield _Slot(request, member, start, stop)
 
     def _compute(self, method: str, slots: list["_Slot"]) -> list[np.ndarray]:
-        missing = self.side_by_side - len(slots)
-        models = np.array([s.request.model for s in slots] + [slots[-1].request.model] * missing)
-        members = np.array([s.member for s in slots] + [slots[-1].member] * missing)
-        first = slots[0].request.rows(slice(slots[0].start, slots[0].stop))
-        x = np.zeros((self.side_by_side, sets.SCORED, first.shape[1]), np.float32)
-        x[0, : len(first)] = first
-        for place, slot in zip(x[1:], slots[1:], strict=False):
-            place[: slot.stop - slot.start] = slot.request.rows(slice(slot.start, slot.stop))
+        blocks = [slot.request.rows(slice(slot.start, slot.stop)) for slot in slots]
+        x = np.zeros((self.side_by_side, sets.SCORED, blocks[0].shape[1]), np.float32)
+        for place, block in zip(x, blocks, strict=False):
+            place[: len(block)] = block
+        filled = slots + [slots[-1]] * (self.side_by_side - len(slots))
+        models = np.array([slot.request.model for slot in filled])
+        members = np.array([slot.member for slot in filled])
         objectives = [self.objective(m) for m in models.tolist()]
         params, stats = self.model(models, members)
         values = sets.apply_sets(method, objectives, params, stats, x, mesh=self.mesh)
-        return [v[: s.stop - s.start] for v, s in zip(values, slots, strict=False)]
+        return [v[: len(block)] for v, block in zip(values, blocks, strict=False)]
 
 
 class _Slot(NamedTuple):

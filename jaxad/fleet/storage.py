@@ -26,7 +26,6 @@ from jaxad.training.trees import described, digest
 KIND = "Fleet"  # how a file says that it holds a fleet
 _NO_MATTER = ("threads", "verbose", "contamination")  # arguments that change no model
 _SECONDS = "compile_seconds_", "fit_seconds_"  # not of a fleet that was merged
-_RAGGED = ("scores", "offsets")
 
 
 def save(fleet: Any, path: Any) -> None:
@@ -58,7 +57,7 @@ def _pack(fleet: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         found = dataclasses.asdict(calibration)
         found.pop("rate")
         arrays["calibration"] = found
-        arrays["checksums"] = _checksums(arrays["models"], found)
+        arrays["checksums"] = _of_rows(arrays["models"], calibration.by_group())
     return arrays, metadata
 
 
@@ -84,8 +83,7 @@ def load(kind: Any, path: Any, **modules: Any) -> Any:
         calibration = Calibration(**arrays["calibration"], rate=metadata["rate"])
         keys = [fleet._keys[g] for g in metadata["own"]]
         models = Models(keys, arrays["models"], calibration.by_group())
-    fleet._set(common, models, notes, recent)
-    fleet._calibration = calibration
+    fleet._set(common, models, calibration, notes, recent)
     if models is not None:
         fleet._unchecked = Unchecked(path, arrays["checksums"], calibration)
     return fleet
@@ -125,11 +123,6 @@ class Unchecked:
                     "checksum; copy it again or save the fleet again"
                 )
             self._checked[some] = True
-
-
-def _checksums(arrays: dict[str, Any], calibration: dict[str, Any]) -> np.ndarray:
-    scores, offsets = (calibration[name] for name in _RAGGED)
-    return _of_rows(arrays, [scores[a:b] for a, b in zip(offsets, offsets[1:], strict=False)])
 
 
 def _of_rows(arrays: dict[str, Any], scores: Sequence[np.ndarray]) -> np.ndarray:

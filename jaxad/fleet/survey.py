@@ -113,6 +113,10 @@ class Survey(NamedTuple):
         place = {key: i for i, key in enumerate(self.keys)}
         return [place[key] for key in keys]
 
+    def train_rows(self, keys: Sequence[Key]) -> np.ndarray:
+        """Rows to train on of these groups, ``[G]``."""
+        return self.moments.rows[self.order_of(keys)].astype(np.int64)
+
     def drawn_evenly(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows ``[n, D]`` of all groups evenly, labels ``[n]``, and which rows only calibrate."""
         train, held_out = draws(len(self.keys))

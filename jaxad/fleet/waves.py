@@ -7,7 +7,7 @@ padded sizes; every bucket has one compiled program, which threads call for a fe
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -18,9 +18,9 @@ from jaxad.estimators import ensemble, fitting
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet.calibration import centre_and_spread
 from jaxad.fleet.models import Models, stack_combinations
-from jaxad.fleet.scoring import Bank, Request
+from jaxad.fleet.scoring import Bank, Request, Scaled
 from jaxad.fleet.survey import Key, Split, labels_of, split, takes_labels, waves, words_of
-from jaxad.fleet.tables import Table, name_of
+from jaxad.fleet.tables import Table
 from jaxad.rows import ArrayRows, unweighted
 from jaxad.training import sets
 from jaxad.training.members import stacked
@@ -125,39 +125,29 @@ class Trainer:
                 bar.update(int(wanted[:stop].sum()) - bar.n)
         return Trained.join(done)
 
-    def recipe(self, rows: int) -> Any:
-        """The recipe for so many rows."""
-        if rows not in self._recipes:
+    @cached_property
+    def recipe(self) -> Callable[[int], Any]:
+        """The recipe for so many rows, made once."""
+
+        def make(rows: int) -> Any:
             recipe = self.detector._recipe(rows)
-            if self.epochs is not None:
-                recipe = recipe.replace(epochs=self.epochs, patience=None)
-            self._recipes[rows] = recipe
-        return self._recipes[rows]
+            if self.epochs is None:
+                return recipe
+            return recipe.replace(epochs=self.epochs, patience=None)
 
-    def objective(self, row: tuple[int, ...], rows: int) -> Any:
-        """The objective for so many rows of this shape."""
-        if rows not in self._objectives:
-            self._objectives[rows] = self.detector._objective(row, rows)
-        return self._objectives[rows]
-
-    def structure(self, row: tuple[int, ...], rows: int) -> Any:
-        """What must be equal for groups that are trained in one call."""
-        if rows not in self._structures:
-            both = self.objective(row, rows), self.recipe(rows)
-            self._structures[rows] = jax.tree.structure(both)
-        return self._structures[rows]
+        return cache(make)
 
     @cached_property
-    def _recipes(self) -> dict[int, Any]:
-        return {}
+    def objective(self) -> Callable[[tuple[int, ...], int], Any]:
+        """The objective for rows of a shape, and so many of them, made once."""
+        return cache(self.detector._objective)
 
     @cached_property
-    def _objectives(self) -> dict[int, Any]:
-        return {}
-
-    @cached_property
-    def _structures(self) -> dict[int, Any]:
-        return {}
+    def structure(self) -> Callable[[tuple[int, ...], int], Any]:
+        """What must be equal for groups that are trained in one call, by shape and rows."""
+        return cache(
+            lambda row, rows: jax.tree.structure((self.objective(row, rows), self.recipe(rows)))
+        )
 
     @property
     def takes_labels(self) -> bool:
@@ -185,27 +175,25 @@ class _Group(NamedTuple):
 
     Attributes:
       key: its identifier.
-      x: returns all its rows ``[n, D]``, scaled.
-      scaler: shift and scale ``[D]``.
+      rows: its rows.
       parting: which rows to train on, and which are held out.
       label: ``[n]`` labels of its rows.
       seed: of its training.
       objective: what it is trained for.
       recipe: how it is trained.
-      rows: the rows to train on of its first training, for which the objective was made.
+      first_rows: rows to train on of its first training, for which the objective was made.
       number: of the model that it continues from, or None.
       updates: how often it continued, this time included.
     """
 
     key: Key
-    x: Callable[[], np.ndarray]
-    scaler: tuple[np.ndarray, np.ndarray]
+    rows: Scaled
     parting: Split
     label: np.ndarray
     seed: int
     objective: Any
     recipe: Any
-    rows: int
+    first_rows: int
     number: int | None
     updates: int
 
@@ -285,28 +273,21 @@ class _Wave:
         seed = np.random.SeedSequence([trainer.seed, *words_of(key), updates])
         parting = split(key, label, trainer.seed, trainer.rate, trainer.takes_labels, updates)
         if not (label[parting.train] >= 0).any():
-            raise _Untrainable("no row is left to train on that is not a known anomaly")
+            raise _Untrainable(
+                "no row is left to train on that is not a known anomaly: label more rows as "
+                "unlabelled (0) or normal (+1)"
+            )
         try:
-            if (label < 0).all():
-                raise ValueError(
-                    "all its rows are known anomalies: label some as unlabelled (0) or normal (+1)"
-                )
             trainer.detector._check_rows(self._row, count)
             trained = trainer.detector._labels(label[parting.train], count)
             trainer.detector._check_labels(set(np.unique(trained).tolist()))
         except ValueError as error:
             raise _Untrainable(str(error)) from None
 
-        def scaled() -> np.ndarray:
-            try:
-                return AffineScaler(task.shift[g], task.scale[g])(self._grouped.x[first:last])
-            except ValueError as error:
-                raise ValueError(f"group {name_of(key)}: {error}") from None
-
+        scaler = AffineScaler(task.shift[g], task.scale[g])
         return _Group(
             key,
-            scaled,
-            (task.shift[g], task.scale[g]),
+            Scaled(key, scaler, self._grouped.x[first:last]),
             parting,
             label,
             int(seed.generate_state(1)[0]),
@@ -320,7 +301,7 @@ class _Wave:
     def _train(self, groups: list[_Group], rows: int, together: int) -> Trained:
         """Train some groups in one call, and score their rows."""
         trainer, size, members = self._trainer, len(groups), self._trainer.members
-        x = [group.x() for group in groups]
+        x = [group.rows(slice(None)) for group in groups]
         filled = groups + [groups[-1]] * (together - size)  # a call has a fixed number of groups
         train = [
             unweighted(x[min(i, size - 1)][group.parting.train], group.labels(trainer.detector))
@@ -368,19 +349,20 @@ class _Wave:
             units.append(np.concatenate(centre_and_spread(combined[normal], ends)))
             held_out.append(np.sort(combined[calibrates]))
         facts = figures | {
-            "rows": np.array([group.rows for group in groups]),
+            "rows": np.array([group.first_rows for group in groups]),
             "updates": np.array([group.updates for group in groups]),
             "trained_on": np.array([len(group.parting.train) for group in groups]),
         }
-        shift, scale = (
-            np.stack(values) for values in zip(*(g.scaler for g in groups), strict=True)
-        )
+        scalers = [group.rows.scaler for group in groups]
         arrays = {
             "params": model[0],
             "stats": model[1],
             "combination": stack_combinations(combinations),
             "history": history,
-            "scaler": {"shift": shift, "scale": scale},
+            "scaler": {
+                "shift": np.stack([scaler.shift for scaler in scalers]),
+                "scale": np.stack([scaler.scale for scaler in scalers]),
+            },
             "facts": facts,
             "unit": np.stack(units),
         }
