@@ -1,5 +1,6 @@
 """Files of detectors and fleets."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxad import persistence
@@ -8,7 +9,7 @@ from jaxad.fleet import storage as fleets
 from jaxad.fleet.fleet import Fleet
 
 
-def load(path: Any, **modules: Any) -> Any:
+def load(path: Any, losses: Mapping[str, Callable] | None = None, **modules: Any) -> Any:
     """Read a detector, or open a fleet, that ``save`` wrote; its scores are bit-identical.
 
     A fleet's file is opened, not read: a group's model is read, and checked, when it is first
@@ -16,12 +17,16 @@ def load(path: Any, **modules: Any) -> Any:
 
     Args:
       path: the file.
+      losses: functions that the file names by their import path and that are not jaxad's, such as
+        ``{"mymodule.my_loss": my_loss}``, or by the path's last part. Loading imports nothing; a
+        function that `jaxad.register_loss` has registered is known already.
       **modules: the detector's arguments that are Flax modules (``network=``, ``decoder=``). Files
         contain no code, so these must be passed again.
 
     Raises:
       FileNotFoundError: the file does not exist.
-      jaxad.FileFormatError: the file is truncated, damaged, from a newer version, or not jaxad's.
+      jaxad.FileFormatError: the file is truncated, damaged, from a newer version, or not jaxad's;
+        or it names a function that is not known here.
       ValueError: a module is missing or not needed.
 
     Example:
@@ -36,5 +41,5 @@ def load(path: Any, **modules: Any) -> Any:
       True
     """
     if persistence.metadata_of(path).get("kind") == fleets.KIND:
-        return fleets.load(Fleet, path, **modules)
-    return detectors.load(path, **modules)
+        return fleets.load(Fleet, path, losses, **modules)
+    return detectors.load(path, losses, **modules)

@@ -1,12 +1,17 @@
-"""Registries of detectors and objectives, used by files, benchmarks, tests and documentation.
+"""Registries of detectors, objectives and functions, which files name and benchmarks and tests use.
 
-Subclasses of `jaxad.Detector` and `jaxad.objectives.BaseObjective` register themselves.
+Subclasses of `jaxad.Detector` and `jaxad.objectives.BaseObjective` register themselves. A loss of
+one's own registers with `register_loss`.
 """
 
-from typing import Any
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 DETECTORS: dict[str, Any] = {}
 OBJECTIVES: dict[str, Any] = {}
+FUNCTIONS: dict[str, Callable] = {}
+_F = TypeVar("_F", bound=Callable)
 
 
 def register(table: dict[str, Any], kind: type) -> None:
@@ -18,7 +23,12 @@ def name_of(kind: type) -> str:
     """The name of a class in files; classes outside jaxad include their module."""
     if kind.__module__.startswith("jaxad."):
         return kind.__name__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return import_path(kind)
+
+
+def import_path(thing: Any) -> str:
+    """Module and name of a class or function, such as ``jaxad.losses.sad.labelled_exponent``."""
+    return f"{thing.__module__}.{thing.__qualname__}"
 
 
 def named(table: dict[str, Any], name: Any) -> Any:
@@ -34,3 +44,51 @@ def named(table: dict[str, Any], name: Any) -> Any:
     if module == "__main__" or "<locals>" in module:
         remedy = "define its class first"
     raise LookupError(f"holds a {name!r}, which is not known here: {remedy}")
+
+
+def register_loss(function: _F) -> _F:
+    """Let files find a loss, or a function that makes objectives, by its import path.
+
+    Files hold no code: they name the functions of a detector, and loading imports nothing. A
+    function is known if it is jaxad's, was registered, or is passed to `jaxad.load`.
+
+    Returns:
+      The function, so that this is also a decorator.
+
+    Example:
+      >>> import jaxad
+      >>> @jaxad.register_loss
+      ... def root(distance):
+      ...     return (distance + 1) ** 0.5
+    """
+    FUNCTIONS[import_path(function)] = function
+    return function
+
+
+def function_named(name: str, given: Mapping[str, Callable]) -> Callable:
+    """The function with this import path.
+
+    Args:
+      name: the path.
+      given: functions by their path, or by its last part.
+
+    Raises:
+      LookupError: the function is not known; the message says what to do.
+    """
+    short = name.rpartition(".")[2]
+    for known in (given, FUNCTIONS):
+        if name in known:
+            return known[name]
+    if short in given:
+        return given[short]
+    module = name.rpartition(".")[0]
+    if module.startswith("jaxad."):
+        try:
+            return getattr(importlib.import_module(module), short)
+        except (ImportError, AttributeError):
+            pass
+    raise LookupError(
+        f"names the function {name!r}, which is not known here (files hold no code): pass "
+        f'losses={{"{name}": function}} to jaxad.load, or decorate it with jaxad.register_loss '
+        "before loading"
+    )

@@ -253,7 +253,8 @@ def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
 def _check_sweep(estimator: Detector, grid: Mapping[str, Any], seeds: Any) -> None:
     known = estimator.get_params()
     for name in grid:
-        if name not in known or name == "random_state":
+        of_numbers = name.partition("__")[0] in estimator._numbers and "__" in name
+        if not of_numbers and name not in known or name == "random_state":
             hint = "use seeds=" if name == "random_state" else f"it has {', '.join(sorted(known))}"
             raise ValueError(f"{type(estimator).__name__} cannot vary {name!r}: {hint}")
     if not isinstance(seeds, int) or seeds < 1:

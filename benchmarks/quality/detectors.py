@@ -3,6 +3,7 @@
 import re
 
 from jaxad.estimators import DETECTORS as REGISTERED
+from jaxad.estimators import ObjectiveDetector
 
 
 def _suite_name(kind: type) -> str:
@@ -11,7 +12,7 @@ def _suite_name(kind: type) -> str:
     return "autoencoder" if words == "auto_encoder" else words
 
 
-_FOUND = {_suite_name(kind): kind for kind in REGISTERED.values()}
+_FOUND = {_suite_name(kind): kind for kind in REGISTERED.values() if kind is not ObjectiveDetector}
 _FIRST = ("deep_svdd", "deep_sad", "dagmm", "goad", "autoencoder")
 # Name in suites -> estimator. A detector that was imported before is there, too.
 DETECTORS: dict[str, type] = {name: _FOUND[name] for name in (*_FIRST, *_FOUND)}

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import jax
@@ -16,7 +17,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from jaxad import training
+from jaxad import objectives, training
 from jaxad.checks import AT_LEAST_ZERO, Check, Choice, Flag, Interval, Special, Whole, check_choice
 from jaxad.estimators import ensemble, fitting, prepare, storage
 from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
@@ -33,9 +34,10 @@ class CollapseWarning(UserWarning):
     """All training rows have the same score: the network learnt a constant."""
 
 
-def argument(default: Any, check: Check) -> Any:
-    """An argument of a `Detector` whose value must pass ``check``."""
-    return dataclasses.field(default=default, metadata={"check": check})
+def argument(default: Any, check: Check, *, positional: bool = False) -> Any:
+    """An argument of a `Detector` whose value must pass ``check``; most are given by keyword."""
+    how: dict[str, Any] = {"kw_only": False} if positional else {}
+    return dataclasses.field(default=default, metadata={"check": check}, **how)
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -61,7 +63,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     arguments, and ``argument(default, check)`` restricts their values. Subclasses register
     themselves by name, so that their files can be loaded; base classes use ``register=False``.
 
-    Arguments control training (``epochs`` to ``patience``), the ensemble (``n_members``,
+    Arguments control training (``epochs`` to ``trim``), the ensemble (``n_members``,
     ``combine``), preprocessing and threshold (``scaler``, ``contamination``), repeated fits
     (``warm_start``, ``random_state``), and how it works (``threads``, ``verbose``). `DeepSVDD`
     describes each of them.
@@ -75,6 +77,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     clip_norm: float | None = argument(None, RANGES["clip_norm"])
     validation_fraction: float = argument(0.0, Interval(0, 1))
     patience: int | None = argument(None, RANGES["patience"])
+    trim: float = argument(0.0, Interval(0, 1))
     n_members: Any = argument("auto", Special("auto", Whole()))
     combine: str = argument("auto", Choice(("auto", *ensemble.RULES)))
     scaler: str = argument("auto", Choice(SCALERS))
@@ -88,7 +91,30 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     _own_init: ClassVar[bool] = False  # whether the class or a base has written its __init__
     _networks: ClassVar[tuple[str, ...]] = (*TABULAR, *IMAGES)
     _combine: ClassVar[str] = "mean"  # the meaning of combine="auto"
+    _numbers: ClassVar[tuple[str, ...]] = ()  # arguments that are dicts of numbers
     _max_epochs: ClassVar[int] = 200  # limit of epochs="auto": more epochs overfit small sets
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Arguments by name; with ``deep`` also the numbers in them, as ``loss_numbers__delta``."""
+        found = super().get_params(deep=deep)
+        if deep:
+            for name in self._numbers:
+                own = getattr(self, name, None)
+                if isinstance(own, Mapping):
+                    found |= {f"{name}__{key}": value for key, value in own.items()}
+        return found
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments; ``loss_numbers__delta=2.0`` sets one number and keeps the others."""
+        numbers: dict[str, dict[str, Any]] = {}
+        for name in list(params):
+            whole, _, part = name.partition("__")
+            if part and whole in self._numbers:
+                numbers.setdefault(whole, {})[part] = params.pop(name)
+        super().set_params(**params)
+        for name, own in numbers.items():
+            setattr(self, name, {**(getattr(self, name) or {}), **own})
+        return self
 
     def __init_subclass__(cls, register: bool = True, **options: Any):
         """Make the subclass a dataclass, and register it."""
@@ -178,7 +204,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
                 for name, values in result.history.items()
             }
             result = result._replace(history=joined)
-            model = run.objective, result.params, result.stats
+            model = plan.objective, result.params, result.stats
             score = fitting.score(*model, plan.rows, result.size, threads=self.threads)
         self._adopt(plan, Trained(result, history, [], score), watch)
         self._state = state
@@ -190,7 +216,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.compile_seconds_ = watch.compile_seconds
         self.fit_seconds_ = watch.run_seconds
         self.scaler_ = plan.scaler
-        self.objective_ = plan.run.objective
+        self.objective_ = plan.objective
         self.params_ = result.params
         self.stats_ = result.stats
         self.history_ = result.history
@@ -345,6 +371,34 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     def _objective(self, shape: tuple[int, ...], count: int) -> Any:
         """The objective for ``count`` training rows of ``shape``."""
         raise TypeError(f"{type(self).__name__} does not say what it is trained for")
+
+    def _full_objective(self, shape: tuple[int, ...], count: int) -> Any:
+        """The objective with the wrappers that arguments of all detectors ask for."""
+        objective = self._objective(shape, count)
+        if self.trim:
+            objective = objectives.Trimmed(objective, self.trim)
+        return objective
+
+    def _members(self, rows: Rows) -> int:
+        """P; ``"auto"`` is 5 for tables in memory, else 1."""
+        if self.n_members != "auto":
+            return int(self.n_members)
+        return 5 if rows.resident and len(rows.shape) == 1 else self._fewest_members
+
+    @property
+    def _fewest_members(self) -> int:
+        """P where an ensemble is not asked for."""
+        return 1
+
+    def _settled(self, shape: tuple[int, ...]) -> Any:
+        """The detector, with arguments that depend on the shape of a row as numbers."""
+        del shape
+        return self
+
+    def _of_members(self, objective: Any, size: int) -> Any:
+        """The objective that all members have, or a list with each one's."""
+        del size
+        return objective
 
     def _steps(self, rows: int) -> int:
         """Number of steps that ``epochs="auto"`` aims at."""

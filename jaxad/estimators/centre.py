@@ -7,8 +7,9 @@ import numpy as np
 
 from jaxad import objectives, training
 from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special
-from jaxad.estimators.base import Detector, argument
+from jaxad.estimators.base import argument
 from jaxad.estimators.fitting import Run, key_from
+from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import IMAGES, build
 from jaxad.rows import Rows
 from jaxad.training.recipe import RANGES
@@ -17,7 +18,7 @@ from jaxad.typing import Array
 _UNIT = ("auto", "minmax")  # scalers that map pixels to [0, 1]
 
 
-class CentreDetector(Detector, register=False):
+class CentreDetector(LossDetector, register=False):
     """A bias-free network that maps normal rows close to a centre; see `DeepSVDD`."""
 
     network: Any = "mlp"
@@ -28,6 +29,11 @@ class CentreDetector(Detector, register=False):
     pretrain_learning_rate: float | None = argument(None, Special(None, POSITIVE))
     pretrain_weight_decay: float = argument(0.0, AT_LEAST_ZERO)
     weight_decay: float = argument(5e-7, AT_LEAST_ZERO)
+
+    _passed = LossDetector._passed | {
+        *("distance", "label", "z", "centre", "radius"),
+        *("nu", "warm_up", "minimum_centre", "eta", "epsilon", "anomalies_in_centre"),
+    }
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

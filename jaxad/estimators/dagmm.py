@@ -3,15 +3,18 @@
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from jaxad import objectives
 from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Interval, Whole, check_choice
-from jaxad.estimators.base import Detector, argument
+from jaxad.estimators.base import argument
+from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import MLP, build
+from jaxad.objectives.dagmm import AVAILABLE
 from jaxad.training.recipe import RANGES
 
 
-class DAGMM(Detector):
+class DAGMM(LossDetector):
     """Deep Autoencoding Gaussian Mixture Model (Zong et al., ICLR 2018).
 
     A Gaussian mixture models an autoencoder's latent vectors and two reconstruction features. The
@@ -34,6 +37,11 @@ class DAGMM(Detector):
       dropout: dropout rate in the estimation network.
       network_dropout: dropout rate of the input and of all hidden units of encoder and decoder.
       reduction: ``"sum"`` of squared errors over features (the paper) or ``"mean"``.
+      loss: a loss of your own, or None for the paper's. A function of any of ``error`` ``[B]``,
+        ``energy`` ``[B]``, ``penalty``, ``z`` ``[B, L + 2]``, ``x``, ``reconstruction``,
+        ``responsibilities`` ``[B, K]``, ``lambda_energy``, ``lambda_covariance`` and its own
+        ``loss_numbers``, matched by name; it returns ``[B]``.
+      loss_numbers: numbers of ``loss`` by name, see `DeepSVDD`.
       epochs: a number, or ``"auto"``: about 100 steps, from 1 to 50 epochs. 0 leaves the networks
         untrained (a control).
       combine: see `DeepSVDD`; ``"auto"`` is "rank".
@@ -60,6 +68,7 @@ class DAGMM(Detector):
     reduction: str = argument("sum", Choice(("sum", "mean")))
     clip_norm: float | None = argument(5.0, RANGES["clip_norm"])
 
+    _passed = LossDetector._passed | set(AVAILABLE)
     _max_epochs = 50
     _combine = "rank"  # energies of different mixtures have different units
 
@@ -112,9 +121,13 @@ class DAGMM(Detector):
     def _steps(self, rows: int) -> int:
         return 100
 
+    def _settled(self, shape: tuple[int, ...]) -> "DAGMM":
+        if self.latent_dim is not None:
+            return self
+        return clone(self).set_params(latent_dim=min(8, shape[0]))
+
     def _objective(self, shape: tuple[int, ...], count: int) -> objectives.DAGMM:
-        latent_dim = min(8, shape[0]) if self.latent_dim is None else self.latent_dim
-        sizes = {"hidden": self.hidden, "latent_dim": latent_dim}
+        sizes = {"hidden": self.hidden, "latent_dim": self._settled(shape).latent_dim}
         options = {
             "use_bias": True,
             "activation": "tanh",
@@ -135,6 +148,8 @@ class DAGMM(Detector):
             lambda_covariance=self.lambda_covariance,
             jitter=self.jitter,
             reduction=self.reduction,
+            function=self.loss,
+            numbers=dict(self.loss_numbers or {}),
         )
 
 

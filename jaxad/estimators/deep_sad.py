@@ -1,5 +1,6 @@
 """Deep SAD as a scikit-learn estimator."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,15 @@ class DeepSAD(CentreDetector):
     _max_epochs = 1500  # labels prevent overfitting of small sets
 
     def _objective(self, shape: tuple[int, ...], count: int):
+        numbers = {"eta": self.eta, "epsilon": self.epsilon}
+        if self.loss is not None:
+            taken = inspect.signature(self.loss).parameters
+            numbers = {name: value for name, value in numbers.items() if name in taken}
         return objectives.deep_sad(
             self._encoder(),
-            eta=self.eta,
-            epsilon=self.epsilon,
             anomalies_in_centre=self.anomalies_in_centre,
+            **numbers,
+            **self._loss(None),
         )
 
     def _steps(self, rows: int) -> int:

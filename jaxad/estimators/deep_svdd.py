@@ -22,6 +22,11 @@ class DeepSVDD(CentreDetector):
     Args:
       objective: ``"one-class"`` (mean squared distance) or ``"soft-boundary"`` (a ball whose
         radius leaves about a share ``nu`` of the rows outside).
+      loss: a loss of your own, or None for the objective's. A function of any of ``distance``
+        ``[B]`` (squared), ``label`` ``[B]``, ``z`` ``[B, L]``, ``centre`` ``[L]``, ``nu``, with the
+        soft boundary ``radius``, and its own ``loss_numbers``, matched by name; it returns ``[B]``.
+      loss_numbers: numbers of ``loss`` by name. Other values compile nothing anew; a sweep names
+        them ``loss_numbers__delta``.
       nu: share of rows outside the soft boundary, in (0, 1].
       warm_up_epochs: epochs before the radius moves; ``"auto"`` is the paper's 10, but at most a
         third of the run.
@@ -43,6 +48,8 @@ class DeepSVDD(CentreDetector):
       validation_fraction: share of the rows held out for ``history_["validation_loss"]`` and for
         the threshold.
       patience: epochs without improvement before training stops and restores the best, or None.
+      trim: share of each batch, in [0, 1), whose losses are left out, those of the rows that look
+        most anomalous (`jaxad.objectives.Trimmed`). For training rows that may hold anomalies.
       n_members: members of an ensemble, which differ in their random keys and are trained as one
         population; ``"auto"``: 5 for tables in memory, otherwise 1 (a single model).
       combine: how an ensemble averages its members' scores: ``"mean"`` averages them unchanged;
@@ -88,8 +95,8 @@ class DeepSVDD(CentreDetector):
             warm_up = min(10, self._epochs(count) // 3)
         soft = self.objective == "soft-boundary"
         numbers = {"nu": self.nu, "warm_up": warm_up}
-        loss = LOSSES[self.objective]
-        return objectives.deep_svdd(self._encoder(), loss=loss, radius=soft, **numbers)
+        loss = self._loss(LOSSES[self.objective])
+        return objectives.deep_svdd(self._encoder(), radius=soft, **numbers, **loss)
 
     def _pretraining(self, objective: Any, rows: Rows, seed: int) -> Run | None:
         return self._autoencoder(objective, rows, seed, objectives.sum_squared_error)

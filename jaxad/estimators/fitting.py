@@ -47,7 +47,7 @@ class Run(NamedTuple):
     def structure(self) -> Hashable:
         """A value that is equal for runs that can be trained as one population."""
         before = self.pretraining and self.pretraining.structure
-        tree = jax.tree.structure((self.objective, self.recipe))
+        tree = jax.tree.structure((_first(self.objective), self.recipe))
         return tree, self.rows.shape, self.validation is None, self.initial is None, before
 
 
@@ -56,12 +56,14 @@ class Plan(NamedTuple):
 
     Attributes:
       scaler: the fitted scaler.
+      objective: the objective to score by, common to all members.
       rows: all rows, scaled; their scores determine the threshold.
       held_out: numbers of the rows held out from training.
       run: the training run.
     """
 
     scaler: Any
+    objective: Any
     rows: Rows
     held_out: np.ndarray
     run: Run
@@ -173,8 +175,7 @@ def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
     if first is None:
         return run.initial, None
     pretrained, _ = _train(first, **options)
-    objective = run.objective[0] if isinstance(run.objective, list) else run.objective
-    rows = run.rows[0] if isinstance(run.rows, list) else run.rows
+    objective, rows = _first(run.objective), _first(run.rows)
     model = pretrained.params, pretrained.stats
     return from_encoders(objective, *model, rows.shape, several=run.key.ndim > 0), pretrained
 
@@ -235,7 +236,7 @@ def _as_population(runs: Sequence[Run], population: bool) -> Run:
     firsts = [run.pretraining for run in runs if run.pretraining is not None]
     fitted = [_with_axis(run) for run in runs if run.initial is not None]
     return Run(
-        [run.objective for run in runs for _ in range(run.size)],
+        [own for run in runs for own in each_member(run.objective, run.size)],
         [run.recipe for run in runs for _ in range(run.size)],
         jnp.concatenate([jnp.atleast_1d(run.key) for run in runs]),
         _shared([run.rows for run in runs for _ in range(run.size)]),
@@ -259,7 +260,7 @@ def _members(result: training.Result, kept: np.ndarray) -> training.Result:
 
 
 def _score(plan: Plan, result: training.Result, **places: Any) -> np.ndarray:
-    model = plan.run.objective, result.params, result.stats
+    model = plan.objective, result.params, result.stats
     return score(*model, plan.rows, result.size, **places)
 
 
@@ -290,6 +291,15 @@ def apply(
     if size == 1:
         return training.apply_rows(*given, threads=threads)[None]
     return training.apply_population(*given, mesh=mesh, threads=threads)
+
+
+def each_member(objective: Any, size: int) -> list[Any]:
+    """The objective of each of ``size`` members, from one or from a list."""
+    return objective if isinstance(objective, list) else [objective] * size
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
 
 
 def subfolder(checkpoints: Any, name: str) -> training.Checkpoints | None:

@@ -4,13 +4,14 @@ from typing import Any
 
 from jaxad import objectives
 from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special, Whole
-from jaxad.estimators.base import Detector, argument
+from jaxad.estimators.base import argument
+from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import MLP, WideResNet, build, check_shift
 from jaxad.networks.wide_resnet import check_sizes
 from jaxad.typing import Objective
 
 
-class GOAD(Detector):
+class GOAD(LossDetector):
     """Classification-based anomaly detection (Bergman & Hoshen, ICLR 2020).
 
     A network learns to classify which of M random affine maps of a table's row, or which of 72
@@ -40,6 +41,10 @@ class GOAD(Detector):
         training can make anomalies look normal.
       reconstruction_weight: weight, in loss and score, of reconstructing every mapped row from its
         latent vector; 0 turns it off. For tables only.
+      loss: a loss of your own, or None for the paper's. A function of any of ``z`` ``[B, M, L]``,
+        ``centres`` ``[M, L]``, ``logits`` ``[B, M, M]``, ``margin``, ``triplet_weight`` and its own
+        ``loss_numbers``, matched by name; it returns ``[B]``.
+      loss_numbers: numbers of ``loss`` by name, see `DeepSVDD`.
       epochs: a number, or ``"auto"``: about 300 steps, from 1 to 200 epochs. 0 leaves the
         networks untrained (a control).
       scaler: see `DeepSVDD`. Scaled images must have pixels in [0, 1], as with ``"auto"``; the
@@ -70,6 +75,10 @@ class GOAD(Detector):
     reconstruction_weight: float = argument(0.0, AT_LEAST_ZERO)
 
     _networks = ("mlp", "wide_resnet")
+    _passed = LossDetector._passed | {
+        *("z", "centres", "logits", "margin", "triplet_weight", "epsilon", "shift"),
+        *("n_transforms", "transform_dim", "map_scale", "map_offset"),
+    }
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -104,6 +113,7 @@ class GOAD(Detector):
             "triplet_weight": self.triplet_weight,
             "epsilon": self.epsilon,
         }
+        numbers |= self._loss(None)
         trunk = self._trunk()
         if len(shape) > 1:
             return objectives.image_goad(trunk, shift=self.shift, **numbers)

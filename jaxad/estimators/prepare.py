@@ -93,11 +93,11 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
     labels = set(np.unique(trained.like.label).tolist()) if len(held_out) else survey.labels
     detector._check_labels(labels)
     count = survey.count - len(held_out)
-    objective = detector._objective(rows.shape, count)
-    size = detector.n_members_ if continues else _ensemble_size(detector.n_members, rows)
+    objective = detector._full_objective(rows.shape, count)
+    size = detector.n_members_ if continues else detector._members(rows)
     first = None if continues else detector._pretraining(objective, trained, seed)
     run = Run(
-        objective,
+        detector._of_members(objective, size),
         detector._recipe(count),
         member_keys(key_from(seed), size),
         trained,
@@ -105,7 +105,7 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
         first and first._replace(key=member_keys(first.key, size)),
         _fitted_model(detector, objective, rows.shape) if continues else None,
     )
-    return Plan(scaler, rows, held_out, run)
+    return Plan(scaler, objective, rows, held_out, run)
 
 
 class _Survey:
@@ -160,13 +160,6 @@ def _split(rows: Any, fraction: float, seed: int) -> tuple[Rows, Rows | None, np
     order = np.random.default_rng(seed).permutation(len(rows.x))
     held, train = np.sort(order[:held_out]), np.sort(order[held_out:])
     return rows.take(train), rows.take(held), held
-
-
-def _ensemble_size(given: Any, rows: Rows) -> int:
-    """P; ``"auto"`` is 5 for tables in memory, else 1."""
-    if given != "auto":
-        return int(given)
-    return 5 if rows.resident and len(rows.shape) == 1 else 1
 
 
 def _fitted_model(detector: Any, objective: Any, shape: tuple[int, ...]) -> tuple[Params, Stats]:

@@ -1,14 +1,18 @@
 """Fitted detectors as files."""
 
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxad import persistence
+from jaxad import persistence, training
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.persistence import FileFormatError
-from jaxad.registry import DETECTORS, name_of, named
+from jaxad.registry import DETECTORS, function_named, import_path, name_of, named
 
 # Fitted attributes that are not arrays.
 _FACTS = (
@@ -21,6 +25,7 @@ _FACTS = (
     "n_members_",
 )
 NOT_WRITTEN = object()
+_FUNCTION, _RECIPE = "function", "recipe"  # marks of arguments that are no plain values
 
 
 def save(detector: Any, path: Any) -> None:
@@ -67,18 +72,22 @@ def pack(detector: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return arrays, metadata
 
 
-def load(path: Any, **modules: Any) -> Any:
+def load(path: Any, losses: Mapping[str, Callable] | None = None, **modules: Any) -> Any:
     """Read a detector that ``save`` wrote; see `jaxad.load`."""
-    return unpack(path, *persistence.read(path), modules)
+    return unpack(path, *persistence.read(path), losses or {}, modules)
 
 
 def unpack(
-    path: Any, arrays: dict[str, Any], metadata: dict[str, Any], modules: dict[str, Any]
+    path: Any,
+    arrays: dict[str, Any],
+    metadata: dict[str, Any],
+    losses: Mapping[str, Callable],
+    modules: dict[str, Any],
 ) -> Any:
     """The inverse of `pack`, for arrays and metadata that the file ``path`` holds.
 
     Raises:
-      jaxad.FileFormatError: the file holds no detector that is known here.
+      jaxad.FileFormatError: the file holds no detector, or names a function, that is known here.
       ValueError: a module is missing or not needed.
     """
     try:
@@ -91,9 +100,10 @@ def unpack(
             f"{path}: this detector was made with {needed or 'no'} arguments that are not stored "
             f"as text; got {sorted(modules)}: pass exactly those to jaxad.load"
         )
-    parameters = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in metadata["parameters"].items()
-    }
+    try:
+        parameters = {k: _restored(v, losses) for k, v in metadata["parameters"].items()}
+    except LookupError as error:
+        raise FileFormatError(f"{path}: {error.args[0]}") from None
     # Files of versions without ensembles hold single models.
     if "n_members" in kind._get_param_names():  # earlier files of single models do not say
         parameters = {"n_members": 1} | parameters
@@ -109,7 +119,7 @@ def unpack(
     detector.history_ = arrays["history"]
     identity = {"shift": np.zeros(1), "scale": np.ones(1)}
     detector.combination_ = arrays.get("combination", identity)
-    detector.objective_ = detector._objective(tuple(metadata["row_shape"]), 1)
+    detector.objective_ = detector._full_objective(tuple(metadata["row_shape"]), 1)
     trained_for, now = metadata.get("objective"), name_of(type(detector.objective_))
     if trained_for not in (None, now):  # early files do not name it
         raise FileFormatError(
@@ -126,9 +136,30 @@ def _on_device(tree: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """``value`` ready for JSON, or `NOT_WRITTEN`."""
+    """``value`` ready for JSON, or `NOT_WRITTEN`. Functions and recipes are marked dicts."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, types.FunctionType) or hasattr(value, "__wrapped__"):
+        return {_FUNCTION: import_path(value)}
+    if isinstance(value, training.Recipe):
+        value = {_RECIPE: {field.name: getattr(value, field.name) for field in fields(value)}}
+    if isinstance(value, Mapping):
+        items = {str(k): plain(v) for k, v in value.items()}
+        return NOT_WRITTEN if any(v is NOT_WRITTEN for v in items.values()) else items
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
     return value if value is None or isinstance(value, str | int | float) else NOT_WRITTEN
+
+
+def _restored(value: Any, losses: Mapping[str, Callable]) -> Any:
+    """The inverse of `plain`."""
+    if isinstance(value, list):
+        return tuple(_restored(v, losses) for v in value)
+    if not isinstance(value, dict):
+        return value
+    if _FUNCTION in value:
+        return function_named(value[_FUNCTION], losses)
+    found = {k: _restored(v, losses) for k, v in value.items()}
+    return training.Recipe(**found[_RECIPE]) if _RECIPE in found else found

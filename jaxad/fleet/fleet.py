@@ -433,7 +433,7 @@ class Fleet(BaseEstimator):
         detector.params_, detector.stats_ = jax.device_put((one["params"], one["stats"]))
         detector.scaler_ = AffineScaler(**one["scaler"])
         detector.combination_ = one["combination"]
-        detector.objective_ = detector._objective((len(self.columns_),), facts["rows"])
+        detector.objective_ = detector._full_objective((len(self.columns_),), facts["rows"])
         epochs = ~np.isnan(one["history"]["learning_rate"])
         last = int(epochs.sum(axis=-1).max(initial=0))
         detector.history_ = {k: v[..., :last] for k, v in one["history"].items()}
@@ -534,7 +534,8 @@ class Fleet(BaseEstimator):
 
     def _shared_by(self, found: Survey, seed: int, checkpoints: Any = None) -> Shared:
         detector: Any = clone(self.detector)
-        members = 1 if detector.n_members == "auto" else int(detector.n_members)
+        members = detector.n_members
+        members = detector._fewest_members if members == "auto" else int(members)
         detector.set_params(n_members=members, random_state=seed, warm_start=False, verbose=False)
         detector.set_params(threads=self.threads)
         options = {"seed": seed, "labelled": self.label is not None}

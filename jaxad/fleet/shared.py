@@ -59,7 +59,7 @@ class Shared(NamedTuple):
             rows = m if m == GLOBAL or models is None else int(models.arrays["facts"]["rows"][m])
             key = rows if m != GLOBAL else GLOBAL
             if key not in objectives:
-                objectives[key] = detector._objective(row, rows)
+                objectives[key] = detector._full_objective(row, rows)
             return objectives[key]
 
         own = None if models is None else (models.arrays["params"], models.arrays["stats"])

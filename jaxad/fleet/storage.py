@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def _pack(fleet: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return arrays, metadata
 
 
-def load(kind: Any, path: Any, **modules: Any) -> Any:
+def load(kind: Any, path: Any, losses: Mapping[str, Callable] | None = None, **modules: Any) -> Any:
     """Open a fleet, of the class ``kind``, that ``save`` wrote; see `jaxad.load`."""
     arrays, metadata = persistence.memory_map(path)
     small = {name: arrays[name] for name in ("global", "prior", "held_out")}
@@ -71,7 +71,7 @@ def load(kind: Any, path: Any, **modules: Any) -> Any:
             f"{path}: damaged, its global model does not match its checksum; copy it again or "
             "save the fleet again"
         )
-    common = unpack_shared(path, small, metadata, modules)
+    common = unpack_shared(path, small, metadata, losses or {}, modules)
     fleet = kind(clone(common.detector), **metadata["parameters"])
     fleet._keys = [tuple(key) for key in metadata["keys"]]
     vars(fleet).update(metadata["seconds"])
@@ -141,10 +141,14 @@ def pack_shared(common: Shared) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def unpack_shared(
-    path: Any, arrays: dict[str, Any], metadata: dict[str, Any], modules: dict[str, Any]
+    path: Any,
+    arrays: dict[str, Any],
+    metadata: dict[str, Any],
+    losses: Mapping[str, Callable],
+    modules: dict[str, Any],
 ) -> Shared:
     """The inverse of `pack_shared`."""
-    detector = detectors.unpack(path, arrays["global"], metadata["global"], modules)
+    detector = detectors.unpack(path, arrays["global"], metadata["global"], losses, modules)
     columns, prior = tuple(metadata["columns"]), Prior(**arrays["prior"])
     return Shared(metadata["seed"], columns, prior, detector, arrays["held_out"])
 

@@ -140,7 +140,7 @@ class Trainer:
     @cached_property
     def objective(self) -> Callable[[tuple[int, ...], int], Any]:
         """The objective for rows of a shape, and so many of them, made once."""
-        return cache(self.detector._objective)
+        return cache(self.detector._full_objective)
 
     @cached_property
     def structure(self) -> Callable[[tuple[int, ...], int], Any]:
@@ -148,6 +148,10 @@ class Trainer:
         return cache(
             lambda row, rows: jax.tree.structure((self.objective(row, rows), self.recipe(rows)))
         )
+
+    def members_of(self, objective: Any) -> list[Any]:
+        """The objective of each member."""
+        return fitting.each_member(self.detector._of_members(objective, self.members), self.members)
 
     @property
     def takes_labels(self) -> bool:
@@ -307,7 +311,7 @@ class _Wave:
             unweighted(x[min(i, size - 1)][group.parting.train], group.labels(trainer.detector))
             for i, group in enumerate(filled)
         ]
-        objectives = [group.objective for group in filled for _ in range(members)]
+        objectives = [own for group in filled for own in trainer.members_of(group.objective)]
         keys = fitting.keys_from([group.seed for group in filled], members)
         result = sets.train_sets(
             objectives,

@@ -7,7 +7,7 @@ from flax import struct
 from jaxad.registry import OBJECTIVES
 from jaxad.registry import register as _register
 from jaxad.rows import Rows
-from jaxad.typing import Params, Stats
+from jaxad.typing import Array, Params, Stats
 
 
 class BaseObjective(struct.PyTreeNode):
@@ -39,6 +39,11 @@ class BaseObjective(struct.PyTreeNode):
       (3,)
     """
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding, see `jaxad.objectives.padded`."""
+        return False
+
     def __init_subclass__(cls, **options: Any):
         """Make the subclass a dataclass, and register it."""
         super().__init_subclass__(**options)
@@ -53,3 +58,8 @@ class BaseObjective(struct.PyTreeNode):
         """Fit the statistics that scoring needs, with the final parameters; by default none."""
         del params, rows
         return stats
+
+
+def real(stats: Stats, values: Array) -> Array:
+    """``values`` ``[..., D]`` with 0 in columns that only pad, see `jaxad.objectives.padded`."""
+    return values * stats["real"] if "real" in stats else values

@@ -1,5 +1,6 @@
 """DAGMM (Zong et al., "Deep Autoencoding Gaussian Mixture Model", ICLR 2018)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -10,9 +11,15 @@ from flax import struct
 from jaxad import networks
 from jaxad.layout import store_features_first
 from jaxad.losses import mixture, reconstruction
-from jaxad.objectives.base import BaseObjective
+from jaxad.objectives.base import BaseObjective, real
+from jaxad.objectives.variants import call_loss, check_loss
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
+
+AVAILABLE = (
+    *("error", "energy", "penalty", "z", "x", "reconstruction", "responsibilities"),
+    *("lambda_energy", "lambda_covariance"),
+)
 
 
 class DAGMM(BaseObjective):
@@ -34,6 +41,11 @@ class DAGMM(BaseObjective):
       reduction: ``"sum"`` of squared errors over features as in the paper, or ``"mean"`` as in
         several implementations, which divides the reconstruction's weight by D.
       chunk: rows at a time in exact passes and scoring.
+      function: the loss, or None for the paper's. Its arguments are any of ``error`` ``[B]``,
+        ``energy`` ``[B]``, ``penalty`` (the sum of inverse variances), ``z`` ``[B, L + 2]``,
+        ``x``, ``reconstruction``, ``responsibilities`` ``[B, K]``, ``lambda_energy``,
+        ``lambda_covariance`` and its ``numbers``, matched by name; it returns ``[B]``.
+      numbers: leaves, further arguments of ``function``.
 
     Example:
       >>> from jaxad import networks, objectives
@@ -50,6 +62,13 @@ class DAGMM(BaseObjective):
     jitter: Any = 1e-3
     reduction: str = struct.field(pytree_node=False, default="sum")
     chunk: int = struct.field(pytree_node=False, default=512)
+    function: Callable[..., Array] | None = struct.field(pytree_node=False, default=None)
+    numbers: dict[str, Any] = struct.field(default_factory=dict)
+
+    def __post_init__(self):
+        """Check the loss."""
+        if self.function is not None:
+            check_loss(self.function, AVAILABLE, self.numbers)
 
     @property
     def autoencoder(self) -> nn.Module:
@@ -60,6 +79,11 @@ class DAGMM(BaseObjective):
     def scoring_chunk(self) -> int:
         """Rows at a time in scoring on a CPU: its narrow layers are slower in smaller chunks."""
         return self.chunk
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding; their mean would count them."""
+        return self.reduction == "sum"
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise the three networks; `finish` fits the mixture."""
@@ -80,13 +104,18 @@ class DAGMM(BaseObjective):
     ) -> tuple[Array, Stats]:
         """Reconstruction, energy under the batch's own mixture, and covariance penalty."""
         x = networks.lay_features_first(batch.x)
-        _, error, z, gamma, batch_stats = self._forward(params, stats, x, batch.weight, key)
+        output, error, z, gamma, batch_stats = self._forward(params, stats, x, batch.weight, key)
         own = mixture.fit(mixture.moments(z, gamma, batch.weight), jitter=self.jitter)
-        values = (
-            error
-            + self.lambda_energy * mixture.energy(z, own)
-            + self.lambda_covariance * mixture.covariance_penalty(own)
-        )
+        energy, penalty = mixture.energy(z, own), mixture.covariance_penalty(own)
+        if self.function is None:
+            values = error + self.lambda_energy * energy + self.lambda_covariance * penalty
+        else:
+            found = error, energy, penalty, z, x, output, gamma
+            given = dict(zip(AVAILABLE, found, strict=False)) | {
+                "lambda_energy": self.lambda_energy,
+                "lambda_covariance": self.lambda_covariance,
+            }
+            values = call_loss(self.function, given, self.numbers)
         return values, stats | {"batch_stats": batch_stats}
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
@@ -127,6 +156,7 @@ class DAGMM(BaseObjective):
         (output, latent), pair = networks.apply(
             self.autoencoder, _without_estimator(params), pair, x, weight=weight, key=first
         )
+        output = real(stats, output)
         error, z = self._error_and_features(x, output, latent)
         logits, estimator = networks.apply(
             self.estimator,

@@ -11,7 +11,7 @@ from flax import struct
 
 from jaxad import networks
 from jaxad.losses import reconstruction as losses
-from jaxad.objectives.base import BaseObjective
+from jaxad.objectives.base import BaseObjective, real
 from jaxad.objectives.variants import call_loss, check_loss
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
@@ -78,6 +78,11 @@ class Reconstruction(BaseObjective):
         """Encoder and decoder as one network."""
         return networks.EncoderDecoder(self.encoder, self.decoder)
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding."""
+        return True
+
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise both networks."""
         params, batch_stats = networks.init(self.network, key, x)
@@ -90,11 +95,12 @@ class Reconstruction(BaseObjective):
         x = clean = networks.lay_features_first(batch.x)
         if key is not None and self.noise is not None:
             noise_key, key = jax.random.split(key)
-            x = x + self.noise * jax.random.normal(noise_key, x.shape, x.dtype)
+            drawn = jax.random.normal(noise_key, x.shape, x.dtype)
+            x = x + self.noise * real(stats, drawn)
         (output, z), batch_stats = networks.apply(
             self.network, params, stats["batch_stats"], x, weight=batch.weight, key=key
         )
-        return self._values(clean, output, z), stats | {"batch_stats": batch_stats}
+        return self._values(clean, real(stats, output), z), stats | {"batch_stats": batch_stats}
 
     def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate batch norm."""
@@ -108,11 +114,11 @@ class Reconstruction(BaseObjective):
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """The loss of each row."""
         (output, z), _ = networks.apply(self.network, params, stats["batch_stats"], x)
-        return self._values(x, output, z)
+        return self._values(x, real(stats, output), z)
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """Reconstructions of ``x``, in its shape."""
-        return networks.apply(self.network, params, stats["batch_stats"], x)[0][0]
+        return real(stats, networks.apply(self.network, params, stats["batch_stats"], x)[0][0])
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """Latent vectors ``[B, L]``."""

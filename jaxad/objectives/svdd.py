@@ -51,6 +51,11 @@ class Hypersphere(BaseObjective):
     chunk: int = struct.field(pytree_node=False)
     radius: bool = struct.field(pytree_node=False)
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding."""
+        return True
+
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise the encoder; `prepare` sets the centre."""
         return self.from_encoder(*networks.init(self.encoder, key, x), x)

@@ -5,6 +5,7 @@ with the transforms of Golan & El-Yaniv, "Deep Anomaly Detection Using Geometric
 NeurIPS 2018.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -15,9 +16,12 @@ from flax import struct
 from jaxad import networks
 from jaxad.losses import reconstruction, transformation
 from jaxad.objectives.base import BaseObjective
+from jaxad.objectives.variants import call_loss, check_loss
 from jaxad.objectives.views import GeometricViews, LinearMaps, Views
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
+
+AVAILABLE = ("z", "centres", "logits", "margin", "triplet_weight")
 
 
 class ViewClassifier(BaseObjective):
@@ -32,6 +36,10 @@ class ViewClassifier(BaseObjective):
       trunk: ``[B, ...] -> [B, L]``, shared by all views.
       views: makes the views of a row.
       margin, triplet_weight, epsilon: leaves, see `goad`.
+      function: the loss, or None for the papers'. Its arguments are any of ``z`` ``[B, M, L]``,
+        ``centres`` ``[M, L]`` of the batch, ``logits`` ``[B, M, M]``, ``margin``,
+        ``triplet_weight`` and its ``numbers``, matched by name; it returns ``[B]``.
+      numbers: leaves, further arguments of ``function``.
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)
@@ -39,6 +47,8 @@ class ViewClassifier(BaseObjective):
     margin: Any
     triplet_weight: Any
     epsilon: Any
+    function: Callable[..., Array] | None = struct.field(pytree_node=False, default=None)
+    numbers: dict[str, Any] = struct.field(default_factory=dict)
 
     @property
     def chunk(self) -> int:
@@ -49,6 +59,11 @@ class ViewClassifier(BaseObjective):
     def scoring_chunk(self) -> int:
         """Rows at a time in scoring on a CPU."""
         return getattr(self.views, "scoring_chunk", self.views.chunk)
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding."""
+        return isinstance(self.views, LinearMaps)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Draw the views and initialise trunk and head; `finish` sets the centres."""
@@ -63,13 +78,13 @@ class ViewClassifier(BaseObjective):
     ) -> tuple[Array, Stats]:
         """Cross-entropy plus triplet-centre loss, with the class centres of the batch."""
         z, running = _encode(self.trunk, self.views, params, stats, batch.x, batch.weight, key)
-        values = transformation.fused_loss(
-            z,
-            transformation.class_centres(z, batch.weight),
-            params["head"]["kernel"],
-            margin=self.margin,
-            triplet_weight=self.triplet_weight,
-        )
+        centres, head = transformation.class_centres(z, batch.weight), params["head"]["kernel"]
+        weights = {"margin": self.margin, "triplet_weight": self.triplet_weight}
+        if self.function is None:
+            values = transformation.fused_loss(z, centres, head, **weights)
+        else:
+            given = {"z": z, "centres": centres, "logits": z @ head} | weights
+            values = call_loss(self.function, given, self.numbers)
         return values, stats | {"batch_stats": stats["batch_stats"] | {"trunk": running}}
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
@@ -103,6 +118,8 @@ def goad(
     epsilon: Any = 1e-6,
     map_scale: Any = 1.0,
     map_offset: Any = 1.0,
+    loss: Callable[..., Array] | None = None,
+    **numbers: Any,
 ) -> ViewClassifier:
     """GOAD for tables: classify which of M random affine maps of a row is shown.
 
@@ -116,6 +133,11 @@ def goad(
       epsilon: the smallest squared distance in the score's probabilities.
       map_scale: standard deviation of the maps' entries; 1 in the paper.
       map_offset: standard deviation of the maps' offsets, see `LinearMaps`.
+      loss: a loss of your own, see `ViewClassifier`.
+      **numbers: numbers of that loss.
+
+    Raises:
+      TypeError: the loss has an argument that is neither available nor given.
 
     Example:
       >>> from jaxad import networks, objectives
@@ -123,7 +145,9 @@ def goad(
       8
     """
     maps = LinearMaps(n_transforms, transform_dim, map_scale, map_offset)
-    return ViewClassifier(trunk, maps, margin, triplet_weight, epsilon)
+    if loss is not None:
+        check_loss(loss, AVAILABLE, numbers)
+    return ViewClassifier(trunk, maps, margin, triplet_weight, epsilon, loss, numbers)
 
 
 def image_goad(
@@ -134,6 +158,8 @@ def image_goad(
     triplet_weight: Any = 0.1,
     epsilon: Any = 1e-6,
     chunk: int = 16,
+    loss: Callable[..., Array] | None = None,
+    **numbers: Any,
 ) -> ViewClassifier:
     """GOAD for images: classify which of 72 geometric transforms of an image is shown.
 
@@ -146,8 +172,11 @@ def image_goad(
       shift: shift in pixels; None is a quarter of the side, as in the paper (8 of 32).
       margin, triplet_weight, epsilon: see `goad`.
       chunk: rows at a time in exact passes; scoring takes one at a time.
+      loss: a loss of your own, see `ViewClassifier`.
+      **numbers: numbers of that loss.
 
     Raises:
+      TypeError: the loss has an argument that is neither available nor given.
       ValueError: raised by ``init`` if images are not square or the shift is too large for them.
 
     Example:
@@ -158,8 +187,10 @@ def image_goad(
       >>> stats["centres"].shape
       (72, 64)
     """
+    if loss is not None:
+        check_loss(loss, AVAILABLE, numbers)
     views = GeometricViews(shift, chunk)
-    return ViewClassifier(trunk, views, margin, triplet_weight, epsilon)
+    return ViewClassifier(trunk, views, margin, triplet_weight, epsilon, loss, numbers)
 
 
 class MapReconstruction(BaseObjective):
@@ -190,6 +221,11 @@ class MapReconstruction(BaseObjective):
     def chunk(self) -> int:
         """Rows at a time, see `Views`."""
         return self._maps.chunk
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding."""
+        return True
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Draw the maps and initialise the trunk and M decoders."""

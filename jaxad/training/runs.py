@@ -19,6 +19,7 @@ from jaxad.rows import ArrayRows, Rows, Stream, as_rows, bucket
 from jaxad.training import engine, programs
 from jaxad.training.checkpoint import Saver, open_saver
 from jaxad.training.compilation import Stopwatch
+from jaxad.training.contract import check_objective
 from jaxad.training.engine import State
 from jaxad.training.history import History
 from jaxad.training.hosts import (
@@ -171,6 +172,7 @@ def fit(
         recipe.check()
         check_data_axis(mesh, recipe.batch_size)
         data = _checked_for_one(rows, joined)
+        check_objective(objective, data.shape)
         held_out = None if validation is None else _checked_for_one(validation, joined)
         if held_out is not None:
             check_resident("validation", held_out)
@@ -265,6 +267,8 @@ def fit_population(
         mesh = default_mesh() if mesh is None else mesh
         joined = spans_processes(mesh)
         with failing_together(joined):
+            one: Any = rows[0] if isinstance(rows, list | tuple) and rows else rows
+            check_objective(objective, as_rows(one).shape)
             own, shared, size = split_members(
                 objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
             )
@@ -523,6 +527,7 @@ def _incremental_run(
 ) -> tuple[Recipe, _Resident]:
     """A run without an end, of one model or of a population on one device, and its recipe."""
     endless = {"epochs": np.inf, "patience": None}
+    check_objective(objective, as_rows(rows).shape)
     if key.ndim:
         own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
         how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)

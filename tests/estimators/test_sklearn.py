@@ -4,23 +4,26 @@ import cases
 import numpy as np
 import pytest
 from cases import fresh
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxad
 
 DETECTORS = [fresh(name, epochs=2, n_members=1 + i % 2) for i, name in enumerate(cases.DETECTORS)]
 DETECTORS[list(cases.DETECTORS).index("DAGMM")].set_params(latent_dim=None)  # of one feature, too
+DETECTORS.append(clone(cases.OF_AN_OBJECTIVE).set_params(epochs=2))
 
 
 @pytest.fixture(autouse=True)
 def classes_as_labels(monkeypatch):
-    """The suite passes classes from 0 to 3. Deep SAD refuses 2 and 3: here they are -1 and 0."""
+    """The suite passes classes from 0 to 3, of which detectors with labels refuse 2 and 3."""
     labels = jaxad.DeepSAD._labels
 
     def from_classes(self, y, count):
         return labels(self, y if y is None else (np.asarray(y) + 1) % 3 - 1, count)
 
     monkeypatch.setattr(jaxad.DeepSAD, "_labels", from_classes)
+    monkeypatch.setattr(jaxad.ObjectiveDetector, "_labels", from_classes)
 
 
 @pytest.mark.slow

@@ -70,6 +70,14 @@ PLANTED = {
 TRAINING_NEED_NOT_PAY = {"dagmm", "goad", "goad_reconstruction"}
 
 QUICK: dict[str, Any] = {"hidden": (8,), "epochs": 3, "n_members": 1, "random_state": 0}
+
+
+@jaxad.register_loss
+def small_autoencoder(shape):
+    """An objective for `ObjectiveDetector`."""
+    return objectives.autoencoder(networks.MLP((8, 2)), networks.MLP((8, *shape)), noise=0.1)
+
+
 DETECTORS = {
     "DeepSVDD": jaxad.DeepSVDD(latent_dim=4, **QUICK),
     "DeepSAD": jaxad.DeepSAD(latent_dim=4, **QUICK),
@@ -77,6 +85,7 @@ DETECTORS = {
     "GOAD": jaxad.GOAD(latent_dim=4, n_transforms=4, transform_dim=6, **QUICK),
     "AutoEncoder": jaxad.AutoEncoder(latent_dim=2, **QUICK),
 }
+OF_AN_OBJECTIVE = jaxad.ObjectiveDetector(small_autoencoder, epochs=3, n_members=1, random_state=0)
 
 RECIPE = training.Recipe(epochs=3, batch_size=64, learning_rate=1e-2)
 # Runs that several processes share: programs of their own, which no other test has traced.

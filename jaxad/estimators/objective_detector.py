@@ -1,0 +1,120 @@
+"""A detector of any objective."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxad import training
+from jaxad.checks import check_labels
+from jaxad.estimators.base import Detector, argument
+from jaxad.estimators.own_loss import check_function, check_numbers
+from jaxad.training.recipe import RANGES
+
+_OF_THE_RECIPE = ("batch_size", "learning_rate", "weight_decay", "milestones", "clip_norm")
+
+
+def _check_recipe(name: str, value: Any) -> Any:
+    """Raise an error unless ``value`` is None or a valid recipe."""
+    if value is None:
+        return value
+    if not isinstance(value, training.Recipe):
+        raise TypeError(f"{name}={value!r} is neither None nor a jaxad.training.Recipe")
+    value.check()
+    return value
+
+
+class ObjectiveDetector(Detector):
+    """A detector of an objective of your own: a paper in one function.
+
+    An objective says what a network is trained for by ``init``, ``loss`` and ``score``, and where a
+    method fits statistics without a gradient, ``prepare`` and ``finish``; see
+    `jaxad.typing.Objective`. This class gives it all that a `Detector` has: ensembles, sweeps,
+    fleets, streams, checkpoints, thresholds, explanations and files.
+
+    Args:
+      make_objective: a function ``(shape, **numbers) -> objective``, where ``shape`` is that of one
+        row, such as ``(D,)``. Defined by ``def`` in a module, it can be saved by name.
+      numbers: numbers for it, by name. A sweep names them ``numbers__delta``.
+      recipe: a `jaxad.training.Recipe` with the optimizer, rate, epochs and more; None takes the
+        arguments below. If it is given, leave those out.
+      learning_rate: 1e-3.
+      **others: the other arguments of `Detector`; see `DeepSVDD`, also for fitted attributes. ``y``
+        of ``fit`` are labels as for `DeepSAD`; an objective reads them as ``batch.label``.
+
+    Raises:
+      TypeError: raised by ``fit`` if the objective lacks a method, or a method does not return what
+        it should; the message shows the signature.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, numpy as np, jaxad
+      >>> from flax import struct
+      >>> class Mean(jaxad.objectives.BaseObjective):
+      ...     power: float
+      ...     chunk: int = struct.field(pytree_node=False, default=1024)
+      ...
+      ...     def init(self, key, x):
+      ...         return {"mean": jnp.zeros(x.shape[1:])}, {}
+      ...
+      ...     def loss(self, params, stats, batch, key):
+      ...         return self.score(params, stats, batch.x), stats
+      ...
+      ...     def score(self, params, stats, x):
+      ...         return jnp.sum(jnp.abs(x - params["mean"]) ** self.power, -1)
+      >>> def mean(shape, *, power):
+      ...     return Mean(power)
+      >>> X = np.random.default_rng(0).normal(size=(200, 4))
+      >>> detector = jaxad.ObjectiveDetector(mean, numbers={"power": 2.0}, epochs=2, random_state=0)
+      >>> detector.fit(X).anomaly_score(X).shape
+      (200,)
+    """
+
+    make_objective: Callable[..., Any] | None = argument(None, check_function, positional=True)
+    numbers: Mapping[str, float] | None = argument(None, check_numbers)
+    recipe: training.Recipe | None = argument(None, _check_recipe)
+    learning_rate: float = argument(1e-3, RANGES["learning_rate"])
+
+    _numbers = ("numbers",)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.make_objective is None:
+            raise ValueError(
+                "make_objective=None: give a function (shape, **numbers) -> objective, for rows of "
+                "a shape such as (D,)"
+            )
+        if self.recipe is None:
+            return
+        kind: Any = type(self)
+        defaults = kind(make_objective=self.make_objective)
+        for name in (*_OF_THE_RECIPE, "epochs", "patience"):
+            if getattr(self, name) != getattr(defaults, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is given beside a recipe, which has its own: "
+                    "leave one of them out"
+                )
+
+    def _objective(self, shape: tuple[int, ...], count: int) -> Any:
+        del count
+        assert self.make_objective is not None
+        numbers = self.numbers or {}
+        made = self.make_objective(shape, **numbers)
+        again = self.make_objective(shape, **numbers)
+        if jax.tree.structure(made) != jax.tree.structure(again):
+            name = getattr(self.make_objective, "__name__", "make_objective")
+            raise TypeError(
+                f"{name}{shape} makes an objective of another structure each time it is called, so "
+                "every fit would be compiled anew: define the functions and networks that its "
+                "objective holds outside of it, or give them equality (Flax modules have it)"
+            )
+        return made
+
+    def _recipe(self, rows: int) -> training.Recipe:
+        return super()._recipe(rows) if self.recipe is None else self.recipe
+
+    def _labels(self, y: Any, count: int) -> np.ndarray:
+        return np.zeros(count, np.int32) if y is None else check_labels(y, count)
+
+    def _takes_images(self, X: Any) -> bool:
+        return len(X.shape if hasattr(X, "shape") else np.shape(X)) > 2

@@ -1,0 +1,129 @@
+"""What an objective must be, checked by tracing it once, before anything is compiled."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxad.typing import Batch
+
+METHODS = {
+    "init": "init(key, x) -> (params, stats)",
+    "loss": "loss(params, stats, batch, key) -> (values [B], stats)",
+    "score": "score(params, stats, x) -> [B]",
+}
+_ROWS = 3  # of the batch it is traced with
+_checked: set[Any] = set()  # structures and shapes of rows
+
+
+def check_objective(objective: Any, row: tuple[int, ...]) -> None:
+    """Check an objective that holds code of the user's; jaxad's own are known to be right.
+
+    Args:
+      objective: the objective, or a list of equal structure.
+      row: the shape of one row.
+
+    Raises:
+      TypeError: a method is missing or returns something else than it should, it cannot be traced,
+        or its structure differs from its own copy's, so that it would be compiled for every fit.
+      ValueError: values or scores are not one for each row.
+    """
+    if type(objective) in (list, tuple):
+        objective = objective[0]
+    own = not any(_is_foreign(part) for part in _structure(objective))
+    if own:
+        return
+    name = type(objective).__name__
+    lacking = [how for method, how in METHODS.items() if not callable(_get(objective, method))]
+    if _get(objective, "chunk") is None:
+        lacking.append("chunk, the rows at a time in exact passes, such as 1024")
+    if lacking:
+        raise TypeError(
+            f"the objective {name} lacks {'; '.join(lacking)}. See jaxad.typing.Objective; "
+            "jaxad.objectives.BaseObjective is the base class to use"
+        )
+    structure = jax.tree.structure(objective)
+    try:
+        mark = structure, row
+        if mark in _checked:
+            return
+    except TypeError as error:
+        raise TypeError(
+            f"the objective {name} has structure that cannot be hashed ({error}): fields with "
+            "pytree_node=False must be hashable, such as tuples, strings, functions and networks"
+        ) from error
+    _trace(objective, name, row)
+    _checked.add(mark)
+
+
+def _trace(objective: Any, name: str, row: tuple[int, ...]) -> None:
+    scalar = jax.tree.map(lambda leaf: jnp.float32(np.ravel(leaf)[0]), objective)
+    sample = jax.ShapeDtypeStruct((1, *row), jnp.float32)
+    key = jax.random.key(0)
+    made: Any = jax.eval_shape(lambda o, k, x: o.init(k, x), scalar, key, sample)
+    if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[1], dict):
+        raise TypeError(
+            f"{name}.init returned {_in_short(made)}, not parameters and a dict of statistics: "
+            f"{METHODS['init']}"
+        )
+    x: Any = jax.ShapeDtypeStruct((_ROWS, *row), jnp.float32)
+    label: Any = jax.ShapeDtypeStruct((_ROWS,), jnp.int32)
+    weight: Any = jax.ShapeDtypeStruct((_ROWS,), jnp.float32)
+    batch = Batch(x, label, weight, jnp.float32(0))
+    for mode in (key, None):
+        found: Any = jax.eval_shape(lambda o, *given: o.loss(*given), scalar, *made, batch, mode)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(f"{name}.loss returned {_in_short(found)}: {METHODS['loss']}")
+        _check_values(f"{name}.loss", found[0], METHODS["loss"])
+        if _shapes(found[1]) != _shapes(made[1]):
+            raise TypeError(
+                f"{name}.loss returned statistics of other names, shapes or types than "
+                f"{name}.init: {_shapes(found[1])}, not {_shapes(made[1])}. A step must keep them"
+            )
+    scores = jax.eval_shape(lambda o, *given: o.score(*given), scalar, *made, x)
+    _check_values(f"{name}.score", scores, METHODS["score"])
+
+
+def _check_values(what: str, values: Any, how: str) -> None:
+    if getattr(values, "shape", None) != (_ROWS,):
+        raise ValueError(
+            f"{what} returned {_in_short(values)} for a batch of {_ROWS} rows, but it returns one "
+            f"value for each row: {how}"
+        )
+
+
+def _structure(objective: Any) -> Iterator[Any]:
+    """The objective, its parts, and the functions among their fields."""
+    yield objective
+    for field in dataclasses.fields(objective) if dataclasses.is_dataclass(objective) else ():
+        value = getattr(objective, field.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(one) or hasattr(one, "loss"):
+                yield from _structure(one)
+            elif callable(one):
+                yield one
+
+
+def _is_foreign(part: Any) -> bool:
+    module = getattr(part, "__module__", None)
+    module = module if isinstance(module, str) else type(part).__module__
+    return not module.startswith(("jaxad.", "flax."))
+
+
+def _get(objective: Any, name: str) -> Any:
+    return getattr(objective, name, None)
+
+
+def _shapes(tree: Any) -> dict[str, tuple]:
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): (leaf.shape, str(leaf.dtype)) for path, leaf in leaves}
+
+
+def _in_short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_in_short, value))})"
+    shape = getattr(value, "shape", None)
+    return f"{value!r:.60}" if shape is None else f"an array of shape {shape}"
