@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxad import registry as registry
     from jaxad import rows as rows
     from jaxad import search as search
+    from jaxad import study as study
     from jaxad import thresholds as thresholds
     from jaxad import training as training
     from jaxad import typing as typing
@@ -56,6 +57,7 @@ _MODULES = (
     "registry",
     "rows",
     "search",
+    "study",
     "thresholds",
     "training",
     "typing",

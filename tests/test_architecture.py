@@ -35,6 +35,10 @@ PARTS = {
     },
     "loading": {"persistence", "estimators", "fleet"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
+    "study": {
+        *("typing", "rows", "checks", "hashing", "data", "metrics"),
+        *("losses", "networks", "objectives", "training", "estimators", "search"),
+    },
 }
 PARTS["jaxad"] = set(PARTS)
 
@@ -47,6 +51,7 @@ HOMES = {
     "sklearn": {"estimators", "data", "search", "fleet"},
     "narwhals": {"fleet"},
     "matplotlib": {"plotting"},
+    "baycomp": {"study"},
 }
 LOSSES_MAY_IMPORT = {"jax", "chex", "numpy"}
 

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.internals import data_folder, is_there
-from benchmarks.quality import adbench_tables, reference_numbers, references, statistics
+from benchmarks.quality import adbench_tables, reference_numbers, references
 from benchmarks.quality.adbench_tables import summary as summary
 from benchmarks.quality.adbench_tables import text as text
 from benchmarks.quality.adbench_tables import untrained
@@ -23,7 +23,7 @@ from benchmarks.record import environment
 from benchmarks.record.rows import Row, hash_of_all, in_short, part_name
 from benchmarks.record.store import Part
 from benchmarks.settings import OptionError
-from jaxad import data
+from jaxad import data, plotting
 from jaxad.data import CARDS, Split, split_hash
 
 DESCRIPTION = "the detectors on ODDS and ADBench's tables, beside untrained copies, kNN and forest"
@@ -124,7 +124,7 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
     rankings = adbench_tables.rankings(rows, settings)
     if not rankings:
         return {}
-    return {"ranks": ("Average ranks on sets without overlaps", statistics.draw_ranks(rankings))}
+    return {"ranks": ("Average ranks on sets without overlaps", plotting.average_ranks(rankings))}
 
 
 def available(names: Sequence[str]) -> tuple[str, ...]:

@@ -9,17 +9,10 @@ import pandas as pd
 
 from benchmarks.quality import reference_numbers
 from benchmarks.quality.detectors import WITH_LABELS
-from benchmarks.quality.statistics import (
-    average_ranks,
-    difference_cells,
-    friedman,
-    holm,
-    paired,
-    show_p,
-)
 from benchmarks.record import tables
 from benchmarks.record.rows import Row, mean_std
 from jaxad.data import CARDS
+from jaxad.study.statistics import Ranking, average_ranks, friedman, holm, paired, ranking, show_p
 
 AGAINST = ("knn_5th", "knn_mean")
 QUALITY = {"AUROC": "auroc", "AP": "average_precision"}
@@ -75,17 +68,18 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def rankings(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple]:
-    """Title -> detectors and their AUROC on sets that share no rows, for the picture."""
+def rankings(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, Ranking]:
+    """Title -> average ranks by AUROC on sets that share no rows, for the picture."""
     found = {}
     for setting in settings["settings"]:
         auroc = means(rows, setting, settings, "auroc")
         auroc = auroc.loc[distinct(auroc.index), _ranked(auroc)].dropna()
         if len(auroc.columns) > 2 and len(auroc):
-            p = friedman(auroc.to_numpy())
+            ranked = ranking(auroc)
             title = f"{setting}: average rank by AUROC, {len(auroc)} sets without overlaps"
+            p = ranked.friedman
             title += "" if math.isnan(p) else f" (Friedman p {show_p(p)})"
-            found[title] = list(auroc), auroc.to_numpy()
+            found[title] = ranked
     return found
 
 
@@ -101,7 +95,7 @@ def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
             for line, name in zip(("trained", "untrained copy"), pair, strict=False):
                 cells[line, _starred(detector)] = f"{complete[name].mean():.1f}"
             if len(pair) > 1:
-                shown, _ = difference_cells(paired(*complete.to_numpy().T))
+                shown, _ = tables.difference_cells(paired(*complete.to_numpy().T))
                 cells["difference ± standard error", _starred(detector)] = shown
         parts.append(tables.pivot(f"{setting}: mean AUROC %, {len(auroc)} sets", cells))
     known = settings["known_anomalies"]
@@ -209,7 +203,7 @@ def _comparisons(rows: Sequence[Row], setting: str, settings: Mapping[str, Any])
         # The same questions on fewer sets are no more questions: each choice of sets has its own.
         corrected = pd.Series([one.p for one in column]).groupby(choices).transform(holm)
         for label, one, p in zip(labels, column, corrected, strict=True):
-            label += [*difference_cells(one), show_p(one.p), show_p(p)]
+            label += [*tables.difference_cells(one), show_p(one.p), show_p(p)]
     note = (
         "Paired differences of means over seeds: mean over sets ± standard error; p of the paired "
         "t-test, and\ncorrected by Holm's method for all tests of its column on the same choice of "

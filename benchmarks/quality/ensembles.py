@@ -18,11 +18,11 @@ from benchmarks.internals import RULES, combine, fit_combination
 from benchmarks.quality import adbench
 from benchmarks.quality.adbench import complete as complete
 from benchmarks.quality.detectors import DETECTORS, WITH_LABELS
-from benchmarks.quality.statistics import difference_cells, paired, show_p
 from benchmarks.record import environment, tables
 from benchmarks.record.rows import Row, part_name
 from benchmarks.record.store import Part
 from jaxad.data import split_hash
+from jaxad.study.statistics import paired, show_p
 
 DESCRIPTION = "ensembles of 3, 5 and more members beside single models, by rule of combination"
 SIZES = (1, 3, 5, 10)
@@ -149,4 +149,7 @@ def _cells(measured: Sequence[Mapping], title: str, rule: str, size: int) -> lis
     among = [v.std(ddof=1) for v in values if len(v) > 1]
     shown = f"{np.mean(means):.1f}" + (f" ± {np.mean(among):.1f}" if among else "")
     found = paired(means, single)
-    return [shown, *(["-"] * 3 if size == 1 else [*difference_cells(found), show_p(found.p)])]
+    return [
+        shown,
+        *(["-"] * 3 if size == 1 else [*tables.difference_cells(found), show_p(found.p)]),
+    ]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.record.rows import Row, mean_std
 from benchmarks.record.timing import TARGET, Timing
+from jaxad.study.statistics import Paired
 
 Show = Callable[[Sequence[float]], str]
 Body = Sequence[Sequence[str]]
@@ -48,6 +49,14 @@ def wrapped(*paragraphs: str) -> str:
 def number(value: float, spec: str) -> str:
     """The formatted value; a dash for NaN."""
     return "-" if math.isnan(value) else f"{value:{spec}}"
+
+
+def difference_cells(found: Paired) -> list[str]:
+    """Mean difference ± its standard error, and won/tied/lost."""
+    if not found.sets:
+        return ["-", "-"]
+    error = "" if math.isnan(found.error) else f" ± {found.error:.1f}"
+    return [f"{found.mean:+.1f}{error}", f"{found.wins}/{found.ties}/{found.losses}"]
 
 
 def quartiles(digits: int) -> Show:

@@ -1,0 +1,3 @@
+"""Studies of losses and detectors: `jaxad.study.statistics` has the tests."""
+
+from jaxad.study import statistics as statistics
