@@ -1,4 +1,4 @@
-"""Plots of a fitted detector, fleet or study: losses, scores, alarm rates, ranks.
+"""Plots of a fitted detector, fleet or study: losses, scores, alarm rates, ranks, differences.
 
 Every function returns a new ``matplotlib.figure.Figure`` and changes no global state of matplotlib.
 Save it with ``figure.savefig(path)``; a notebook shows it if it is the last value of a cell.
@@ -12,3 +12,5 @@ from jaxad.plotting.fleets import alarm_rates as alarm_rates
 from jaxad.plotting.fleets import furthest_groups as furthest_groups
 from jaxad.plotting.fleets import group_scores as group_scores
 from jaxad.plotting.studies import average_ranks as average_ranks
+from jaxad.plotting.studies import differences_by_size as differences_by_size
+from jaxad.plotting.studies import forest as forest
