@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.peers import environment as peers
-from benchmarks.quality import adbench, ensembles, papers, quick, reference_numbers
+from benchmarks.quality import adbench, ensembles, oddbench, papers, quick, reference_numbers
 from benchmarks.record import compare, environment, report, suite
 from benchmarks.settings import OptionError, Options, check_known, read_config, resolve
 from benchmarks.speed import (
@@ -37,6 +37,7 @@ SUITES: dict[str, ModuleType] = {
     "streaming": streaming,
     "fleet": fleet,
     "adbench": adbench,
+    "oddbench": oddbench,
     "ensembles": ensembles,
     "papers": papers,
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jaxad.fleet import Fleet as Fleet
     from jaxad.loading import load as load
     from jaxad.persistence import FileFormatError as FileFormatError
+    from jaxad.registry import register_loss as register_loss
     from jaxad.search import cross_val as cross_val
     from jaxad.search import fit_many as fit_many
     from jaxad.search import sweep as sweep
@@ -41,6 +42,7 @@ _HOMES = {
     "cross_val": "search",
     "fit_many": "search",
     "load": "loading",
+    "register_loss": "registry",
     "sweep": "search",
 }
 _MODULES = (

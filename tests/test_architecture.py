@@ -36,8 +36,8 @@ PARTS = {
     "loading": {"persistence", "estimators", "fleet"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
     "study": {
-        *("typing", "rows", "checks", "hashing", "data", "metrics"),
-        *("losses", "networks", "objectives", "training", "estimators", "search"),
+        *("typing", "rows", "checks", "registry", "data"),
+        *("objectives", "training", "estimators"),
     },
 }
 PARTS["jaxad"] = set(PARTS)
@@ -48,7 +48,7 @@ HOMES = {
     "flax.struct": {"objectives", "training"},
     "flax.linen": {"networks", "objectives"},
     "optax": {"training"},
-    "sklearn": {"estimators", "data", "search", "fleet"},
+    "sklearn": {"estimators", "data", "search", "fleet", "study"},
     "narwhals": {"fleet"},
     "matplotlib": {"plotting"},
     "baycomp": {"study"},

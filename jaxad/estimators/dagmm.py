@@ -124,7 +124,8 @@ class DAGMM(LossDetector):
     def _settled(self, shape: tuple[int, ...]) -> "DAGMM":
         if self.latent_dim is not None:
             return self
-        return clone(self).set_params(latent_dim=min(8, shape[0]))
+        settled: Any = clone(self)
+        return settled.set_params(latent_dim=min(8, shape[0]))
 
     def _objective(self, shape: tuple[int, ...], count: int) -> objectives.DAGMM:
         sizes = {"hidden": self.hidden, "latent_dim": self._settled(shape).latent_dim}

@@ -48,6 +48,11 @@ class Compound(BaseObjective):
         """The smallest chunk of the parts."""
         return min(part.chunk for part in self.parts)
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding."""
+        return all(getattr(part, "takes_padding", False) for part in self.parts)
+
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise each part; a shared network comes from the first part that has it."""
         params: Params = {}

@@ -23,8 +23,9 @@ COLLAPSED = "collapsed"
 NOT_FINITE = "not finite"
 SEES_LABELS = "depends on test labels"
 SEES_ROWS = "depends on other rows"
+NOT_REPEATABLE = "not repeatable"
 FAILED = "failed"
-CODES = (NO_GRADIENT, COLLAPSED, NOT_FINITE, SEES_LABELS, SEES_ROWS, FAILED)
+CODES = (NO_GRADIENT, COLLAPSED, NOT_FINITE, SEES_LABELS, SEES_ROWS, NOT_REPEATABLE, FAILED)
 
 
 def check_runs(table: Any) -> pd.DataFrame:

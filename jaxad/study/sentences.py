@@ -25,6 +25,8 @@ _OF_NOTES = {
     "its figures are not results. It is excluded from ranks, tests and the best.",
     runs.SEES_ROWS: "The score of a row by `{name}` changes with the rows scored beside it{where}: "
     "its figures are not results. It is excluded from ranks, tests and the best.",
+    runs.NOT_REPEATABLE: "`{name}` gives other scores when it is fitted again with the same seed"
+    "{where}: take its random numbers from the seed.",
     runs.FAILED: "`{name}` failed{where}{detail}.",
 }
 

@@ -1,0 +1,150 @@
+"""Studies as suites: a contender is a part, a row holds its figures on all sets and seeds.
+
+The first row of a result describes the sets; a contender's row has one figure for each set and
+seed, set by set. That keeps a result of 300 sets small enough to commit.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.quality import references
+from benchmarks.record.rows import Row
+from benchmarks.record.store import Part
+from jaxad import study
+
+SETS = "sets"
+_FACTS = ("train_rows", "features", "test_rows", "anomalies")
+_FIGURES = ("auroc", "average_precision", "partial_auroc")
+_DIGITS = 4
+
+# Variants that are no detectors of jaxad's.
+REFERENCES: dict[str, Callable[..., Any]] = {
+    name: lambda task, seed, kind=kind: kind(random_state=seed)
+    for name, kind in references.KINDS.items()
+}
+
+
+def parts(
+    variants: Mapping[str, Any],
+    sets: Mapping[str, Any],
+    seeds: int,
+    *,
+    numbers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    **options: Any,
+) -> dict[str, Part]:
+    """A part for each variant and choice of numbers, and one for the sets.
+
+    Args:
+      variants: as for `jaxad.study.compare`.
+      sets: likewise.
+      seeds: likewise.
+      numbers: name of a variant -> its choices of numbers.
+      **options: further arguments of `jaxad.study.compare`.
+    """
+
+    def measure(name: str, choice: Mapping[str, Any]) -> list[Row]:
+        chosen = {name: [choice]} if choice else None
+        table = study.compare({name: variants[name]}, sets, seeds, numbers=chosen, **options)
+        return [contender_row(table)]
+
+    found: dict[str, Part] = {SETS: lambda: [_sets_row(sets, seeds, options)]}
+    for name in variants:
+        for choice in (numbers or {}).get(name, [{}]):
+            label = study.runs.name_of(name, json.dumps(choice, sort_keys=True))
+            found[label] = lambda name=name, choice=choice: measure(name, choice)
+    return found
+
+
+def contender_row(table: pd.DataFrame) -> Row:
+    """The row of one contender, from the table of its runs."""
+    first = table.iloc[0]
+    metrics = {name: [round(v, _DIGITS) for v in table[name].tolist()] for name in _FIGURES}
+    for name in _FIGURES[1:]:  # seeds together, to keep the file small
+        by_set = table.groupby("set", sort=False)[name].mean()
+        metrics[name] = [round(v, _DIGITS) for v in by_set.tolist()]
+    notes = table.loc[table["note"] != "", ["set", "seed", "note"]]
+    details = {
+        "numbers": first["numbers"],
+        "config": first["config"],
+        "core_seconds": round(float(table["fit_seconds"].sum()), 1),
+        "compilations": int(table.attrs["compilations"]),
+        "compile_seconds": round(float(table.attrs["compile_seconds"]), 1),
+        "seconds": round(float(table.attrs["seconds"]), 1),
+        "notes": [list(note) for note in notes.itertuples(index=False, name=None)],
+    }
+    label = study.runs.name_of(first["variant"], first["numbers"])
+    return Row(SETS, label, metrics, details | {"variant": first["variant"]}, part=label)
+
+
+def _sets_row(sets: Mapping[str, Any], seeds: int, options: Mapping[str, Any]) -> Row:
+    setting, known = options.get("setting"), options.get("known_anomalies", 0)
+    tasks = [
+        study.sets.task(name, given, seed, setting, known)
+        for name, given in sets.items()
+        for seed in range(seeds)
+    ]
+    facts = {
+        "train_rows": [len(task.train) for task in tasks[::seeds]],
+        "features": [task.train.shape[1] for task in tasks[::seeds]],
+        "test_rows": [len(task.test) for task in tasks[::seeds]],
+        "anomalies": [int(task.is_anomaly.sum()) for task in tasks[::seeds]],
+    }
+    details = {"names": list(sets), "splits": [task.split[:8] for task in tasks]} | facts
+    return Row(SETS, SETS, {"sets": [float(len(sets))]}, details, part=SETS)
+
+
+def table_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """The table of runs that `jaxad.study.report` judges."""
+    (facts,) = (row.details for row in rows if row.detector == SETS)
+    names, found = facts["names"], []
+    for row in rows:
+        if row.detector == SETS or not row.metrics:
+            continue
+        seeds = len(row.metrics["auroc"]) // len(names)
+        notes = {(name, seed): note for name, seed, note in row.details["notes"]}
+        for i, value in enumerate(row.metrics["auroc"]):
+            place, seed = divmod(i, seeds)
+            share = facts["anomalies"][place] / facts["test_rows"][place]
+            precision = row.metrics["average_precision"][place]
+            own = {fact: facts[fact][place] for fact in _FACTS}
+            found.append(
+                {"set": names[place], "variant": row.details["variant"], "seed": seed}
+                | own
+                | {
+                    "numbers": row.details["numbers"],
+                    "auroc": value,
+                    "average_precision": precision,
+                    "adjusted_average_precision": (precision - share) / (1 - share),
+                    "partial_auroc": row.metrics["partial_auroc"][place],
+                    "split": facts["splits"][i],
+                    "config": row.details["config"],
+                    "fit_seconds": row.details["core_seconds"] / len(row.metrics["auroc"]),
+                    "note": notes.get((names[place], seed), ""),
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def effort(rows: Sequence[Row]) -> str:
+    """What the runs of a result took."""
+    details = [row.details for row in rows if row.detector != SETS and row.metrics]
+    total = {
+        name: sum(one[name] for one in details)
+        for name in ("seconds", "core_seconds", "compilations", "compile_seconds")
+    }
+    fits = sum(len(row.metrics["auroc"]) for row in rows if row.detector != SETS and row.metrics)
+    return (
+        f"{fits:,} fits took {total['seconds'] / 60:.1f} minutes, of which the cores spent "
+        f"{total['core_seconds'] / 60:.1f} minutes fitting and scoring; {total['compilations']} "
+        f"programs were compiled, in {total['compile_seconds'] / 60:.1f} minutes."
+    )
+
+
+def mean_of(rows: Sequence[Row], detector: str, metric: str = "auroc") -> float:
+    """The mean figure of a contender, in per cent."""
+    (row,) = (row for row in rows if row.detector == detector)
+    return 100 * float(np.nanmean(row.metrics[metric]))

@@ -1,0 +1,320 @@
+"""Detectors of many sets, seeds and numbers trained together.
+
+A job is one detector for one set and seed. Jobs whose programs are the same, after rows are padded
+to a power of two and columns to one of a few widths, are trained some members at a time by one
+compiled call; threads share the calls out.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxad import objectives
+from jaxad.checks import seed_from
+from jaxad.estimators import Detector, ensemble, fitting, prepare
+from jaxad.estimators.scaling import fit_scaler
+from jaxad.rows import ArrayRows, unweighted
+from jaxad.study import runs
+from jaxad.study.sets import Task
+from jaxad.training import sets
+from jaxad.training.history import last
+from jaxad.training.members import stacked
+from jaxad.training.mesh import default_mesh
+
+WIDTHS = (4, 8, 16, 32, 64, 128)  # of padded rows; wider tables keep their own
+
+
+class Job(NamedTuple):
+    """One detector to fit to one task.
+
+    Attributes:
+      number: which it is, for whoever asked.
+      detector: unfitted, with its seed.
+      read: returns the task.
+      rows: number of rows that it trains on.
+      features: their columns, D.
+    """
+
+    number: int
+    detector: Any
+    read: Callable[[], Task]
+    rows: int
+    features: int
+
+
+class Outcome(NamedTuple):
+    """What came out of a job.
+
+    Attributes:
+      number: the job's.
+      score: ``[M]`` of the test rows, or None.
+      loss: of the last epoch, averaged over members.
+      seconds: spent on it by one core.
+      notes: what is wrong with it.
+    """
+
+    number: int
+    score: np.ndarray | None
+    loss: float
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def takes_labels(detector: Any) -> bool:
+    """Whether known anomalies are given to a detector."""
+    return isinstance(detector, Detector) and type(detector)._labels is not Detector._labels
+
+
+def training_rows(detector: Any, task: Task) -> tuple[np.ndarray, np.ndarray | None]:
+    """What ``fit`` is given: rows, and labels where the detector learns from known anomalies."""
+    if not (len(task.known) and takes_labels(detector)):
+        return task.train, None
+    label = np.r_[np.zeros(len(task.train), np.int32), np.full(len(task.known), -1, np.int32)]
+    return np.concatenate([task.train, task.known]), label
+
+
+def suits(detector: Any, task: Task) -> bool:
+    """Whether `train` can fit the detector; others are fitted by themselves."""
+    return (
+        isinstance(detector, Detector)
+        and task.train.ndim == 2
+        and not detector.validation_fraction
+        and not detector.warm_start
+        and not getattr(detector, "pretrain_epochs", 0)
+    )
+
+
+def width_for(detector: Any, features: int) -> int:
+    """The padded number of columns."""
+    objective = detector._full_objective((features,), 2)
+    if not getattr(objective, "takes_padding", False):
+        return features
+    return next((width for width in WIDTHS if width >= features), features)
+
+
+def train(jobs: Sequence[Job], *, together: bool = True) -> "list[Call]":
+    """Calls that fit and score the jobs, those with one program after the other.
+
+    Args:
+      jobs: the jobs; their detectors have been checked.
+      together: whether columns may be padded, so that sets of other widths share programs.
+    """
+    groups: dict[Any, list[_Ready]] = {}
+    for job in jobs:
+        ready = _ready(job, together)
+        groups.setdefault(ready.program, []).append(ready)
+    calls = []
+    for (_, rows, _), members in sorted(groups.items(), key=lambda group: group[0][1:]):
+        epochs = max(float(ready.recipe.epochs) for ready in members)
+        length = sets.power_of_two(max(64, int(epochs)))
+        members = [
+            (ready, p)
+            for ready in sorted(members, key=lambda ready: -ready.steps)
+            for p in range(ready.size)
+        ]
+        mesh, first = default_mesh(jax.local_devices()), members[0][0]
+        side = sets.side_by_side(first.objective, (first.width,), rows, mesh)
+        for i in range(0, len(members), side):
+            calls.append(Call(tuple(members[i : i + side]), rows, side, length))
+    return calls
+
+
+class _Ready(NamedTuple):
+    """A job whose objective and recipe are made."""
+
+    job: Job
+    width: int
+    size: int
+    objective: Any
+    recipe: Any
+
+    @property
+    def program(self) -> tuple[Any, int, int]:
+        """Equal for jobs that one compiled program trains."""
+        return (
+            jax.tree.structure((self.objective, self.recipe)),
+            sets.padded_rows(self.job.rows),
+            self.width,
+        )
+
+    @property
+    def steps(self) -> float:
+        return float(self.recipe.epochs) * -(-self.job.rows // self.recipe.batch_size)
+
+
+def _ready(job: Job, together: bool) -> _Ready:
+    width = width_for(job.detector, job.features) if together else job.features
+    detector = job.detector._settled((job.features,))
+    objective = detector._full_objective((width,), job.rows)
+    if together and getattr(objective, "takes_padding", False):
+        objective = objectives.padded(objective, float(job.features))
+    rows: Any = unweighted(np.zeros((1, job.features), np.float32), np.zeros(1, np.int32))
+    return _Ready(job, width, detector._members(rows), objective, detector._recipe(job.rows))
+
+
+class _Data(NamedTuple):
+    """The scaled rows of a job."""
+
+    x: np.ndarray
+    label: np.ndarray
+    test: np.ndarray
+
+
+@lru_cache(maxsize=32)
+def _data(job: Job) -> _Data | str:
+    """The rows of a job, or why there are none."""
+    task, detector = job.read(), job.detector
+    try:
+        rows: Any = prepare.read(detector, *training_rows(detector, task), reset=True)
+        scaler = fit_scaler(detector.scaler, [rows.x], rows.shape)
+        detector._check_rows(rows.shape, len(rows.x))
+        detector._check_labels(set(np.unique(rows.label).tolist()))
+        test: Any = prepare.read(detector, task.test, reset=False, labelled=False)
+        return _Data(scaler(rows.x), np.asarray(rows.label), scaler(test.x))
+    except (ValueError, TypeError) as error:
+        return str(error)
+
+
+class MemberScores(NamedTuple):
+    """One trained member of a job: its scores of training and test rows, or None if it failed."""
+
+    ready: _Ready
+    p: int
+    train: np.ndarray
+    test: np.ndarray
+    stats: Any
+    loss: float
+    failed: bool
+    why: str
+    seconds: float
+
+
+class Call(NamedTuple):
+    """Members to train in one compiled call."""
+
+    members: tuple[tuple[_Ready, int], ...]
+    rows: int
+    side: int
+    length: int
+
+    def run(self) -> list[MemberScores]:
+        """Train and score the members."""
+        began = time.perf_counter()
+        data = [_data(ready.job) for ready, _ in self.members]
+        sound = [i for i, found in enumerate(data) if not isinstance(found, str)]
+        results = {i: _lost(*self.members[i], str(data[i])) for i in range(len(data))}
+        if sound:
+            chosen = [self.members[i] for i in sound]
+            both = [found for found in data if not isinstance(found, str)]
+            for i, one in zip(sound, self._train(chosen, both), strict=True):
+                results[i] = one
+        seconds = (time.perf_counter() - began) / len(self.members)
+        return [results[i]._replace(seconds=seconds) for i in range(len(data))]
+
+    def _train(self, members: list[tuple[_Ready, int]], data: list[_Data]) -> list[MemberScores]:
+        mesh, width = default_mesh(jax.local_devices()), members[0][0].width
+        fill = [*range(len(members)), *[0] * (self.side - len(members))]  # of a fixed size
+        own = [_own(*members[i]) for i in fill]
+        recipes = [members[i][0].recipe for i in fill]
+        keys = _keys([members[i] for i in fill])
+        train: list[ArrayRows] = [unweighted(_wide(found.x, width), found.label) for found in data]
+        rows = stacked([train[i] for i in fill], self.rows)
+        initial = sets.draw_sets(own, keys, (width,), mesh=mesh)
+        result = sets.train_sets(own, recipes, keys, rows, initial, length=self.length, mesh=mesh)
+        model = own, result.params, result.stats
+        train_scores = _scores(model, [found.x for found in data], fill, width, mesh)
+        test_scores = _scores(model, [found.test for found in data], fill, width, mesh)
+        losses = last(np.atleast_2d(result.history["loss"]))
+        return [
+            MemberScores(
+                ready,
+                p,
+                train_scores[i],
+                test_scores[i],
+                jax.tree.map(lambda leaf, i=i: leaf[i], result.stats),
+                float(losses[i]) if len(losses) else float("nan"),
+                bool(result.failed[i]),
+                "",
+                0.0,
+            )
+            for i, (ready, p) in enumerate(members)
+        ]
+
+
+def outcomes(finished: Iterator[list[MemberScores]]) -> Iterator[Outcome]:
+    """The outcome of each job, as soon as its last member is there."""
+    waiting: dict[int, list[MemberScores]] = {}
+    for members in finished:
+        for one in members:
+            job = one.ready.job.number
+            waiting.setdefault(job, []).append(one)
+            if len(waiting[job]) == one.ready.size:
+                yield _outcome(sorted(waiting.pop(job), key=lambda member: member.p))
+
+
+def _outcome(members: list[MemberScores]) -> Outcome:
+    ready, seconds = members[0].ready, sum(one.seconds for one in members)
+    job, detector = ready.job, ready.job.detector
+    if members[0].why:
+        return Outcome(
+            job.number, None, float("nan"), seconds, (f"{runs.FAILED}: {members[0].why}",)
+        )
+    kept = [one for one in members if not one.failed and np.isfinite(one.test).all()]
+    notes = [runs.NOT_FINITE] if len(kept) < len(members) else []
+    if not kept:
+        return Outcome(job.number, None, float("nan"), seconds, tuple(notes))
+    data = _data(job)
+    assert isinstance(data, _Data)
+    rows = unweighted(data.x, data.label)
+    if any(detector._collapse(rows, one.train.astype(float), one.stats) for one in kept):
+        notes.append(runs.COLLAPSED)
+    detector.n_members_ = len(kept)
+    rule = detector._rule()
+    combination = ensemble.fit_combination(rule, np.stack([one.train for one in kept]))
+    score = ensemble.combine(combination, np.stack([one.test for one in kept]))
+    loss = float(np.mean([one.loss for one in kept]))
+    return Outcome(job.number, score, loss, seconds, tuple(notes))
+
+
+def _lost(ready: _Ready, p: int, why: str) -> MemberScores:
+    none = np.zeros(0)
+    return MemberScores(ready, p, none, none, None, float("nan"), True, why, 0.0)
+
+
+def _own(ready: _Ready, p: int) -> Any:
+    return fitting.each_member(
+        ready.job.detector._of_members(ready.objective, ready.size), ready.size
+    )[p]
+
+
+def _keys(members: list[tuple[_Ready, int]]) -> Any:
+    each = [
+        fitting.keys_from([seed_from(ready.job.detector.random_state)], ready.size)[p]
+        for ready, p in members
+    ]
+    return jax.numpy.stack(each)
+
+
+def _wide(x: np.ndarray, width: int) -> np.ndarray:
+    return x if x.shape[1] == width else np.pad(x, ((0, 0), (0, width - x.shape[1])))
+
+
+def _scores(
+    model: tuple[Any, Any, Any], x: list[np.ndarray], fill: list[int], width: int, mesh: Any
+) -> list[np.ndarray]:
+    """Scores ``[N]`` of each member's own rows."""
+    longest = max(map(len, x))
+    parts: list[list[np.ndarray]] = [[] for _ in x]
+    for start in range(0, longest, sets.SCORED):
+        block = np.zeros((len(fill), sets.SCORED, width), np.float32)
+        for place, i in enumerate(fill):
+            some = x[i][start : start + sets.SCORED]
+            block[place, : len(some), : some.shape[1]] = some
+        values = sets.apply_sets("score", *model, block, mesh=mesh)
+        for i, own in enumerate(x):
+            parts[i].append(values[i, : max(0, len(own) - start)])
+    return [np.concatenate(part).astype(np.float64) for part in parts]
