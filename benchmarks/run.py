@@ -13,7 +13,15 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.peers import environment as peers
-from benchmarks.quality import adbench, ensembles, oddbench, papers, quick, reference_numbers
+from benchmarks.quality import (
+    adbench,
+    ensembles,
+    oddbench,
+    papers,
+    quick,
+    reference_numbers,
+    variants,
+)
 from benchmarks.record import compare, environment, report, suite
 from benchmarks.settings import OptionError, Options, check_known, read_config, resolve
 from benchmarks.speed import (
@@ -38,6 +46,7 @@ SUITES: dict[str, ModuleType] = {
     "fleet": fleet,
     "adbench": adbench,
     "oddbench": oddbench,
+    "variants": variants,
     "ensembles": ensembles,
     "papers": papers,
 }

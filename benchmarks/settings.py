@@ -65,6 +65,8 @@ def _rule(key: str, default: Any) -> tuple[str, Callable[[Any], bool]]:
     if key == "effort":
         wanted = 'at least 1 and at most 100 (per cent of the papers\' epochs), or "auto"'
         return wanted, lambda v: v == "auto" or _whole(v) and 1 <= v <= 100
+    if isinstance(default, dict):
+        return "a table", lambda v: isinstance(v, dict)
     if isinstance(default, bool):
         return "true or false", lambda v: isinstance(v, bool)
     if default == "auto":
