@@ -333,7 +333,11 @@ class Stream(Rows):
 
     def reweigh(self, weigh: Callable[[Batch], Array]) -> Self:
         """See `Rows.reweigh`."""
-        return dataclasses.replace(self, weigh=weigh)
+        first = self.weigh
+        if first is None:
+            return dataclasses.replace(self, weigh=weigh)
+        both = lambda batch: weigh(batch._replace(weight=first(batch)))  # noqa: E731
+        return dataclasses.replace(self, weigh=both)
 
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
         """See `Rows.map`."""

@@ -45,6 +45,15 @@ def both(rng):
     return rows.as_rows(x, label), data.stream(blocks, rows=90)
 
 
+def test_rows_reweighed_twice_keep_both_weights(both):
+    for given in both:
+        first = given.reweigh(lambda batch: jnp.where(batch.label < 0, 0, 2.0 * batch.weight))
+        second = first.reweigh(lambda batch: jnp.where(batch.label > 0, 0, batch.weight))
+        _, weight = second.values(lambda x: x[:, 0], chunk=16)
+        np.testing.assert_array_equal(weight[:300], 2.0 * (both[0].label == 0))
+        assert (weight[300:] == 0).all()
+
+
 @pytest.mark.parametrize("chunk", [16, 77, 1000])
 def test_passes_in_memory_and_streamed_agree(both, chunk):
     held, streamed = both
