@@ -1,7 +1,9 @@
-"""Losses of Deep SVDD (Ruff et al., "Deep One-Class Classification", ICML 2018).
+"""Losses of Deep SVDD (Ruff et al., "Deep One-Class Classification", ICML 2018) and its variants.
 
 They are functions of the distance from a latent vector to a centre.
 """
+
+import math
 
 import chex
 import jax
@@ -57,6 +59,91 @@ def soft_boundary(distance: Array, radius: Array | float, *, nu: Array | float) 
     chex.assert_rank([distance, radius, nu], [1, 0, 0])
     squared_radius = jnp.square(radius)
     return squared_radius + jax.nn.relu(distance - squared_radius) / nu
+
+
+def power(distance: Array, *, exponent: Array | float) -> Array:
+    """The squared distance ``d`` to a power, ``d^exponent``: ``[B] -> [B]``.
+
+    Args:
+      distance: ``[B]`` squared distances ``d``.
+      exponent: above 0. 1 is `one_class` and 0.5 the distance itself, which far rows pull less.
+
+    The gradient at ``d = 0`` is 0, not infinity, for every exponent. Subnormal numbers count as 0.
+
+    Source: Ruff et al. 2018, equation 4, with another exponent.
+
+    Example:
+      >>> power(jnp.array([0.0, 4.0]), exponent=1.5).tolist()
+      [0.0, 8.0]
+    """
+    chex.assert_rank([distance, exponent], [1, 0])
+    negligible = distance < float(jnp.finfo(distance.dtype).tiny)
+    return jnp.where(negligible, 0, jnp.where(negligible, 1, distance) ** exponent)
+
+
+def pseudo_huber(distance: Array, *, delta: Array | float) -> Array:
+    """``delta^2 (sqrt(1 + d / delta^2) - 1)``: half of ``d`` near 0, linear far away.
+
+    A row far from the centre has a gradient of at most ``delta``, so few rows cannot dominate.
+
+    Args:
+      distance: ``[B]`` squared distances ``d``.
+      delta: above 0, the distance (not squared) from which on the loss is about linear.
+
+    Returns:
+      ``[B]``.
+
+    Source: Ruff et al., "Rethinking Assumptions in Deep Anomaly Detection", 2021 (arXiv
+    2006.00339), with ``delta = 1``.
+
+    Example:
+      >>> pseudo_huber(jnp.array([0.0, 3.0, 8.0]), delta=1.0).tolist()
+      [0.0, 1.0, 2.0]
+    """
+    chex.assert_rank([distance, delta], [1, 0])
+    # The definition multiplied by sqrt(...) + 1, because the difference loses all digits near 0.
+    return distance / (jnp.sqrt(1 + distance / jnp.square(delta)) + 1)
+
+
+def classifier(
+    distance: Array,
+    label: Array,
+    *,
+    delta: Array | float = 1.0,
+    epsilon: Array | float = 1e-6,
+) -> Array:
+    """The hypersphere classifier (HSC): the cross-entropy of ``p(normal) = exp(-h(d))``.
+
+    Unlabelled rows and known normals have the loss ``h(d)``, known anomalies
+    ``-log(1 - exp(-h(d + epsilon)))``, where ``h`` is `pseudo_huber`. The anomalies' loss falls to
+    0 with the distance, so far anomalies are left alone.
+
+    Args:
+      distance: ``[B]`` squared distances ``d``.
+      label: ``[B]`` +1 known normal, -1 known anomaly, 0 unlabelled.
+      delta: above 0, see `pseudo_huber`; 1 in the paper.
+      epsilon: above 0, keeps the loss of a known anomaly at the centre finite.
+
+    Returns:
+      ``[B]``.
+
+    Source: Ruff et al., "Rethinking Assumptions in Deep Anomaly Detection", 2021 (arXiv
+    2006.00339). Their centre is 0.
+
+    Example:
+      >>> values = classifier(jnp.array([3.0, 3.0]), jnp.array([0, -1]))
+      >>> [round(value, 4) for value in values.tolist()]
+      [1.0, 0.4587]
+      >>> from jaxad import networks, objectives
+      >>> objectives.deep_sad(networks.MLP((16, 8)), loss=classifier, delta=2.0).numbers
+      {'delta': 2.0}
+    """
+    chex.assert_rank([distance, label, delta, epsilon], [1, 1, 0, 0])
+    chex.assert_equal_shape([distance, label])
+    # Other rows have the distance 1, because `where` needs finite gradients in both branches.
+    h = pseudo_huber(jnp.where(label < 0, distance + epsilon, 1), delta=delta)
+    anomalous = -_log_one_minus_exp(h)
+    return jnp.where(label < 0, anomalous, pseudo_huber(distance, delta=delta))
 
 
 def centre(z: Array, weight: Array) -> Array:
@@ -174,6 +261,13 @@ def safe_sqrt(x: Array) -> Array:
     """
     negligible = x < float(jnp.finfo(x.dtype).tiny)
     return jnp.where(negligible, 0, jnp.sqrt(jnp.where(negligible, 1, x)))
+
+
+def _log_one_minus_exp(x: Array) -> Array:
+    """``log(1 - exp(-x))`` for ``x > 0``, by the form that keeps the digits: near 0, far away."""
+    near = x < math.log(2)
+    small, large = jnp.where(near, x, 1), jnp.where(near, 1, x)
+    return jnp.where(near, jnp.log(-jnp.expm1(-small)), jnp.log1p(-jnp.exp(-large)))
 
 
 def _top_bit(keys: Array) -> Array:

@@ -87,6 +87,116 @@ class TestObjectives:
             hypersphere.soft_boundary(self.distance, jnp.zeros(4), nu=0.1)
 
 
+class TestPower:
+    distance = normal(60) ** 2 + np.float32(0.01)
+
+    @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.7])
+    def test_against_float64(self, exponent):
+        actual = jax.jit(hypersphere.power)(self.distance, exponent=exponent)
+        np.testing.assert_allclose(actual, self.distance.astype(np.float64) ** exponent, rtol=2e-6)
+
+    @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.7])
+    def test_gradients(self, exponent):
+        distance = jnp.array([0.3, 1.0, 4.0])
+        check_gradients(lambda d, p: hypersphere.power(d, exponent=p), distance, exponent)
+
+    @pytest.mark.parametrize("exponent", [0.1, 0.5, 1.0, 2.0])
+    def test_at_the_centre_value_and_gradients_are_0(self, exponent):
+        def loss(distance, exponent):
+            return hypersphere.power(distance, exponent=exponent).sum()
+
+        zero = jnp.zeros(1)
+        assert loss(zero, exponent) == 0
+        slopes = jax.grad(loss, (0, 1))(zero, exponent)
+        assert slopes[0].tolist() == [0]
+        assert slopes[1] == 0
+
+    def test_exponent_1_is_the_one_class_objective(self):
+        np.testing.assert_allclose(hypersphere.power(self.distance, exponent=1.0), self.distance)
+
+    def test_mismatch_raises(self):
+        with pytest.raises(AssertionError):
+            hypersphere.power(jnp.zeros((3, 1)), exponent=1.0)
+
+
+class TestPseudoHuber:
+    @pytest.mark.parametrize("delta", [0.1, 1.0, 3.0])
+    def test_against_float64(self, delta):
+        distance = np.float32(10.0) ** np.linspace(-12, 12, 50, dtype=np.float32)
+        expected = delta**2 * np.expm1(np.log1p(distance.astype(np.float64) / delta**2) / 2)
+        actual = jax.jit(hypersphere.pseudo_huber)(distance, delta=delta)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+    def test_gradients(self):
+        distance = jnp.array([0.3, 1.0, 40.0])
+        check_gradients(lambda d, h: hypersphere.pseudo_huber(d, delta=h), distance, 1.5)
+
+    def test_at_the_centre_and_far_away(self):
+        def loss(distance):
+            return hypersphere.pseudo_huber(distance, delta=1.0).sum()
+
+        assert loss(jnp.zeros(1)) == 0
+        slope = jax.grad(loss)(jnp.array([0.0, 1e30]))
+        np.testing.assert_allclose(slope, [0.5, 0.5e-15], rtol=1e-5)
+
+    def test_mismatch_raises(self):
+        with pytest.raises(AssertionError):
+            hypersphere.pseudo_huber(jnp.zeros(()), delta=1.0)
+
+
+class TestClassifier:
+    @pytest.mark.parametrize("delta", [0.5, 1.0, 2.0])
+    def test_against_float64(self, delta):
+        distance = np.tile(np.float32(10.0) ** np.linspace(-5, 3, 40, dtype=np.float32), 3)
+        label = np.repeat([-1, 0, 1], 40)
+
+        def h(d):
+            return delta**2 * np.expm1(np.log1p(d / delta**2) / 2)
+
+        d = distance.astype(np.float64)
+        far = np.maximum(h(d + 1e-6), 1e-300)
+        expected = np.where(label < 0, -np.log1p(-np.exp(-far)), h(d))
+        actual = jax.jit(hypersphere.classifier)(distance, label, delta=delta)
+        np.testing.assert_allclose(actual, expected, rtol=3e-6, atol=1e-37)
+
+    def test_gradients_on_both_sides_of_log_2(self):
+        label, distance = jnp.array([-1, -1, 0, 1]), jnp.array([0.4, 6.0, 0.7, 2.0])
+
+        def values(distance, delta):
+            return hypersphere.classifier(distance, label, delta=delta)
+
+        check_gradients(values, distance, 1.3)
+
+    @pytest.mark.parametrize("distance", [0.0, 1e-30, 1e-6, 1e6, 1e30])
+    def test_extreme_distances_stay_finite(self, distance):
+        label = jnp.array([-1, 0, 1])
+        value, pull_back = jax.vjp(
+            lambda d: hypersphere.classifier(d, label), jnp.full(3, distance)
+        )
+        (slope,) = pull_back(jnp.ones(3))
+        assert jnp.isfinite(value).all()
+        assert jnp.isfinite(slope).all()
+        assert slope[0] <= 0
+        assert (slope[1:] > 0).all()
+
+    def test_at_the_centre(self):
+        value, slope = jax.value_and_grad(
+            lambda d: hypersphere.classifier(d, jnp.array([-1])).sum()
+        )(jnp.zeros(1))
+        np.testing.assert_allclose(value, np.log(2e6), rtol=1e-5)
+        np.testing.assert_allclose(slope, -1e6, rtol=1e-4)
+
+    def test_rows_of_weight_0_are_inert(self):
+        weight, label = jnp.array([1.0, 0.0]), jnp.array([0, -1])
+        slope = jax.grad(lambda d: jnp.sum(weight * hypersphere.classifier(d, label)))(jnp.zeros(2))
+        np.testing.assert_array_equal(slope, [0.5, 0])
+
+    @pytest.mark.parametrize("shapes", [((3,), (4,)), ((3,), (3, 1))])
+    def test_mismatch_raises(self, shapes):
+        with pytest.raises(AssertionError):
+            hypersphere.classifier(*map(jnp.zeros, shapes))
+
+
 class TestCentre:
     def test_weighted_mean(self):
         z, weight = normal(40, 3), np.random.default_rng(1).random(40).astype(np.float32)
