@@ -11,6 +11,7 @@ from cases import fresh
 import jaxad
 from jaxad import objectives
 from jaxad.estimators import DETECTORS
+from jaxad.objectives import OBJECTIVES
 
 
 def built_in(table):
@@ -18,8 +19,10 @@ def built_in(table):
 
 
 def kinds(objective):
-    """The class of an objective, and those of its parts."""
-    yield type(objective).__name__
+    """The classes of an objective, and those of its parts and of what it wraps."""
+    yield from (kind.__name__ for kind in type(objective).__mro__ if kind.__name__ in OBJECTIVES)
+    if isinstance(objective, objectives.Wrapper):
+        yield from kinds(objective.objective)
     for part in getattr(objective, "parts", ()):
         yield from kinds(part)
 
@@ -27,7 +30,7 @@ def kinds(objective):
 def test_every_detector_and_objective_has_a_case():
     assert {*cases.DETECTORS, "ObjectiveDetector"} == built_in(DETECTORS)
     covered = {kind for case in cases.PLANTED.values() for kind in kinds(case)}
-    assert covered == built_in(objectives.OBJECTIVES)
+    assert covered == built_in(OBJECTIVES)
 
 
 def test_every_detector_is_public_and_in_the_readme():

@@ -1,6 +1,7 @@
 """Objectives: losses, scores and exact statistics, one objective per paper.
 
 Functions such as `deep_svdd` make an objective from networks and a loss; `DAGMM` is a class.
+Wrappers such as `Trimmed` change how any objective is trained.
 """
 
 import warnings
@@ -23,6 +24,11 @@ from jaxad.objectives.view_classifier import MapReconstruction as MapReconstruct
 from jaxad.objectives.view_classifier import ViewClassifier as ViewClassifier
 from jaxad.objectives.view_classifier import goad as goad
 from jaxad.objectives.view_classifier import image_goad as image_goad
+from jaxad.objectives.wrappers import LOE as LOE
+from jaxad.objectives.wrappers import Denoised as Denoised
+from jaxad.objectives.wrappers import FeatureBag as FeatureBag
+from jaxad.objectives.wrappers import Trimmed as Trimmed
+from jaxad.objectives.wrappers import Wrapper as Wrapper
 from jaxad.registry import OBJECTIVES as OBJECTIVES
 
 _RENAMED = {

@@ -49,6 +49,11 @@ class BaseObjective(struct.PyTreeNode):
         super().__init_subclass__(**options)
         _register(OBJECTIVES, cls)
 
+    @property
+    def uses_labels(self) -> bool:
+        """Whether the loss depends on labels, which `LOE` needs; by default not."""
+        return False
+
     def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Fit the statistics that training needs before its first step; by default none."""
         del params, rows

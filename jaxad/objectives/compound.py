@@ -49,9 +49,9 @@ class Compound(BaseObjective):
         return min(part.chunk for part in self.parts)
 
     @property
-    def takes_padding(self) -> bool:
-        """Whether it can train on rows with columns of padding."""
-        return all(getattr(part, "takes_padding", False) for part in self.parts)
+    def uses_labels(self) -> bool:
+        """Whether the loss of a part depends on labels."""
+        return any(getattr(part, "uses_labels", False) for part in self.parts)
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise each part; a shared network comes from the first part that has it."""
@@ -59,9 +59,7 @@ class Compound(BaseObjective):
         stats: Stats = {"batch_stats": {}}
         for i, part in enumerate(self.parts):
             new, new_stats = part.init(jax.random.fold_in(key, i), x)
-            params = new | params
-            running = new_stats.get("batch_stats", {}) | stats["batch_stats"]
-            stats = new_stats | stats | {"batch_stats": running}
+            params, stats = new | params, _unite(stats, new_stats)
         return params, stats
 
     def loss(
@@ -103,11 +101,21 @@ class Compound(BaseObjective):
         return first.transform(params, stats, x)
 
 
+def _unite(first: Stats, second: Stats) -> Stats:
+    """The entries of both, at every depth; those of ``first`` win."""
+    nested = {
+        name: _unite(first[name], second[name])
+        for name in first.keys() & second.keys()
+        if isinstance(first[name], dict)
+    }
+    return second | first | nested
+
+
 def _merge(old: Stats, merged: Stats, new: Stats) -> Stats:
     """Copy the changes from ``old`` to ``new`` into ``merged``, which keeps its own changes."""
     result = dict(merged)
     for name, value in new.items():
-        if name == "batch_stats":
+        if isinstance(value, dict):
             result[name] = _merge(old[name], merged[name], value)
         elif value is not old[name] and merged[name] is old[name]:
             result[name] = value

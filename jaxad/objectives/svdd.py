@@ -15,7 +15,7 @@ from flax import struct
 from jaxad import networks
 from jaxad.losses import hypersphere, sad
 from jaxad.objectives.base import BaseObjective
-from jaxad.objectives.variants import call_loss, check_loss
+from jaxad.objectives.variants import call_loss, check_loss, takes
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
@@ -52,9 +52,9 @@ class Hypersphere(BaseObjective):
     radius: bool = struct.field(pytree_node=False)
 
     @property
-    def takes_padding(self) -> bool:
-        """Whether it can train on rows with columns of padding."""
-        return True
+    def uses_labels(self) -> bool:
+        """Whether the loss takes labels."""
+        return takes(self.function, "label")
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise the encoder; `prepare` sets the centre."""

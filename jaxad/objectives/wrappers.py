@@ -106,17 +106,18 @@ class Trimmed(Wrapper):
 
     A slow teacher judges. It is the exponential moving average of the parameters and running
     statistics, ``stats["teacher"]``, and evaluates the loss of every row without dropout and noise.
-    Rows above the ``1 - share`` quantile of these losses get weight 0 in the batch. The loss is the
-    mean over the others, and batch norm, mixtures and radii see the others only. Rows whose label
-    is known are never trimmed.
+    The ``share`` of rows with the highest losses gets weight 0 in the batch. The loss is the mean
+    over the others, and batch norm, mixtures and radii see the others only. Rows whose label is
+    known are never trimmed.
 
     The exact statistics leave out rows, too: they are fitted to all rows, which are then scored,
-    and fitted again without the rows that score above the ``1 - share`` quantile.
+    and fitted again without the ``share`` of rows that score highest.
 
     Attributes:
       objective: any objective.
-      share: leaf in [0, 1), the share of rows, or of their weight, that is left out. With 0 the
-        result is that of ``objective``, to the bit.
+      share: leaf in [0, 1), the share of rows, or of their weight, that is left out: of N rows
+        ``share * N``, rounded. With 0 the result is that of ``objective``, to the bit unless the
+        compiler fuses its formulas differently, as those of `DAGMM`.
       decay: leaf in [0, 1), the share of the old average that a step keeps. With 0 the current
         parameters judge.
 
@@ -153,9 +154,9 @@ class Trimmed(Wrapper):
         judged = self._judge(teacher, stats, batch)
         kept = jnp.where(_are_highest(judged, batch, self.share), 0, batch.weight)
         values, new = self.objective.loss(params, stats, batch._replace(weight=kept), key)
-        # If nothing is trimmed, the sum of differences is exactly 0, so the scale is exactly 1.
-        total, trimmed = jnp.sum(batch.weight), jnp.sum(batch.weight - kept)
-        values = jnp.where(kept > 0, values * (total / jnp.maximum(total - trimmed, 1e-12)), 0)
+        whole, left = jnp.sum(batch.weight), jnp.sum(kept)  # equal sums may be rounded differently
+        scale = jnp.where(self.share > 0, whole / jnp.maximum(left, 1e-12), 1)
+        values = jnp.where(kept > 0, scale * values, 0)
         return values, stats if key is None else stats | new | {"teacher": teacher}
 
     def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
@@ -195,7 +196,7 @@ class Trimmed(Wrapper):
             return self.objective.score(params, stats, x)
 
         scores, weight = rows.reweigh(_unlabelled).values(score, chunk=self.chunk)
-        limit = _quantile(scores, weight, 1 - self.share)
+        limit = _limit(scores, weight, self.share)
 
         @jax.jit  # a stream calls it for every chunk
         def jaxad_weigh(batch):
@@ -422,18 +423,22 @@ def _unlabelled(batch: Batch) -> Array:
 
 
 def _are_highest(values: Array, batch: Batch, share: Array) -> Array:
-    """Whether rows are unlabelled and their values ``[B]`` above the ``1 - share`` quantile."""
-    return (batch.label == 0) & (values > _quantile(values, _unlabelled(batch), 1 - share))
+    """Whether rows are among the ``share`` of unlabelled rows with the highest values ``[B]``."""
+    return (batch.label == 0) & (values > _limit(values, _unlabelled(batch), share))
 
 
 @jax.jit
-def _quantile(values: Array, weight: Array, q: Array) -> Array:
-    """`hypersphere.weighted_quantile` with the smallest weight scaled to 1.
+def _limit(values: Array, weight: Array, share: Array) -> Array:
+    """The value that a ``share`` of the weight exceeds; infinite for ``share`` 0.
 
-    The result does not depend on the scale of the weights, and the highest value is the quantile 1.
+    Of N rows with equal weights ``share * N`` are above, rounded; ties and NaNs are not. The scale
+    of the weights does not matter: the smallest becomes 2, because the quantile is the mean over an
+    interval of length 1, which then includes no more than two rows.
     """
     least = jnp.min(jnp.where(weight > 0, weight, jnp.inf))
-    return hypersphere.weighted_quantile(values, weight / least, q)
+    limit = hypersphere.weighted_quantile(values, 2 * weight / least, 1 - share)
+    # Programs may compute the row at the limit anew, with another rounding: it must not exceed it.
+    return jnp.where(share > 0, limit + 1e-6 * jnp.abs(limit), jnp.inf)
 
 
 def _check(wrapper: Wrapper, **checks: Check) -> None:

@@ -65,9 +65,15 @@ PLANTED = {
     "compound": objectives.Compound(
         (objectives.deep_svdd(WIDE), objectives.autoencoder(WIDE, WIDE_DECODER)), (1.0, 0.5)
     ),
+    "trimmed": objectives.Trimmed(objectives.deep_svdd(WIDE), 0.1, 0.9),
+    "loe": objectives.LOE(objectives.deep_sad(WIDE), 0.02, soft=True),
+    "denoised": objectives.Denoised(objectives.deep_svdd(WIDE), 0.1),
+    # All features, because the weights of features outside the bag never move.
+    "feature_bag": objectives.FeatureBag(objectives.deep_svdd(WIDE), 1.0),
 }
-# Methods whose training is known to add little: it must at least not hurt here.
-TRAINING_NEED_NOT_PAY = {"dagmm", "goad", "goad_reconstruction"}
+# Methods whose training is known to add little: it must at least not hurt here. LOE is for training
+# rows with anomalies, and these have none.
+TRAINING_NEED_NOT_PAY = {"dagmm", "goad", "goad_reconstruction", "loe"}
 
 QUICK: dict[str, Any] = {"hidden": (8,), "epochs": 3, "n_members": 1, "random_state": 0}
 
