@@ -37,6 +37,40 @@ def test_loss_curves_of_an_untrained_detector_say_why_not():
         plotting.loss_curves({"loss": np.zeros(0)})
 
 
+def test_diagnostics_share_panels_by_kind():
+    lines = {"loss": 1, "scores_05": 1, "scores_50": 2, "scores_95": 3, "radius": 0.5}
+    lines |= {"gradient_norm/encoder/Dense_0": 1, "gradient_norm/head": 2, "far": 0.1}
+    lines |= {f"occupation_{k}": 0.5 for k in range(2)}
+    figure = plotting.diagnostics({name: value * np.ones(4) for name, value in lines.items()})
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert [*panels] == ["Scores", "Radius", "Occupation", "Gradient norm", "far"]
+
+    def legend(title):
+        return [text.get_text() for text in panels[title].get_legend().get_texts()]
+
+    assert legend("Scores") == ["5 %", "50 %", "95 %"]
+    assert legend("Gradient norm") == ["encoder/Dense_0", "head"]
+    assert legend("Occupation") == ["component 0", "component 1"]
+    assert [line.get_ydata()[0] for line in panels["Scores"].lines] == [1, 2, 3]
+    assert panels["Radius"].get_legend() is None
+
+
+def test_diagnostics_of_an_ensemble_draw_every_member_thinly():
+    values = np.array([[1.0, 0.1, 0.01], [1.0, 0.5, np.nan]])
+    (axes,) = plotting.diagnostics({"collapse": values, "loss": values}).axes
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2, 3]] * 2
+    np.testing.assert_array_equal([line.get_ydata() for line in axes.lines], values)
+    assert axes.get_yscale() == "log"
+    (alone,) = plotting.diagnostics({"collapse": values[0]}).axes
+    assert axes.lines[0].get_linewidth() < alone.lines[0].get_linewidth()
+
+
+@pytest.mark.parametrize("history", [{}, {"loss": [1.0]}, {"loss": [], "radius": []}])
+def test_a_history_without_diagnostics_says_how_to_get_them(history):
+    with pytest.raises(ValueError, match="diagnostics='all'"):
+        plotting.diagnostics(history)
+
+
 def test_histogram_heights_are_shares_of_each_class():
     scores, is_anomaly = np.arange(10.0), np.arange(10) >= 7
     figure = plotting.score_histogram(scores, is_anomaly, threshold=6.5)

@@ -34,9 +34,11 @@ def _png(figure: "Figure") -> bytes:
     return content.getvalue()
 
 
-def new_axes(figure: "Figure", title: str, x: str, y: str) -> "Axes":
-    """Axes with a title and names of ``x`` and ``y``."""
-    axes = figure.add_subplot()
+def new_axes(
+    figure: "Figure", title: str, x: str, y: str, *, place: tuple[int, int, int] = (1, 1, 1)
+) -> "Axes":
+    """Axes with a title and names of ``x`` and ``y``; ``place`` is rows, columns and a number."""
+    axes = figure.add_subplot(*place)
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
