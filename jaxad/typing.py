@@ -50,6 +50,10 @@ class Objective(Protocol):
       start, such as the centre of Deep SVDD.
     * ``finish(params, stats, rows) -> stats``, after the last step: what scoring needs, with the
       final weights, such as the mixture of DAGMM.
+
+    A further optional method, ``diagnose(params, stats, rows) -> dict``, returns diagnostics of its
+    own, scalars or ``[K]`` by name, such as the radius of Deep SVDD. ``stats`` are those of
+    ``finish`` for the same rows. See `jaxad.training.diagnostics`.
     """
 
     @property

@@ -26,6 +26,7 @@ from jaxad.networks import IMAGES, TABULAR
 from jaxad.registry import DETECTORS
 from jaxad.registry import register as _register
 from jaxad.rows import Rows
+from jaxad.training.history import joined
 from jaxad.training.recipe import RANGES
 from jaxad.typing import Stats
 
@@ -65,8 +66,8 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     Arguments control training (``epochs`` to ``trim``), the ensemble (``n_members``,
     ``combine``), preprocessing and threshold (``scaler``, ``contamination``), repeated fits
-    (``warm_start``, ``random_state``), and how it works (``threads``, ``verbose``). `DeepSVDD`
-    describes each of them.
+    (``warm_start``, ``random_state``), what is recorded (``diagnostics``), and how it works
+    (``threads``, ``verbose``). `DeepSVDD` describes each of them.
     """
 
     epochs: Any = argument("auto", Special("auto", RANGES["epochs"]))
@@ -84,6 +85,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     contamination: float = argument(0.1, Interval(0, 0.5, "both"))
     warm_start: bool = argument(False, Flag())
     random_state: Any = None
+    diagnostics: Any = argument((), RANGES["diagnostics"])
     threads: int | None = argument(None, Special(None, Whole()))
     verbose: bool = False
 
@@ -199,11 +201,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
                 state = training.begin(*inputs, **start)
             inputs = run.objective, run.recipe, state, run.rows
             state, result = training.advance(*inputs, threads=self.threads)
-            joined = {
-                name: np.concatenate([before.get(name, values[..., :0]), values], axis=-1)
-                for name, values in result.history.items()
-            }
-            result = result._replace(history=joined)
+            result = result._replace(history=joined(before, result.history))
             model = plan.objective, result.params, result.stats
             score = fitting.score(*model, plan.rows, result.size, threads=self.threads)
         self._adopt(plan, Trained(result, history, [], score), watch)
@@ -415,6 +413,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
             weight_decay=self.weight_decay or None,
             clip_norm=self.clip_norm,
             patience=self.patience,
+            diagnostics=self.diagnostics,
         )
 
     def _labels(self, y: Any, count: int) -> np.ndarray:

@@ -62,6 +62,11 @@ class DeepSVDD(CentreDetector):
       warm_start: whether ``fit`` on a fitted detector keeps its network, scaler and statistics (the
         centre) and trains on, without pretraining and with a new optimizer.
       random_state: an int for reproducible results, a numpy generator, or None.
+      diagnostics: further records for ``history_``, measured inside the compiled run on at most 512
+        training rows: ``"all"``, or some of ``"gradient_norm"`` (of each layer), ``"scores"``
+        (three quantiles), ``"collapse"``, ``"effective_rank"`` (of the latent vectors) and, with a
+        soft boundary, ``"radius"``. See `jaxad.training.diagnostics`; `jaxad.plotting.diagnostics`
+        draws them.
       threads: at most so many threads share out the members, and rows to score, on a CPU; None: the
         environment variable ``JAXAD_THREADS``, or one for each core that this process may use. The
         results are the same.
@@ -69,7 +74,8 @@ class DeepSVDD(CentreDetector):
 
     Attributes:
       threshold_: scores above it are anomalies. May be assigned.
-      history_: ``loss``, ``learning_rate``, ``skipped`` and ``validation_loss`` of each epoch.
+      history_: ``loss``, ``learning_rate``, ``skipped``, ``validation_loss`` and ``diagnostics`` of
+        each epoch.
       params_: the network's parameters.
       stats_: ``centre`` ``[L]``, ``radius``, ``batch_stats``.
       n_members_: P, the number of members whose training did not fail. If P > 1, the arrays in

@@ -16,6 +16,7 @@ from jaxad.checks import first_nonfinite, seed_from
 from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
 from jaxad.estimators.scaling import fit_scaler
 from jaxad.rows import ArrayRows, Rows, unweighted
+from jaxad.training import check_diagnostics
 from jaxad.typing import Params, Stats
 
 
@@ -93,12 +94,13 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
     labels = set(np.unique(trained.like.label).tolist()) if len(held_out) else survey.labels
     detector._check_labels(labels)
     count = survey.count - len(held_out)
-    objective = detector._full_objective(rows.shape, count)
+    objective, recipe = detector._full_objective(rows.shape, count), detector._recipe(count)
+    check_diagnostics(objective, recipe, rows.shape)  # before the pretraining
     size = detector.n_members_ if continues else detector._members(rows)
     first = None if continues else detector._pretraining(objective, trained, seed)
     run = Run(
         detector._of_members(objective, size),
-        detector._recipe(count),
+        recipe,
         member_keys(key_from(seed), size),
         trained,
         validation,

@@ -14,8 +14,9 @@ class BaseObjective(struct.PyTreeNode):
     """Base class of objectives: a dataclass and pytree whose numbers are leaves.
 
     Fields with ``pytree_node=False`` are structure. A subclass defines ``chunk``, ``init``,
-    ``loss`` and ``score``, see `jaxad.typing.Objective`, and `prepare` or `finish` if it fits
-    statistics without a gradient. Subclasses register themselves by name.
+    ``loss`` and ``score``, see `jaxad.typing.Objective`; `prepare` or `finish` if it fits
+    statistics without a gradient; and `diagnose` if it has diagnostics of its own. Subclasses
+    register themselves by name.
 
     Example:
       >>> import jax, jax.numpy as jnp, numpy as np
@@ -63,6 +64,11 @@ class BaseObjective(struct.PyTreeNode):
         """Fit the statistics that scoring needs, with the final parameters; by default none."""
         del params, rows
         return stats
+
+    def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
+        """Diagnostics of its own, by name; by default none. See `jaxad.typing.Objective`."""
+        del params, stats, rows
+        return {}
 
 
 def real(stats: Stats, values: Array) -> Array:

@@ -81,6 +81,15 @@ class Compound(BaseObjective):
         """Finish each part."""
         return self._exact("finish", params, stats, rows)
 
+    def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
+        """The diagnostics of all parts; of two with one name, the first part's."""
+        found: dict[str, Array] = {}
+        for part in self.parts:
+            diagnose = getattr(part, "diagnose", None)
+            if diagnose is not None:
+                found = diagnose(params, stats, rows) | found
+        return found
+
     def _exact(self, method: str, params: Params, stats: Stats, rows: Rows) -> Stats:
         for part in self.parts:
             if hasattr(part, method):  # both methods are optional

@@ -136,6 +136,14 @@ class DAGMM(BaseObjective):
         fitted = mixture.fit(rows.fold(add, empty, chunk=self.chunk), jitter=self.jitter)
         return stats | {"mixture": fitted._asdict()}
 
+    def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
+        """The ``occupation`` ``[K]``: the mean responsibility of each component; its sum is 1."""
+
+        def responsibilities(x):
+            return self._forward(params, stats, x, None, None)[3]
+
+        return {"occupation": rows.mean(responsibilities, chunk=self.chunk)}
+
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Energy under the training set's mixture (equation 6)."""
         z = self.transform(params, stats, x)

@@ -126,6 +126,11 @@ class Hypersphere(BaseObjective):
         distance, weight = self._normals(rows).values(distance_of, chunk=self.chunk)
         return stats | {"radius": hypersphere.radius(distance, weight, nu=self.nu)}
 
+    def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
+        """The ``radius``, if there is one: the ``1 - nu`` quantile of the rows' distances."""
+        del params, rows
+        return {"radius": stats["radius"]} if self.radius else {}
+
     def _calibrate(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         running = networks.calibrate(
             self.encoder,

@@ -1,5 +1,4 @@
-"""Plots of a fitted detector, fleet or study: losses, scores, alarm rates, ranks, differences.
-"""Plots of a fitted detector or fleet: losses, diagnostics, scores, alarm rates, latent space, ...
+"""Plots of a fitted detector, fleet or study: losses, diagnostics, scores, alarm rates, ranks, ...
 
 Every function returns a new ``matplotlib.figure.Figure`` and changes no global state of matplotlib.
 Save it with ``figure.savefig(path)``; a notebook shows it if it is the last value of a cell.

@@ -232,6 +232,8 @@ def fingerprint(
     """
     run = _describe("objective", objective) | _describe("recipe", recipe)
     run.pop("recipe.epochs", None)
+    if not getattr(recipe, "diagnostics", ()):  # which earlier versions did not have
+        run.pop("recipe.diagnostics", None)
     run["key"] = np.asarray(jax.random.key_data(key)).tolist()
     run["key's kind"] = str(jax.random.key_impl(key))
     trees = {k: v.identity if isinstance(v, Rows) else v for k, v in data.items()}

@@ -14,7 +14,7 @@ from jax import lax
 
 from jaxad.layout import gather
 from jaxad.rows import ArrayRows, Rows
-from jaxad.training import batching, recipe
+from jaxad.training import batching, diagnostics, recipe
 from jaxad.training.mesh import across_data, shares_batches
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Array, Batch, Key, Objective, Params, PyTree, Stats
@@ -67,12 +67,14 @@ class Tally(NamedTuple):
       weight: sum of the weights of the rows in these steps.
       skipped: steps that were not finite.
       learning_rate: of the first step.
+      norms: of the gradient, or None if the recipe does not ask for them.
     """
 
     loss: Array
     weight: Array
     skipped: Array
     learning_rate: Array
+    norms: diagnostics.Norms | None = None
 
 
 def initialise(objective: Objective, key: Key, x: Array) -> tuple[Params, Stats]:
@@ -123,13 +125,19 @@ def train(
     """Train a group of at most ``epochs`` and at most ``length`` epochs on padded rows.
 
     Returns:
-      The new state, and the records ``loss``, ``learning_rate``, ``skipped`` and, with validation
-      rows, ``validation_loss``: one entry per epoch, padded with zeros to ``[length]``. Unless
-      ``guarded``, they are valid only if `sound`.
+      The new state, and the records ``loss``, ``learning_rate``, ``skipped``, with validation rows
+      ``validation_loss``, and the recipe's diagnostics: one entry per epoch, padded with zeros to
+      ``[length]``. Unless ``guarded``, they are valid only if `sound`.
     """
     names = ["loss", "learning_rate", "skipped"]
     if validation is not None:
         names.append("validation_loss")
+    sample = None
+    if how.diagnostics:
+        sample = diagnostics.sample(rows)
+        names += jax.eval_shape(
+            lambda s: _diagnose(objective, how, s, begin_epoch(how, s), sample), state
+        )
     begin = state.epoch
     until = begin + jnp.minimum(epochs, length)
 
@@ -138,7 +146,7 @@ def train(
         at = state.epoch - begin
         tally = begin_epoch(how, state)
         state, tally = steps(objective, how, state, rows, tally, guarded=guarded)
-        state, record = end_epoch(objective, how, state, tally, validation)
+        state, record = end_epoch(objective, how, state, tally, validation, sample)
         return state, {name: history[name].at[at].set(record[name]) for name in names}
 
     def due(carry):
@@ -151,7 +159,8 @@ def begin_epoch(how: Recipe, state: State) -> Tally:
     """The empty tally of a new epoch."""
     zero = jnp.float32(0)
     rate = recipe.learning_rate(how, state.epoch.astype(jnp.float32), state.step)
-    return Tally(zero, zero, zero, rate)
+    wanted = diagnostics.is_wanted("gradient_norm", how.diagnostics)
+    return Tally(zero, zero, zero, rate, diagnostics.no_norms(state.params) if wanted else None)
 
 
 def steps(
@@ -185,7 +194,7 @@ def steps(
         batch_weight = jnp.where(real, take(rows.weight), 0)
         x = take(rows.x) if shares_batches() else gather(rows.x, at)
         batch = across_data(Batch(x, take(rows.label), batch_weight, epoch))
-        state, loss, finite = _step(
+        state, loss, finite, gradient = _step(
             objective, how, state, batch, jax.random.fold_in(state.key, state.step), guarded
         )
         counted = jnp.where(finite, jnp.sum(batch_weight), 0)
@@ -193,6 +202,7 @@ def steps(
             loss=tally.loss + jnp.where(finite, loss, 0) * counted,
             weight=tally.weight + counted,
             skipped=tally.skipped + ~finite,
+            norms=diagnostics.add_norms(tally.norms, gradient, finite),
         )
         return state, tally
 
@@ -200,9 +210,17 @@ def steps(
 
 
 def end_epoch(
-    objective: Objective, how: Recipe, state: State, tally: Tally, validation: ArrayRows | None
+    objective: Objective,
+    how: Recipe,
+    state: State,
+    tally: Tally,
+    validation: ArrayRows | None,
+    sample: ArrayRows | None,
 ) -> tuple[State, dict[str, Array]]:
-    """Count the epoch, keep it if it is the best, and return the new state and its record."""
+    """Count the epoch, keep it if it is the best, and return the new state and its record.
+
+    ``sample`` is the rows for diagnostics, from `diagnostics.sample`; None if there are none.
+    """
     total, weight = tally.loss, tally.weight
     record = {
         "loss": jnp.where(weight > 0, total / jnp.maximum(weight, 1e-12), jnp.nan),
@@ -213,6 +231,8 @@ def end_epoch(
     if validation is not None:
         watched = _validate(objective, state, validation, how.batch_size)
         record["validation_loss"] = watched
+    if sample is not None:
+        record |= _diagnose(objective, how, state, tally, sample)
     if state.best is not None:
         better = watched < state.best.loss - how.min_delta
         best = Best(state.params, state.stats, watched, state.epoch)
@@ -235,7 +255,7 @@ def sound(before: State, state: State) -> Array:
 
 def _step(
     objective: Objective, how: Recipe, state: State, batch: Batch, key: Key, guarded: bool
-) -> tuple[State, Array, Array]:
+) -> tuple[State, Array, Array, Params]:
     total = jnp.maximum(jnp.sum(batch.weight), 1e-12)
 
     def mean_loss(params):
@@ -259,7 +279,7 @@ def _step(
         skipped=state.skipped + ~finite,
         streak=jnp.where(finite, 0, state.streak + 1),
     )
-    return state, loss, finite
+    return state, loss, finite, gradient
 
 
 def _stays_finite(new: Any, old: Any) -> Array:
@@ -269,6 +289,15 @@ def _stays_finite(new: Any, old: Any) -> Array:
         if after is not before and jnp.issubdtype(after.dtype, jnp.inexact):
             finite = finite & jnp.all(jnp.isfinite(after) | ~jnp.isfinite(before))
     return finite
+
+
+def _diagnose(
+    objective: Objective, how: Recipe, state: State, tally: Tally, sample: ArrayRows
+) -> dict[str, Array]:
+    """The records of the recipe's diagnostics, as if the run ended with this epoch."""
+    stats = finish(objective, state.params, state.stats, sample)
+    measured = diagnostics.measure(objective, how.diagnostics, state.params, stats, sample)
+    return diagnostics.mean_norms(tally.norms) | measured
 
 
 def _validate(objective: Objective, state: State, rows: ArrayRows, size: int) -> Array:

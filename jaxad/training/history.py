@@ -9,6 +9,8 @@ NAMES = ("loss", "learning_rate", "skipped")
 class History:
     """The records of all epochs so far: ``[epochs]``, or ``[P, epochs]`` for a population.
 
+    Further names, those of diagnostics, come with the first record that has them.
+
     Args:
       size: P, or None for one model.
       validated: whether there is a validation loss.
@@ -16,8 +18,8 @@ class History:
 
     def __init__(self, size: int | None, *, validated: bool):
         names = (*NAMES, "validation_loss") if validated else NAMES
-        self._single = size is None
-        self._records = {name: np.zeros((size or 1, 0), np.float32) for name in names}
+        self._single, self._size = size is None, size or 1
+        self._records = {name: self._empty() for name in names}
 
     def resume(self, saved: Records) -> None:
         """Continue a history that `so_far` returned."""
@@ -32,8 +34,9 @@ class History:
           before: ``[P]`` epochs of each member before the group.
           done: ``[P]`` epochs of each member after it.
         """
-        for name, history in self._records.items():
-            values = np.reshape(record[name], (len(history), -1))
+        for name, given in record.items():
+            values = np.reshape(given, (self._size, -1))
+            history = self._records.get(name, self._empty())
             missing = max(0, int(done.max()) - history.shape[1])
             history = np.pad(history, ((0, 0), (0, missing)), constant_values=np.nan)
             row, column = np.nonzero(np.arange(values.shape[1]) < (done - before)[:, None])
@@ -44,11 +47,35 @@ class History:
         """The history, NaN after a member's last epoch."""
         return {name: v[0] if self._single else v for name, v in self._records.items()}
 
+    def _empty(self) -> np.ndarray:
+        return np.zeros((self._size, 0), np.float32)
+
     def last_loss(self) -> float:
         """The latest loss, averaged over members; NaN before the first epoch."""
         losses = last(self._records["loss"])
         known = losses[~np.isnan(losses)]
         return float(known.mean()) if len(known) else float("nan")
+
+
+def joined(before: Records, after: Records) -> Records:
+    """Two histories as one, ``[..., epochs]``, NaN where one of them lacks a name.
+
+    Example:
+      >>> both = joined({"loss": np.ones(2)}, {"loss": np.zeros(1), "radius": np.ones(1)})
+      >>> both["loss"].tolist(), both["radius"].tolist()
+      ([1.0, 1.0, 0.0], [nan, nan, 1.0])
+    """
+    if not before:
+        return after
+
+    def of(records: Records, name: str) -> np.ndarray:
+        lacking = np.full_like(records["loss"], np.nan)
+        return records.get(name, lacking)
+
+    return {
+        name: np.concatenate([of(before, name), of(after, name)], axis=-1)
+        for name in before | after
+    }
 
 
 def last(values: np.ndarray) -> np.ndarray:

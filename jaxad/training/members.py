@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad.rows import ArrayRows, Rows, as_rows, bucket
+from jaxad.training.diagnostics import check_diagnostics
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Key
 
@@ -115,9 +116,12 @@ def split_members(
     no_objective, no_recipe = jax.tree.map(lambda _: None, (own.objective, own.recipe))
     shared = Member(no_objective, no_recipe, None, shared_rows, shared_validation)
     if _is_list(rows):
+        row = own_rows.data.x.shape[2:]
         own = own._replace(sample=own_rows.data.x[:, :1])
     else:
-        shared = shared._replace(sample=np.zeros((1, *as_rows(rows).shape), np.float32))
+        row = as_rows(rows).shape
+        shared = shared._replace(sample=np.zeros((1, *row), np.float32))
+    check_diagnostics(own.objective, own.recipe, row)
     return own, shared, size
 
 

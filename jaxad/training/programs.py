@@ -147,11 +147,15 @@ def train_chunk_guarded(carry: StreamedEpoch, member: Member, rows: ArrayRows, n
 
 
 @_program("objective", "recipe", "validation")
-def end_epoch(carry: StreamedEpoch, member: Member):
-    """Finish an epoch after its last chunk: state, record, and whether another epoch follows."""
+def end_epoch(carry: StreamedEpoch, member: Member, sample: ArrayRows | None):
+    """Finish an epoch after its last chunk: state, record, and whether another epoch follows.
+
+    ``sample`` is the rows for diagnostics, or None if there are none.
+    """
     before, tally, due = carry
     validation = None if member.validation is None else member.validation.selected()
-    state, record = engine.end_epoch(member.objective, member.recipe, before, tally, validation)
+    inputs = member.objective, member.recipe, before, tally, validation, sample
+    state, record = engine.end_epoch(*inputs)
     state = jax.tree.map(lambda new, old: jnp.where(due, new, old), state, before)
     return state, record, engine.running(member.recipe, state)
 

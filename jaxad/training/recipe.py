@@ -1,5 +1,6 @@
 """Recipes: optimizer, schedule, batch size and stopping of a training run."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import optax
 from flax import struct
 
 from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Check, Each, Interval, Special, Whole
+from jaxad.training.diagnostics import GENERAL
 from jaxad.typing import Array, Params, PyTree
 
 OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
@@ -17,6 +19,22 @@ OPTIMIZERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "amsgrad": optax.scale_by_amsgrad,
     "sgd": optax.identity,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """``"all"``, or a tuple of names; an objective knows which, see `check_diagnostics`."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """Raise a TypeError for other values."""
+        names = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+        if not names and not (isinstance(value, str) and value == "all"):
+            raise TypeError(
+                f"{name}={value!r} is not a tuple of names: give some of {', '.join(GENERAL)} and "
+                "those of the objective, such as ('scores',), or 'all'"
+            )
+        return value
+
 
 # Valid values of each field; estimators check arguments of the same name with this table.
 RANGES: dict[str, Check] = {
@@ -32,6 +50,7 @@ RANGES: dict[str, Check] = {
     "patience": Special(None, POSITIVE),
     "min_delta": AT_LEAST_ZERO,
     "max_skipped": POSITIVE,
+    "diagnostics": Names(),
 }
 
 
@@ -59,6 +78,9 @@ class Recipe:
         loss, or a number that they would change.
       optimizer: a name in `OPTIMIZERS`, or a function that returns an optax transformation
         without a learning rate, such as ``optax.scale_by_lion``.
+      diagnostics: further records for the history, see `jaxad.training.diagnostics`: ``"all"``, or
+        names: ``"gradient_norm"``, ``"scores"``, ``"collapse"``, ``"effective_rank"`` and those of
+        the objective, such as ``"radius"`` or ``"occupation"``. Structure.
 
     Example:
       >>> from jaxad import training
@@ -82,6 +104,7 @@ class Recipe:
     optimizer: str | Callable[[], optax.GradientTransformation] = struct.field(
         pytree_node=False, default="adam"
     )
+    diagnostics: str | tuple[str, ...] = struct.field(pytree_node=False, default=())
 
     def check(self) -> None:
         """Check every field.

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from jaxad.rows import ArrayRows, Rows, Stream, as_rows, bucket
-from jaxad.training import engine, programs
+from jaxad.training import diagnostics, engine, programs
 from jaxad.training.checkpoint import Saver, open_saver
 from jaxad.training.compilation import Stopwatch
 from jaxad.training.contract import check_objective
@@ -54,8 +54,8 @@ class Result(NamedTuple):
     Attributes:
       params: the networks' parameters; with patience, the best epoch's.
       stats: statistics that are fitted without a gradient, exact for ``params``.
-      history: numpy ``[epochs]`` for ``loss``, ``learning_rate``, ``skipped`` and, with validation
-        rows, ``validation_loss``.
+      history: numpy ``[epochs]`` for ``loss``, ``learning_rate``, ``skipped``, with validation
+        rows ``validation_loss``, and the recipe's diagnostics.
       best_epoch: the restored epoch, or None without patience.
       epochs: epochs done.
       steps: steps done, including skipped ones.
@@ -172,7 +172,11 @@ def fit(
         recipe.check()
         check_data_axis(mesh, recipe.batch_size)
         data = _checked_for_one(rows, joined)
+<<<<<<< HEAD
         check_objective(objective, data.shape)
+=======
+        diagnostics.check_diagnostics(objective, recipe, data.shape)
+>>>>>>> 769b76e (Record diagnostics of each epoch inside compiled runs)
         held_out = None if validation is None else _checked_for_one(validation, joined)
         if held_out is not None:
             check_resident("validation", held_out)
@@ -443,7 +447,7 @@ class _Streamed(_Run):
     def __init__(self, call: Runner, rows: Stream, how: Recipe):
         super().__init__(call, how)
         self._rows, self._chunks = rows, rows.in_multiples_of(how.batch_size)
-        self._limit = how.max_skipped
+        self._limit, self._diagnosed = how.max_skipped, bool(how.diagnostics)
 
     def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:
         params, stats = _initial(self.call, initial)
@@ -454,9 +458,11 @@ class _Streamed(_Run):
     def train(self, state: State, epochs: int, bar: Any) -> Any:
         del epochs  # always one: epochs of a stream are long
         (tally, due), rows = self.call(programs.begin_epoch, state), 0
-        carry = state, tally, due
+        carry, sample = (state, tally, due), None
         both = programs.train_chunk, programs.train_chunk_guarded
         for number, chunk in enumerate(self._chunks):
+            if self._diagnosed and number == 0:  # the same rows in every epoch
+                sample = _jaxad_sample(chunk)
             # Looking whether a chunk is valid waits for it, or chunks would queue up in memory.
             carry, _ = self._trained(*both, carry, chunk, np.int32(number))
             if (on_host(self.call.outcome(carry[0].streak)) >= self._limit).all():
@@ -465,11 +471,16 @@ class _Streamed(_Run):
             if bar is not None:
                 bar.set_postfix_str(f"rows={rows:,}", refresh=False)
                 bar.update(0)
-        return self.call(programs.end_epoch, carry)
+        return self.call(programs.end_epoch, carry, sample)
 
     def finish(self, state: State) -> tuple[Params, Stats]:
         params, stats, *_ = state.best or (state.params, state.stats)
         return params, self.call.fit_statistics(engine.finish, params, stats, self._rows)
+
+
+@jax.jit
+def _jaxad_sample(rows: ArrayRows) -> ArrayRows:
+    return diagnostics.sample(rows)
 
 
 def _checked(rows: Any, joined: bool) -> Rows:
@@ -538,6 +549,7 @@ def _incremental_run(
     recipe.check()
     objective, how = as_leaves((objective, recipe.replace(**endless)))
     data = as_rows(rows)
+    diagnostics.check_diagnostics(objective, recipe, data.shape)
     member = Member(objective, how, key, Subset(None, data.padded(bucket(len(data.x)))))
     sample = np.zeros((1, *data.shape), np.float32)
     return how, _Resident(OneModel(member._replace(sample=sample)), how)
