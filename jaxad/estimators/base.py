@@ -35,6 +35,9 @@ class CollapseWarning(UserWarning):
     """All training rows have the same score: the network learnt a constant."""
 
 
+TEACHER = 0.999  # decay of the average that judges which rows are trimmed, as in K-DSM
+
+
 def argument(default: Any, check: Check, *, positional: bool = False) -> Any:
     """An argument of a `Detector` whose value must pass ``check``; most are given by keyword."""
     how: dict[str, Any] = {"kw_only": False} if positional else {}
@@ -374,7 +377,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """The objective with the wrappers that arguments of all detectors ask for."""
         objective = self._objective(shape, count)
         if self.trim:
-            objective = objectives.Trimmed(objective, self.trim)
+            objective = objectives.Trimmed(objective, self.trim, TEACHER)
         return objective
 
     def _members(self, rows: Rows) -> int:

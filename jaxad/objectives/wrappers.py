@@ -61,6 +61,11 @@ class Wrapper(BaseObjective):
         """Whether the loss depends on labels."""
         return getattr(self.objective, "uses_labels", False)
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding, see `jaxad.objectives.padded`."""
+        return getattr(self.objective, "takes_padding", False)
+
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Make parameters and statistics for rows shaped like ``x`` ``[B, ...]``."""
         params, stats = self.objective.init(key, x)
@@ -90,6 +95,11 @@ class Wrapper(BaseObjective):
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Finish ``objective``."""
         return _fit(self.objective, "finish", params, stats, rows)
+
+    def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
+        """Diagnostics of ``objective``'s own."""
+        needed = getattr(self.objective, "diagnose", None)
+        return {} if needed is None else needed(params, stats, rows)
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Anomaly scores ``[B]``."""
@@ -293,6 +303,11 @@ class Denoised(Wrapper):
 
     noise: Any
 
+    @property
+    def takes_padding(self) -> bool:
+        """False: what it draws for columns would reach those of padding."""
+        return False
+
     def __post_init__(self):
         """Check the noise."""
         _check(self, noise=AT_LEAST_ZERO)
@@ -334,6 +349,11 @@ class FeatureBag(Wrapper):
     """
 
     share: Any
+
+    @property
+    def takes_padding(self) -> bool:
+        """False: what it draws for columns would reach those of padding."""
+        return False
 
     def __post_init__(self):
         """Check the share."""

@@ -172,11 +172,8 @@ def fit(
         recipe.check()
         check_data_axis(mesh, recipe.batch_size)
         data = _checked_for_one(rows, joined)
-<<<<<<< HEAD
         check_objective(objective, data.shape)
-=======
         diagnostics.check_diagnostics(objective, recipe, data.shape)
->>>>>>> 769b76e (Record diagnostics of each epoch inside compiled runs)
         held_out = None if validation is None else _checked_for_one(validation, joined)
         if held_out is not None:
             check_resident("validation", held_out)
