@@ -6,12 +6,13 @@ They have the face of our estimators: ``fit``, ``anomaly_score`` and ``threshold
 from typing import Self
 
 import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.ensemble import IsolationForest as _IsolationForest
 from sklearn.neighbors import NearestNeighbors as _NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 
-class _Reference:
+class _Reference(OutlierMixin, BaseEstimator):
     """Scale rows to mean 0 and variance 1 (``standardise``), images flattened; then fit and score.
 
     The threshold flags the share ``contamination`` of the training rows.
@@ -37,6 +38,10 @@ class _Reference:
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """``[N]``, higher = more anomalous."""
         return self._score(self._scaler.transform(flat(x)))
+
+    def score_samples(self, x: np.ndarray) -> np.ndarray:
+        """Its negative, as scikit-learn's ``Pipeline`` asks for it."""
+        return -self.anomaly_score(x)
 
 
 class IsolationForest(_Reference):

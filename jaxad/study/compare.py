@@ -48,8 +48,9 @@ def compare(
     its distribution), so that hundreds of sets are tens of programs. Others are fitted one by one.
 
     Args:
-      variants: name -> a detector; or a function ``(task, seed)`` that makes one for a
-        `jaxad.study.Task`. It has ``fit`` and ``anomaly_score`` or ``score_samples``.
+      variants: name -> a detector, a scikit-learn ``Pipeline`` that ends with one, or a function
+        ``(task, seed)`` that makes one for a `jaxad.study.Task`. A detector has ``fit`` and
+        ``anomaly_score`` or ``score_samples``.
       sets: name -> a `jaxad.study.Set`, which has a fixed split; or ``(X, is_anomaly)`` or a
         `jaxad.data.Dataset`, which ``setting`` divides anew for each seed.
       seeds: number of seeds, from 0 on.
@@ -167,10 +168,9 @@ def _measured(
         variant = unit.contender.variant
         if variant not in probed:
             probed[variant] = probes.wrong_with(unit.contender, first)
-        if not unit.contender.makes and populations.suits(detector, first):
-            train_rows, _ = populations.training_rows(detector, first)
-            count, features = train_rows.shape
-            jobs.append(Job(number, detector, unit.read, count, features))
+        job = None if unit.contender.makes else populations.job(number, detector, unit.read)
+        if job is not None:
+            jobs.append(job)
         else:
             alone.append((number, detector))
     for outcome in in_order(partial(_alone, units), alone, threads, ahead=2):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import ParameterGrid
+from sklearn.pipeline import Pipeline
 
 from jaxad.estimators import Detector
 from jaxad.estimators.storage import NOT_WRITTEN, plain
@@ -52,8 +53,11 @@ class Contender(NamedTuple):
         else:
             made = clone(self.given, safe=False)
         arguments = dict(self.numbers)
-        if hasattr(made, "get_params") and "random_state" in made.get_params(deep=False):
-            arguments["random_state"] = task.seed
+        seeded = "random_state"
+        if isinstance(made, Pipeline):
+            seeded = f"{made.steps[-1][0]}__random_state"
+        if hasattr(made, "get_params") and seeded in made.get_params():
+            arguments[seeded] = task.seed
         if arguments:
             made.set_params(**arguments)
         return made

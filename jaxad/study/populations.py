@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from jaxad import objectives
 from jaxad.checks import seed_from
@@ -37,6 +39,7 @@ class Job(NamedTuple):
       read: returns the task.
       rows: number of rows that it trains on.
       features: their columns, D.
+      before: unfitted transformers that rows go through first, or None.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Job(NamedTuple):
     read: Callable[[], Task]
     rows: int
     features: int
+    before: Any = None
 
 
 class Outcome(NamedTuple):
@@ -64,6 +68,28 @@ class Outcome(NamedTuple):
     notes: tuple[str, ...]
 
 
+def job(number: int, detector: Any, read: Callable[[], Task]) -> Job | None:
+    """The job of a detector, or of a scikit-learn ``Pipeline`` that ends with one; None for others.
+
+    It is None, too, for detectors of images, and for those that hold rows out, warm-start or
+    pretrain: they are fitted by themselves.
+    """
+    before: Any = None
+    if isinstance(detector, Pipeline):
+        before, detector = detector[:-1], detector[-1]
+    task = read()
+    if not (isinstance(detector, Detector) and task.train.ndim == 2) or (
+        detector.validation_fraction
+        or detector.warm_start
+        or getattr(detector, "pretrain_epochs", 0)
+    ):
+        return None
+    rows, _ = training_rows(detector, task)
+    transformers: Any = None if before is None else clone(before)
+    width = (rows if transformers is None else transformers.fit_transform(rows)).shape[1]
+    return Job(number, detector, read, len(rows), width, before)
+
+
 def takes_labels(detector: Any) -> bool:
     """Whether known anomalies are given to a detector."""
     return isinstance(detector, Detector) and type(detector)._labels is not Detector._labels
@@ -75,17 +101,6 @@ def training_rows(detector: Any, task: Task) -> tuple[np.ndarray, np.ndarray | N
         return task.train, None
     label = np.r_[np.zeros(len(task.train), np.int32), np.full(len(task.known), -1, np.int32)]
     return np.concatenate([task.train, task.known]), label
-
-
-def suits(detector: Any, task: Task) -> bool:
-    """Whether `train` can fit the detector; others are fitted by themselves."""
-    return (
-        isinstance(detector, Detector)
-        and task.train.ndim == 2
-        and not detector.validation_fraction
-        and not detector.warm_start
-        and not getattr(detector, "pretrain_epochs", 0)
-    )
 
 
 def width_for(detector: Any, features: int) -> int:
@@ -169,11 +184,15 @@ def _data(job: Job) -> _Data | str:
     """The rows of a job, or why there are none."""
     task, detector = job.read(), job.detector
     try:
-        rows: Any = prepare.read(detector, *training_rows(detector, task), reset=True)
+        (given, label), test_rows = training_rows(detector, task), task.test
+        if job.before is not None:
+            transformers: Any = clone(job.before)
+            given, test_rows = transformers.fit_transform(given), transformers.transform(test_rows)
+        rows: Any = prepare.read(detector, given, label, reset=True)
         scaler = fit_scaler(detector.scaler, [rows.x], rows.shape)
         detector._check_rows(rows.shape, len(rows.x))
         detector._check_labels(set(np.unique(rows.label).tolist()))
-        test: Any = prepare.read(detector, task.test, reset=False, labelled=False)
+        test: Any = prepare.read(detector, test_rows, reset=False, labelled=False)
         return _Data(scaler(rows.x), np.asarray(rows.label), scaler(test.x))
     except (ValueError, TypeError) as error:
         return str(error)

@@ -11,7 +11,7 @@ from jaxad.estimators.fitting import key_from
 from jaxad.estimators.scaling import fit_scaler
 from jaxad.study import runs
 from jaxad.study.contenders import Contender
-from jaxad.study.populations import suits, training_rows
+from jaxad.study.populations import job, training_rows
 from jaxad.study.sets import Task
 from jaxad.training.members import per_member
 from jaxad.typing import Batch
@@ -23,7 +23,7 @@ _SAME = 1e-3  # of the scores' spread: what rounding may change
 def wrong_with(contender: Contender, task: Task) -> tuple[str, ...]:
     """Codes for what is wrong with a contender; see `jaxad.study.compare`."""
     detector = contender.detector(task)
-    if isinstance(detector, Detector) and suits(detector, task) and not contender.makes:
+    if isinstance(detector, Detector) and not contender.makes and job(0, detector, lambda: task):
         return _of_objective(detector, task)
     try:
         scores = fitted_scores(detector, task)
