@@ -49,6 +49,11 @@ class Compound(BaseObjective):
         return min(part.chunk for part in self.parts)
 
     @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding."""
+        return all(getattr(part, "takes_padding", False) for part in self.parts)
+
+    @property
     def uses_labels(self) -> bool:
         """Whether the loss of a part depends on labels."""
         return any(getattr(part, "uses_labels", False) for part in self.parts)

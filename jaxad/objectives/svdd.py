@@ -52,6 +52,11 @@ class Hypersphere(BaseObjective):
     radius: bool = struct.field(pytree_node=False)
 
     @property
+    def takes_padding(self) -> bool:
+        """Whether it can train on rows with columns of padding."""
+        return True
+
+    @property
     def uses_labels(self) -> bool:
         """Whether the loss takes labels."""
         return takes(self.function, "label")
