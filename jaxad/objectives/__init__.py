@@ -10,8 +10,8 @@ from typing import Any
 from jaxad.objectives.base import BaseObjective as BaseObjective
 from jaxad.objectives.compound import Compound as Compound
 from jaxad.objectives.dagmm import DAGMM as DAGMM
-from jaxad.objectives.padded import Padded as Padded
-from jaxad.objectives.padded import padded as padded
+from jaxad.objectives.padding import Padded as Padded
+from jaxad.objectives.padding import padded as padded
 from jaxad.objectives.reconstruction import Reconstruction as Reconstruction
 from jaxad.objectives.reconstruction import autoencoder as autoencoder
 from jaxad.objectives.reconstruction import encoder_of as encoder_of
