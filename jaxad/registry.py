@@ -5,6 +5,7 @@ one's own registers with `register_loss`.
 """
 
 import importlib
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -84,9 +85,12 @@ def function_named(name: str, given: Mapping[str, Callable]) -> Callable:
     module = name.rpartition(".")[0]
     if module.startswith("jaxad."):
         try:
-            return getattr(importlib.import_module(module), short)
+            found = getattr(importlib.import_module(module), short)
         except (ImportError, AttributeError):
-            pass
+            found = None
+        # A module of jaxad's also holds what it imports, which a file must not reach.
+        if isinstance(found, types.FunctionType) and import_path(found) == name:
+            return found
     raise LookupError(
         f"names the function {name!r}, which is not known here (files hold no code): pass "
         f'losses={{"{name}": function}} to jaxad.load, or decorate it with jaxad.register_loss '

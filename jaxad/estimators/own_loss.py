@@ -6,10 +6,16 @@ from typing import Any
 import numpy as np
 
 from jaxad.estimators.base import Detector, argument
+from jaxad.objectives.variants import COMPILED
 
 
 def check_function(name: str, value: Any) -> Any:
     """Raise a TypeError unless ``value`` is None or a function."""
+    if isinstance(value, COMPILED):
+        raise TypeError(
+            f"{name}={value!r} is a function of jax.jit, whose copies differ from it: give the "
+            "function without jax.jit, since training compiles it"
+        )
     if value is not None and not callable(value):
         raise TypeError(
             f"{name}={value!r} is neither None nor a function: give one that returns a value for "

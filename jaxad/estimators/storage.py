@@ -159,7 +159,7 @@ def _restored(value: Any, losses: Mapping[str, Callable]) -> Any:
         return tuple(_restored(v, losses) for v in value)
     if not isinstance(value, dict):
         return value
-    if _FUNCTION in value:
+    if isinstance(value.get(_FUNCTION), str):  # a number may have that name, too
         return function_named(value[_FUNCTION], losses)
     found = {k: _restored(v, losses) for k, v in value.items()}
-    return training.Recipe(**found[_RECIPE]) if _RECIPE in found else found
+    return training.Recipe(**found[_RECIPE]) if isinstance(found.get(_RECIPE), dict) else found

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxad.typing import Array
 
-_COMPILED = type(jax.jit(lambda: 0))  # functions that jax.jit returns; they are equal to themselves
+COMPILED = type(jax.jit(lambda: 0))  # functions that jax.jit returns; they are equal to themselves
 
 
 def check_loss(
@@ -34,7 +34,7 @@ def check_loss(
       ValueError: a number is an array of several axes.
     """
     name = getattr(loss, "__name__", repr(loss))
-    if not isinstance(loss, types.FunctionType) and not isinstance(loss, _COMPILED):
+    if not isinstance(loss, types.FunctionType) and not isinstance(loss, COMPILED):
         raise TypeError(
             f"loss={loss!r} is not a function defined by def or lambda: others, such as "
             "functools.partial, differ from their own copies and would be compiled anew for each "

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from jaxad import training
 from jaxad.checks import check_positive_int
-from jaxad.estimators import Detector
+from jaxad.estimators import CollapseWarning, Detector
 from jaxad.study import populations, probes, runs
 from jaxad.study.contenders import Contender, contenders
 from jaxad.study.populations import Job, Outcome
@@ -159,21 +160,29 @@ def _measured(
     """The rows of units, in an order that suits the compiler."""
     probed: dict[str, tuple[str, ...]] = {}
     jobs: list[Job] = []
-    alone: list[tuple[int, Any]] = []
+    alone: list[int] = []
+    chosen = {(unit.contender.variant, unit.contender.text): unit for unit in units}
+    for unit in chosen.values():
+        if isinstance(unit.contender.given, Detector):
+            unit.contender.detector(unit.read())._check_parameters()
     for number, unit in enumerate(units):
-        first = unit.read()
-        detector = unit.contender.detector(first)
-        if isinstance(detector, Detector):
-            detector._check_parameters()
-        variant = unit.contender.variant
-        if variant not in probed:
-            probed[variant] = probes.wrong_with(unit.contender, first)
-        job = None if unit.contender.makes else populations.job(number, detector, unit.read)
+        contender, first = unit.contender, unit.read()
+        if contender.variant not in probed:
+            probed[contender.variant] = probes.wrong_with(contender, first)
+        if contender.makes:
+            alone.append(number)
+            continue
+        job = populations.job(number, contender.detector(first), unit.read)
         if job is not None:
             jobs.append(job)
         else:
-            alone.append((number, detector))
-    for outcome in in_order(partial(_alone, units), alone, threads, ahead=2):
+            alone.append(number)
+    ours = [n for n in alone if isinstance(units[n].contender.given, Detector)]
+    others = [n for n in alone if n not in set(ours)]
+    for outcome in chain(
+        map(partial(_watched, units), ours),  # they have threads of their own
+        in_order(partial(_alone, units), others, threads, ahead=2),
+    ):
         unit = units[outcome.number]
         yield unit, _row(unit, outcome, probed[unit.contender.variant])
     calls = populations.train(jobs, together=together)
@@ -183,24 +192,34 @@ def _measured(
         yield unit, _row(unit, outcome, probed[unit.contender.variant])
 
 
-def _alone(units: Sequence[_Unit], numbered: tuple[int, Any]) -> Outcome:
+def _watched(units: Sequence[_Unit], number: int) -> Outcome:
+    """`_alone` in the main thread, where a warning of collapse can be caught."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        outcome = _alone(units, number)
+    if any(issubclass(one.category, CollapseWarning) for one in caught):
+        outcome = outcome._replace(notes=(*outcome.notes, runs.COLLAPSED))
+    return outcome
+
+
+def _alone(units: Sequence[_Unit], number: int) -> Outcome:
     """The outcome of a detector that is fitted by itself."""
-    number, detector = numbered
-    given, notes, score, loss = units[number].read(), [], None, float("nan")
+    given, notes, score = units[number].read(), [], None
     began = time.perf_counter()
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            score = probes.fitted_scores(detector, given)
-        if any("Collapse" in one.category.__name__ for one in caught):
-            notes.append(runs.COLLAPSED)
+        detector = units[number].contender.detector(given)
+        score = probes.fitted_scores(detector, given)
+        if skipped := int(np.sum(getattr(detector, "n_skipped_", 0))):
+            notes.append(runs.skipped(skipped, int(np.sum(detector.n_steps_))))
     except training.NonFiniteError:
         notes.append(runs.NOT_FINITE)
     except Exception as error:  # one failure must not lose the others
         notes.append(f"{runs.FAILED}: {error}")
-    if score is not None and not np.isfinite(score).all():
-        score, notes = None, [*notes, runs.NOT_FINITE]
-    return Outcome(number, score, loss, time.perf_counter() - began, tuple(notes))
+    if score is not None and (lost := int((~np.isfinite(score)).sum())):
+        notes.append(f"{runs.FAILED}: {lost} of {len(score)} scores are not finite")
+        score = None
+    seconds = time.perf_counter() - began
+    return Outcome(number, score, float("nan"), seconds, tuple(notes))
 
 
 def _row(unit: _Unit, outcome: Outcome, probed: tuple[str, ...]) -> dict[str, Any]:

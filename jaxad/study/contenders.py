@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -136,17 +137,35 @@ def _described(value: Any) -> Any:
     if callable(value) and hasattr(value, "__code__"):
         return _code(value)
     found = plain(value)
-    return repr(value) if found is NOT_WRITTEN else found
+    return _without_addresses(repr(value)) if found is NOT_WRITTEN else found
 
 
 def _code(function: Callable) -> str:
     """A function's name, and a hash of its code."""
     code = getattr(function, "__code__", None)
-    inner = b""
-    if code is not None:
-        inner = code.co_code + re.sub(" at 0x[0-9a-f]+", "", repr(code.co_consts)).encode()
+    text = "" if code is None else repr((_inside(code), _values(function)))
     name = getattr(function, "__qualname__", repr(type(function)))
-    return f"{name} {hashlib.sha256(inner).hexdigest()[:12]}"
+    return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _inside(code: Any) -> list[Any]:
+    """What code does: its instructions, the names that it uses, and its constants."""
+    constants = [
+        _inside(one) if isinstance(one, types.CodeType) else _without_addresses(repr(one))
+        for one in code.co_consts
+    ]
+    return [code.co_code, code.co_names, constants]
+
+
+def _values(function: Any) -> list[Any]:
+    """Defaults, and what a function holds of the function that it was defined in."""
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items(), *held]
+    return [_without_addresses(repr(value)) for value in values]
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(" at 0x[0-9a-f]+", "", text)
 
 
 def _readable(value: Any) -> Any:

@@ -7,10 +7,11 @@ compiled call; threads share the calls out.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -26,6 +27,7 @@ from jaxad.training import sets
 from jaxad.training.history import last
 from jaxad.training.members import stacked
 from jaxad.training.mesh import default_mesh
+from jaxad.typing import Batch
 
 WIDTHS = (4, 8, 16, 32, 64, 128)  # of padded rows; wider tables keep their own
 
@@ -90,14 +92,39 @@ def job(number: int, detector: Any, read: Callable[[], Task]) -> Job | None:
     return Job(number, detector, read, len(rows), width, before)
 
 
-def takes_labels(detector: Any) -> bool:
-    """Whether known anomalies are given to a detector."""
-    return isinstance(detector, Detector) and type(detector)._labels is not Detector._labels
+def takes_labels(detector: Any, row: tuple[int, ...]) -> bool:
+    """Whether known anomalies are given to a detector for rows of a shape.
+
+    A loss that does not read labels would take them for normal rows.
+    """
+    if not isinstance(detector, Detector) or type(detector)._labels is Detector._labels:
+        return False
+    objective = detector._objective(row, 2)
+    if type(objective).__module__.startswith("jaxad."):
+        return objective.uses_labels
+    return _reads_labels(jax.tree.structure(objective), row)
+
+
+@cache
+def _reads_labels(structure: Any, row: tuple[int, ...]) -> bool:
+    """Whether the loss of an objective with this structure reads the labels of rows."""
+    objective = jax.tree.unflatten(structure, [np.float32(1)] * structure.num_leaves)
+    key, x = jax.random.key(0), jax.ShapeDtypeStruct((2, *row), np.float32)
+    model = jax.eval_shape(objective.init, key, x)
+
+    def loss(model: Any, x: Any) -> Any:
+        return objective.loss(*model, Batch(x, None, jnp.ones(2)), key)[0]  # pyright: ignore
+
+    try:
+        jax.eval_shape(loss, model, x)
+    except Exception:  # of whatever kind None as labels raises
+        return True
+    return False
 
 
 def training_rows(detector: Any, task: Task) -> tuple[np.ndarray, np.ndarray | None]:
     """What ``fit`` is given: rows, and labels where the detector learns from known anomalies."""
-    if not (len(task.known) and takes_labels(detector)):
+    if not (len(task.known) and takes_labels(detector, task.train.shape[1:])):
         return task.train, None
     label = np.r_[np.zeros(len(task.train), np.int32), np.full(len(task.known), -1, np.int32)]
     return np.concatenate([task.train, task.known]), label
@@ -208,6 +235,8 @@ class MemberScores(NamedTuple):
     stats: Any
     loss: float
     failed: bool
+    skipped: int
+    steps: int
     why: str
     seconds: float
 
@@ -257,6 +286,8 @@ class Call(NamedTuple):
                 jax.tree.map(lambda leaf, i=i: leaf[i], result.stats),
                 float(losses[i]) if len(losses) else float("nan"),
                 bool(result.failed[i]),
+                int(result.skipped[i]),
+                int(result.steps[i]),
                 "",
                 0.0,
             )
@@ -283,7 +314,11 @@ def _outcome(members: list[MemberScores]) -> Outcome:
             job.number, None, float("nan"), seconds, (f"{runs.FAILED}: {members[0].why}",)
         )
     kept = [one for one in members if not one.failed and np.isfinite(one.test).all()]
-    notes = [runs.NOT_FINITE] if len(kept) < len(members) else []
+    notes = []
+    if skipped := sum(one.skipped for one in members):
+        notes.append(runs.skipped(skipped, sum(one.steps for one in members)))
+    elif len(kept) < len(members):
+        notes.append(runs.NOT_FINITE)
     if not kept:
         return Outcome(job.number, None, float("nan"), seconds, tuple(notes))
     data = _data(job)
@@ -301,7 +336,7 @@ def _outcome(members: list[MemberScores]) -> Outcome:
 
 def _lost(ready: _Ready, p: int, why: str) -> MemberScores:
     none = np.zeros(0)
-    return MemberScores(ready, p, none, none, None, float("nan"), True, why, 0.0)
+    return MemberScores(ready, p, none, none, None, float("nan"), True, 0, 0, why, 0.0)
 
 
 def _own(ready: _Ready, p: int) -> Any:

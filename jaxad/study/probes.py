@@ -22,10 +22,10 @@ _SAME = 1e-3  # of the scores' spread: what rounding may change
 
 def wrong_with(contender: Contender, task: Task) -> tuple[str, ...]:
     """Codes for what is wrong with a contender; see `jaxad.study.compare`."""
-    detector = contender.detector(task)
-    if isinstance(detector, Detector) and not contender.makes and job(0, detector, lambda: task):
-        return _of_objective(detector, task)
+    if isinstance(contender.given, Detector) and job(0, contender.given, lambda: task):
+        return _of_objective(contender.detector(task), task)
     try:
+        detector = contender.detector(task)
         scores = fitted_scores(detector, task)
         notes = [] if _row_wise(detector, task, scores) else [runs.SEES_ROWS]
         if contender.makes:
@@ -59,8 +59,10 @@ def scores_of(detector: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _row_wise(detector: Any, task: Task, scores: np.ndarray) -> bool:
-    some = np.arange(len(scores))[::-1][: max(1, len(scores) // 2)]
-    return _alike(scores_of(detector, task.test[some]), scores[some], np.ptp(scores))
+    # Both halves, because a score relative to the largest one is itself in the half that has it.
+    halves = np.array_split(np.arange(len(scores))[::-1], 2)
+    apart = np.concatenate([scores_of(detector, task.test[half]) for half in halves])
+    return _alike(apart, scores[np.concatenate(halves)], np.ptp(scores))
 
 
 def _alike(one: Any, other: Any, spread: float) -> bool:
@@ -89,9 +91,9 @@ def _of_objective(detector: Any, task: Task) -> tuple[str, ...]:
         gradient = jax.grad(mean)(params)
         size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient))
         together = objective.score(params, stats, batch.x)
-        half = len(x) // 2
-        apart = objective.score(params, stats, batch.x[:half][::-1])[::-1]
-        return size, together[:half], apart
+        halves = batch.x[: len(x) // 2], batch.x[len(x) // 2 :]
+        apart = [objective.score(params, stats, half[::-1])[::-1] for half in halves]
+        return size, together, jnp.concatenate(apart)
 
     size, together, apart = jax.device_get(probe(numbers, batch, key))
     notes = []

@@ -106,6 +106,16 @@ def notes_of(note: Any) -> list[tuple[str, str]]:
     return found
 
 
+def skipped(count: int, steps: int) -> str:
+    """The note of a run with steps that were not finite.
+
+    Example:
+      >>> skipped(1, 24)
+      'not finite: 1 of 24 steps'
+    """
+    return f"{NOT_FINITE}: {count} of {steps} steps"
+
+
 def lines(table: Any) -> dict[str, dict[str, Any]]:
     """The rows of a table as mappings, by the name in its index."""
     return {str(name): dict(row) for name, row in table.to_dict("index").items()}

@@ -27,8 +27,8 @@ def check_objective(objective: Any, row: tuple[int, ...]) -> None:
       row: the shape of one row.
 
     Raises:
-      TypeError: a method is missing or returns something else than it should, it cannot be traced,
-        or its structure differs from its own copy's, so that it would be compiled for every fit.
+      TypeError: a method is missing or returns something else than it should, or a field of its
+        structure is an array.
       ValueError: values or scores are not one for each row.
     """
     if type(objective) in (list, tuple):
@@ -45,18 +45,24 @@ def check_objective(objective: Any, row: tuple[int, ...]) -> None:
             f"the objective {name} lacks {'; '.join(lacking)}. See jaxad.typing.Objective; "
             "jaxad.objectives.BaseObjective is the base class to use"
         )
-    structure = jax.tree.structure(objective)
-    try:
-        mark = structure, row
-        if mark in _checked:
-            return
-    except TypeError as error:
-        raise TypeError(
-            f"the objective {name} has structure that cannot be hashed ({error}): fields with "
-            "pytree_node=False must be hashable, such as tuples, strings, functions and networks"
-        ) from error
+    for part in _structure(objective):
+        _check_fields(part)
+    mark = jax.tree.structure(objective), row
+    if mark in _checked:
+        return
     _trace(objective, name, row)
     _checked.add(mark)
+
+
+def _check_fields(part: Any) -> None:
+    for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+        fixed = not field.metadata.get("pytree_node", True)
+        if fixed and isinstance(getattr(part, field.name), np.ndarray | jax.Array):
+            raise TypeError(
+                f"the field {field.name!r} of {type(part).__name__} is an array with "
+                "pytree_node=False, but structure is compared: leave out pytree_node=False, or "
+                "give a tuple"
+            )
 
 
 def _trace(objective: Any, name: str, row: tuple[int, ...]) -> None:
