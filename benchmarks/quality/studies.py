@@ -4,7 +4,7 @@ The first row of a result describes the sets; a contender's row has one figure f
 seed, set by set. That keeps a result of 300 sets small enough to commit.
 """
 
-import json
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +33,7 @@ def parts(
     numbers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     **options: Any,
 ) -> dict[str, Part]:
-    """A part for each variant and choice of numbers, and one for the sets.
+    """A part for each variant with all choices of its numbers, and one for the sets.
 
     Args:
       variants: as for `jaxad.study.compare`.
@@ -43,21 +43,24 @@ def parts(
       **options: further arguments of `jaxad.study.compare`.
     """
 
-    def measure(name: str, choice: Mapping[str, Any]) -> list[Row]:
-        chosen = {name: [choice]} if choice else None
+    def measure(name: str) -> list[Row]:
+        chosen = {name: numbers[name]} if numbers and name in numbers else None
         table = study.compare({name: variants[name]}, sets, seeds, numbers=chosen, **options)
-        return [contender_row(table)]
+        groups = table.groupby("numbers", sort=False)
+        return [contender_row(part, table.attrs, len(groups)) for _, part in groups]
 
     found: dict[str, Part] = {SETS: lambda: [_sets_row(sets, seeds, options)]}
-    for name in variants:
-        for choice in (numbers or {}).get(name, [{}]):
-            label = study.runs.name_of(name, json.dumps(choice, sort_keys=True))
-            found[label] = lambda name=name, choice=choice: measure(name, choice)
-    return found
+    return found | {name: functools.partial(measure, name) for name in variants}
 
 
-def contender_row(table: pd.DataFrame) -> Row:
-    """The row of one contender, from the table of its runs."""
+def contender_row(table: pd.DataFrame, effort: Mapping[str, float], sharing: int) -> Row:
+    """The row of one contender, from the table of its runs.
+
+    Args:
+      table: its runs.
+      effort: what the comparison took that they are from.
+      sharing: contenders in that comparison, which share its time and programs equally.
+    """
     first = table.iloc[0]
     metrics = {name: [round(v, _DIGITS) for v in table[name].tolist()] for name in _FIGURES}
     for name in _FIGURES[1:]:  # seeds together, to keep the file small
@@ -68,13 +71,13 @@ def contender_row(table: pd.DataFrame) -> Row:
         "numbers": first["numbers"],
         "config": first["config"],
         "core_seconds": round(float(table["fit_seconds"].sum()), 1),
-        "compilations": int(table.attrs["compilations"]),
-        "compile_seconds": round(float(table.attrs["compile_seconds"]), 1),
-        "seconds": round(float(table.attrs["seconds"]), 1),
+        "compilations": round(effort["compilations"] / sharing, 1),
+        "compile_seconds": round(effort["compile_seconds"] / sharing, 1),
+        "seconds": round(effort["seconds"] / sharing, 1),
         "notes": [list(note) for note in notes.itertuples(index=False, name=None)],
     }
     label = study.runs.name_of(first["variant"], first["numbers"])
-    return Row(SETS, label, metrics, details | {"variant": first["variant"]}, part=label)
+    return Row(SETS, label, metrics, details | {"variant": first["variant"]}, part=first["variant"])
 
 
 def _sets_row(sets: Mapping[str, Any], seeds: int, options: Mapping[str, Any]) -> Row:
@@ -133,11 +136,12 @@ def effort(rows: Sequence[Row]) -> str:
         name: sum(one[name] for one in details)
         for name in ("seconds", "core_seconds", "compilations", "compile_seconds")
     }
+    programs = f"{total['compilations']:.0f} programs were compiled"
     fits = sum(len(row.metrics["auroc"]) for row in rows if row.detector != SETS and row.metrics)
     return (
         f"{fits:,} fits took {total['seconds'] / 60:.1f} minutes, of which the cores spent "
-        f"{total['core_seconds'] / 60:.1f} minutes fitting and scoring; {total['compilations']} "
-        f"programs were compiled, in {total['compile_seconds'] / 60:.1f} minutes."
+        f"{total['core_seconds'] / 60:.1f} minutes fitting and scoring; {programs}, in "
+        f"{total['compile_seconds'] / 60:.1f} minutes."
     )
 
 
