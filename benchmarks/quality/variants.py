@@ -104,10 +104,20 @@ def _plain(value: Any) -> Any:
 
 
 def _table(name: str, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most so many rows of a set, drawn once, and their marks."""
+    """At most so many rows of a set, drawn once, and their marks.
+
+    The share of anomalies is kept, but ten of them, where there are so many.
+    """
     found = data.load(name)
     marks = np.asarray(found.is_anomaly)
-    rows = adbench.draw(len(marks), most, 0)
+    if len(marks) > most:
+        odd, normal = np.flatnonzero(marks), np.flatnonzero(~marks)
+        few = min(len(odd), max(10, round(most * len(odd) / len(marks))))
+        random = np.random.default_rng(0)
+        drawn = random.choice(odd, few, False), random.choice(normal, most - few, False)
+        rows = np.sort(np.concatenate(drawn))
+    else:
+        rows = np.arange(len(marks))
     return np.asarray(found.x)[rows], marks[rows]
 
 

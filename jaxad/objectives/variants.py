@@ -76,7 +76,27 @@ def call_loss(
       ValueError: it does not return one value for each row.
     """
     parameters = inspect.signature(loss).parameters
-    return loss(**{k: v for k, v in available.items() if k in parameters} | numbers)
+    given = {k: v for k, v in available.items() if k in parameters} | numbers
+    rows = len(next(iter(available.values())))
+    name = getattr(loss, "__name__", repr(loss))
+    expected = f"{name}({', '.join(given)}) -> [{rows}]"
+    try:
+        values = loss(**given)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise TypeError(
+            f"{name} cannot be compiled: it needs the values of arrays, as in `if distance > 1` or "
+            "in a function of NumPy. Use jax.numpy, and jnp.where(distance > 1, a, b) in place of "
+            f"if. Expected: {expected}"
+        ) from error
+    if np.shape(values) != (rows,):
+        remedy = "leave the mean or sum over rows to training"
+        if np.ndim(values) > 1:
+            remedy = "sum or average over the other axes"
+        raise ValueError(
+            f"{name} returned shape {np.shape(values)} for a batch of {rows} rows, but a loss "
+            f"returns one value for each: {remedy}. Expected: {expected}"
+        )
+    return values
 
 
 def takes(loss: Callable[..., Array], name: str) -> bool:
