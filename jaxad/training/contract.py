@@ -66,9 +66,9 @@ def _check_fields(part: Any) -> None:
 
 
 def _trace(objective: Any, name: str, row: tuple[int, ...]) -> None:
-    scalar = jax.tree.map(lambda leaf: jnp.float32(np.ravel(leaf)[0]), objective)
+    scalar = jax.tree.map(lambda leaf: np.float32(np.ravel(leaf)[0]), objective)
     sample = jax.ShapeDtypeStruct((1, *row), jnp.float32)
-    key = jax.random.key(0)
+    key: Any = jax.eval_shape(lambda: jax.random.key(0))  # making one would compile
     made: Any = jax.eval_shape(lambda o, k, x: o.init(k, x), scalar, key, sample)
     if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[1], dict):
         raise TypeError(
@@ -78,7 +78,7 @@ def _trace(objective: Any, name: str, row: tuple[int, ...]) -> None:
     x: Any = jax.ShapeDtypeStruct((_ROWS, *row), jnp.float32)
     label: Any = jax.ShapeDtypeStruct((_ROWS,), jnp.int32)
     weight: Any = jax.ShapeDtypeStruct((_ROWS,), jnp.float32)
-    batch = Batch(x, label, weight, jnp.float32(0))
+    batch = Batch(x, label, weight, np.float32(0))
     for mode in (key, None):
         found: Any = jax.eval_shape(lambda o, *given: o.loss(*given), scalar, *made, batch, mode)
         if not isinstance(found, tuple) or len(found) != 2:
