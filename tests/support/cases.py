@@ -70,6 +70,7 @@ PLANTED = {
     "denoised": objectives.Denoised(objectives.deep_svdd(WIDE), 0.1),
     # All features, because the weights of features outside the bag never move.
     "feature_bag": objectives.FeatureBag(objectives.deep_svdd(WIDE), 1.0),
+    "padded": objectives.padded(objectives.deep_svdd(WIDE), 12.0),
 }
 # Methods whose training is known to add little: it must at least not hurt here. LOE is for training
 # rows with anomalies, and these have none.
