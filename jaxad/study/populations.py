@@ -100,6 +100,8 @@ def takes_labels(detector: Any, row: tuple[int, ...]) -> bool:
     if not isinstance(detector, Detector) or type(detector)._labels is Detector._labels:
         return False
     objective = detector._objective(row, 2)
+    while isinstance(objective, objectives.Wrapper) and not objective.uses_labels:
+        objective = objective.objective  # `Trimmed` reads labels itself, whatever the loss does
     if type(objective).__module__.startswith("jaxad."):
         return objective.uses_labels
     return _reads_labels(jax.tree.structure(objective), row)
