@@ -131,7 +131,9 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
     if BASELINE not in set(table["variant"]):
         return {}
     found = study.report(table, baseline=BASELINE)
-    drawn = {"ranks": ("Average ranks", plotting.average_ranks({"AUROC": found.ranking}))}
+    drawn: dict[str, tuple[str, Any]] = {}
+    if found.ranking is not None and len(found.ranking.ranks) > 1:
+        drawn["ranks"] = ("Average ranks", plotting.average_ranks({"AUROC": found.ranking}))
     for name in ("deep_svdd", *VARIANTS):
         if name in set(table["variant"]):
             figure = plotting.differences_by_size(found.by_set(name))

@@ -109,7 +109,8 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
         for i, value in enumerate(row.metrics["auroc"]):
             place, seed = divmod(i, seeds)
             share = facts["anomalies"][place] / facts["test_rows"][place]
-            precision = row.metrics["average_precision"][place]
+            known = not np.isnan(value)  # figures of all seeds together
+            precision = row.metrics["average_precision"][place] if known else np.nan
             own = {fact: facts[fact][place] for fact in _FACTS}
             found.append(
                 {"set": names[place], "variant": row.details["variant"], "seed": seed}
@@ -119,7 +120,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
                     "auroc": value,
                     "average_precision": precision,
                     "adjusted_average_precision": (precision - share) / (1 - share),
-                    "partial_auroc": row.metrics["partial_auroc"][place],
+                    "partial_auroc": row.metrics["partial_auroc"][place] if known else np.nan,
                     "split": facts["splits"][i],
                     "config": row.details["config"],
                     "fit_seconds": row.details["core_seconds"] / len(row.metrics["auroc"]),

@@ -183,7 +183,7 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
     table = studies.table_of([row for row in rows if row.detector != SINGLY])
     found = study.report(table, baseline=_baseline(table, settings))
     drawn = {"differences": ("Differences to the baseline", plotting.forest(found.differences))}
-    if found.ranking is not None:
+    if found.ranking is not None and len(found.ranking.ranks) > 1:
         drawn["ranks"] = ("Average ranks", plotting.average_ranks({"AUROC": found.ranking}))
     return drawn
 

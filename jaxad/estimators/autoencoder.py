@@ -81,7 +81,7 @@ class AutoEncoder(LossDetector):
     def _recipe(self, rows: int):
         return dataclasses.replace(super()._recipe(rows), time_decay=self.time_decay)
 
-    _passed = LossDetector._passed | {"x", "reconstruction", "z", "noise"}
+    _passed = LossDetector._passed | {"x", "reconstruction", "z", "noise", "encoder", "decoder"}
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

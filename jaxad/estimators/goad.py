@@ -76,7 +76,7 @@ class GOAD(LossDetector):
 
     _networks = ("mlp", "wide_resnet")
     _passed = LossDetector._passed | {
-        *("z", "centres", "logits", "margin", "triplet_weight", "epsilon", "shift"),
+        *("trunk", "z", "centres", "logits", "margin", "triplet_weight", "epsilon", "shift"),
         *("n_transforms", "transform_dim", "map_scale", "map_offset"),
     }
 

@@ -1,5 +1,6 @@
 """A detector of any objective."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -111,7 +112,10 @@ class ObjectiveDetector(Detector):
         return made
 
     def _recipe(self, rows: int) -> training.Recipe:
-        return super()._recipe(rows) if self.recipe is None else self.recipe
+        if self.recipe is None:
+            return super()._recipe(rows)
+        diagnostics = self.diagnostics or self.recipe.diagnostics
+        return dataclasses.replace(self.recipe, diagnostics=diagnostics)
 
     def _labels(self, y: Any, count: int) -> np.ndarray:
         return np.zeros(count, np.int32) if y is None else check_labels(y, count)

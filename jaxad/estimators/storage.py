@@ -149,7 +149,8 @@ def plain(value: Any) -> Any:
         items = {str(k): plain(v) for k, v in value.items()}
         return NOT_WRITTEN if any(v is NOT_WRITTEN for v in items.values()) else items
     if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
+        items = [plain(v) for v in value]
+        return NOT_WRITTEN if any(v is NOT_WRITTEN for v in items) else items
     return value if value is None or isinstance(value, str | int | float) else NOT_WRITTEN
 
 

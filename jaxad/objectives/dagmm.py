@@ -84,7 +84,7 @@ class DAGMM(BaseObjective):
     @property
     def takes_padding(self) -> bool:
         """Whether it can train on rows with columns of padding; their mean would count them."""
-        return self.reduction == "sum"
+        return self.reduction == "sum" and self.function is None
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise the three networks; `finish` fits the mixture."""

@@ -63,8 +63,8 @@ class Wrapper(BaseObjective):
 
     @property
     def takes_padding(self) -> bool:
-        """Whether it can train on rows with columns of padding, see `jaxad.objectives.padded`."""
-        return getattr(self.objective, "takes_padding", False)
+        """False: what a wrapper draws for columns may reach those of padding."""
+        return False
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Make parameters and statistics for rows shaped like ``x`` ``[B, ...]``."""
@@ -148,6 +148,11 @@ class Trimmed(Wrapper):
 
     share: Any
     decay: Any
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether ``objective`` can train on rows with columns of padding."""
+        return getattr(self.objective, "takes_padding", False)
 
     def __post_init__(self):
         """Check the numbers."""
@@ -248,6 +253,11 @@ class LOE(Wrapper):
     share: Any
     soft: bool = struct.field(pytree_node=False, default=False)
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether ``objective`` can train on rows with columns of padding."""
+        return getattr(self.objective, "takes_padding", False)
+
     def __post_init__(self):
         """Check the share and the objective."""
         _check(self, share=_BELOW_ONE)
@@ -303,11 +313,6 @@ class Denoised(Wrapper):
 
     noise: Any
 
-    @property
-    def takes_padding(self) -> bool:
-        """False: what it draws for columns would reach those of padding."""
-        return False
-
     def __post_init__(self):
         """Check the noise."""
         _check(self, noise=AT_LEAST_ZERO)
@@ -349,11 +354,6 @@ class FeatureBag(Wrapper):
     """
 
     share: Any
-
-    @property
-    def takes_padding(self) -> bool:
-        """False: what it draws for columns would reach those of padding."""
-        return False
 
     def __post_init__(self):
         """Check the share."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from jaxad import training
@@ -22,6 +23,7 @@ from jaxad.study.contenders import Contender, contenders
 from jaxad.study.populations import Job, Outcome
 from jaxad.study.runs import METRICS
 from jaxad.study.sets import Task, check_sets, task
+from jaxad.training.contract import check_objective
 from jaxad.training.threads import in_order
 
 FILE = "rows.jsonl"
@@ -158,17 +160,17 @@ def _measured(
     units: Sequence[_Unit], together: bool, threads: int | None
 ) -> Iterator[tuple[_Unit, dict[str, Any]]]:
     """The rows of units, in an order that suits the compiler."""
-    probed: dict[str, tuple[str, ...]] = {}
+    probed: dict[tuple[str, str], tuple[str, ...]] = {}
     jobs: list[Job] = []
     alone: list[int] = []
     chosen = {(unit.contender.variant, unit.contender.text): unit for unit in units}
     for unit in chosen.values():
-        if isinstance(unit.contender.given, Detector):
-            unit.contender.detector(unit.read())._check_parameters()
+        if not unit.contender.makes:
+            _check(unit.contender.detector(unit.read()), unit.read())
     for number, unit in enumerate(units):
         contender, first = unit.contender, unit.read()
-        if contender.variant not in probed:
-            probed[contender.variant] = probes.wrong_with(contender, first)
+        if (which := (contender.variant, contender.text)) not in probed:
+            probed[which] = probes.wrong_with(contender, first)
         if contender.makes:
             alone.append(number)
             continue
@@ -184,12 +186,26 @@ def _measured(
         in_order(partial(_alone, units), others, threads, ahead=2),
     ):
         unit = units[outcome.number]
-        yield unit, _row(unit, outcome, probed[unit.contender.variant])
+        yield unit, _row(unit, outcome, probed[unit.contender.variant, unit.contender.text])
     calls = populations.train(jobs, together=together)
     finished = in_order(lambda call: call.run(), calls, threads, ahead=2)
     for outcome in populations.outcomes(finished):
         unit = units[outcome.number]
-        yield unit, _row(unit, outcome, probed[unit.contender.variant])
+        yield unit, _row(unit, outcome, probed[unit.contender.variant, unit.contender.text])
+
+
+def _check(detector: Any, given: Task) -> None:
+    """Raise an error if the arguments of a detector, or its objective, are invalid."""
+    if isinstance(detector, Pipeline):
+        detector = detector[-1]
+    if not isinstance(detector, Detector):
+        return
+    detector._check_parameters()
+    shape = given.train.shape[1:]
+    if len(shape) == 1:
+        objective, recipe = detector._full_objective(shape, len(given.train)), detector._recipe(2)
+        check_objective(objective, shape)
+        training.check_diagnostics(objective, recipe, shape)
 
 
 def _watched(units: Sequence[_Unit], number: int) -> Outcome:
@@ -288,6 +304,10 @@ def _append(folder: Any, row: Mapping[str, Any]) -> None:
     path = Path(folder) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     known = {k: None if v != v else v for k, v in row.items()}
-    broken = path.exists() and path.stat().st_size and not path.read_bytes()[-1:] == b"\n"
+    broken = False
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-1, 2)
+            broken = file.read() != b"\n"
     with path.open("a") as file:
         file.write(("\n" if broken else "") + json.dumps(known) + "\n")

@@ -68,8 +68,12 @@ class Contender(NamedTuple):
         """A short hash of everything that decides what it is."""
         arguments: Any = self.given
         if isinstance(self.given, BaseEstimator) and not self.makes:
-            found = self.given.get_params(deep=False).items()
-            arguments = {name: _described(value) for name, value in found}
+            found = self.given.get_params(deep=True).items()
+            arguments = {
+                name: _described(value)
+                for name, value in found
+                if not hasattr(value, "get_params") and name not in ("steps", "transformer_list")
+            }
         text = json.dumps(
             [_kind(self.given), _described(arguments), self.text], sort_keys=True, default=repr
         )
@@ -173,4 +177,6 @@ def _readable(value: Any) -> Any:
         return value.item()
     if isinstance(value, tuple | list):
         return [_readable(v) for v in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else repr(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return _described(value)

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import partial_eval as pe
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from jaxad import objectives
 from jaxad.checks import seed_from
-from jaxad.estimators import Detector, ensemble, fitting, prepare
+from jaxad.estimators import Detector, ObjectiveDetector, ensemble, fitting, prepare
 from jaxad.estimators.scaling import fit_scaler
 from jaxad.rows import ArrayRows, unweighted
 from jaxad.study import runs
@@ -29,6 +30,7 @@ from jaxad.training.members import stacked
 from jaxad.training.mesh import default_mesh
 from jaxad.typing import Batch
 
+_OWN = ("fit", "anomaly_score", "member_scores")  # methods that `train` stands in for
 WIDTHS = (4, 8, 16, 32, 64, 128)  # of padded rows; wider tables keep their own
 
 
@@ -73,22 +75,28 @@ class Outcome(NamedTuple):
 def job(number: int, detector: Any, read: Callable[[], Task]) -> Job | None:
     """The job of a detector, or of a scikit-learn ``Pipeline`` that ends with one; None for others.
 
-    It is None, too, for detectors of images, and for those that hold rows out, warm-start or
-    pretrain: they are fitted by themselves.
+    It is None, too, for detectors of images, for those that hold rows out, warm-start or pretrain,
+    and for classes that fit or score in their own way: they are fitted by themselves.
     """
     before: Any = None
     if isinstance(detector, Pipeline):
         before, detector = detector[:-1], detector[-1]
     task = read()
     if not (isinstance(detector, Detector) and task.train.ndim == 2) or (
-        detector.validation_fraction
+        any(getattr(type(detector), name) is not getattr(Detector, name) for name in _OWN)
+        or detector.validation_fraction
         or detector.warm_start
         or getattr(detector, "pretrain_epochs", 0)
     ):
         return None
     rows, _ = training_rows(detector, task)
-    transformers: Any = None if before is None else clone(before)
-    width = (rows if transformers is None else transformers.fit_transform(rows)).shape[1]
+    width = rows.shape[1]
+    if before is not None:
+        transformers: Any = clone(before)
+        try:
+            width = transformers.fit_transform(rows).shape[1]
+        except Exception:  # it fails again where that is noted
+            return None
     return Job(number, detector, read, len(rows), width, before)
 
 
@@ -97,6 +105,8 @@ def takes_labels(detector: Any, row: tuple[int, ...]) -> bool:
 
     A loss that does not read labels would take them for normal rows.
     """
+    if isinstance(detector, Pipeline):
+        detector = detector[-1]
     if not isinstance(detector, Detector) or type(detector)._labels is Detector._labels:
         return False
     objective = detector._objective(row, 2)
@@ -114,14 +124,13 @@ def _reads_labels(structure: Any, row: tuple[int, ...]) -> bool:
     key, x = jax.random.key(0), jax.ShapeDtypeStruct((2, *row), np.float32)
     model = jax.eval_shape(objective.init, key, x)
 
-    def loss(model: Any, x: Any) -> Any:
-        return objective.loss(*model, Batch(x, None, jnp.ones(2)), key)[0]  # pyright: ignore
+    def loss(label: Any, model: Any, x: Any) -> Any:
+        return objective.loss(*model, Batch(x, label, jnp.ones(2)), key)[0]
 
-    try:
-        jax.eval_shape(loss, model, x)
-    except Exception:  # of whatever kind None as labels raises
-        return True
-    return False
+    label = jax.ShapeDtypeStruct((2,), np.int32)
+    program = jax.make_jaxpr(loss)(label, model, x).jaxpr
+    used, _ = pe.dce_jaxpr(program, [True] * len(program.outvars))
+    return program.invars[0] in used.invars
 
 
 def training_rows(detector: Any, task: Task) -> tuple[np.ndarray, np.ndarray | None]:
@@ -132,10 +141,15 @@ def training_rows(detector: Any, task: Task) -> tuple[np.ndarray, np.ndarray | N
     return np.concatenate([task.train, task.known]), label
 
 
+def can_pad(detector: Any, objective: Any) -> bool:
+    """Whether columns may be padded: not those of objectives that may depend on their number."""
+    own = isinstance(detector, ObjectiveDetector)
+    return not own and getattr(objective, "takes_padding", False)
+
+
 def width_for(detector: Any, features: int) -> int:
     """The padded number of columns."""
-    objective = detector._full_objective((features,), 2)
-    if not getattr(objective, "takes_padding", False):
+    if not can_pad(detector, detector._full_objective((features,), 2)):
         return features
     return next((width for width in WIDTHS if width >= features), features)
 
@@ -194,7 +208,7 @@ def _ready(job: Job, together: bool) -> _Ready:
     width = width_for(job.detector, job.features) if together else job.features
     detector = job.detector._settled((job.features,))
     objective = detector._full_objective((width,), job.rows)
-    if together and getattr(objective, "takes_padding", False):
+    if together and can_pad(detector, objective):  # also where nothing is added: one program
         objective = objectives.padded(objective, float(job.features))
     rows: Any = unweighted(np.zeros((1, job.features), np.float32), np.zeros(1, np.int32))
     return _Ready(job, width, detector._members(rows), objective, detector._recipe(job.rows))
@@ -223,7 +237,7 @@ def _data(job: Job) -> _Data | str:
         detector._check_labels(set(np.unique(rows.label).tolist()))
         test: Any = prepare.read(detector, test_rows, reset=False, labelled=False)
         return _Data(scaler(rows.x), np.asarray(rows.label), scaler(test.x))
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # one failure must not lose the others
         return str(error)
 
 

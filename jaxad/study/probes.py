@@ -81,24 +81,26 @@ def _of_objective(detector: Any, task: Task) -> tuple[str, ...]:
     batch = Batch(jnp.asarray(x), jnp.asarray(rows.label[:_ROWS]), jnp.ones(len(x)))
     key = key_from(0)
 
-    @jax.jit
-    def probe(objective: Any, batch: Batch, key: Any) -> Any:
-        params, stats = objective.init(jax.random.fold_in(key, 0), batch.x[:1])
-
-        def mean(params: Any) -> Any:
-            return jnp.mean(objective.loss(params, stats, batch, key)[0])
-
-        gradient = jax.grad(mean)(params)
-        size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient))
-        together = objective.score(params, stats, batch.x)
-        halves = batch.x[: len(x) // 2], batch.x[len(x) // 2 :]
-        apart = [objective.score(params, stats, half[::-1])[::-1] for half in halves]
-        return size, together, jnp.concatenate(apart)
-
-    size, together, apart = jax.device_get(probe(numbers, batch, key))
+    size, together, apart = jax.device_get(_probe(numbers, batch, key))
     notes = []
     if size == 0:
         notes.append(runs.NO_GRADIENT)
     if not _alike(together, apart, np.ptp(together)):
         notes.append(runs.SEES_ROWS)
     return tuple(notes)
+
+
+@jax.jit  # numbers are leaves, so those of one variant share the program
+def _probe(objective: Any, batch: Batch, key: Any) -> Any:
+    """The size of the gradient, and scores of rows together and in halves, reversed."""
+    params, stats = objective.init(jax.random.fold_in(key, 0), batch.x[:1])
+
+    def mean(params: Any) -> Any:
+        return jnp.mean(objective.loss(params, stats, batch, key)[0])
+
+    gradient = jax.grad(mean)(params)
+    size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient))
+    together = objective.score(params, stats, batch.x)
+    halves = batch.x[: len(batch.x) // 2], batch.x[len(batch.x) // 2 :]
+    apart = [objective.score(params, stats, half[::-1])[::-1] for half in halves]
+    return size, together, jnp.concatenate(apart)

@@ -14,6 +14,7 @@ from jaxad.study.statistics import fewest_sets, show_p
 EXCLUDING = {
     runs.SEES_LABELS: "depends on test labels",
     runs.SEES_ROWS: "depends on other rows",
+    runs.NOT_REPEATABLE: "not repeatable",
 }
 _OF_NOTES = {
     runs.NO_GRADIENT: "`{name}` learns nothing{where}: its loss has no gradient with respect to "
@@ -26,7 +27,8 @@ _OF_NOTES = {
     runs.SEES_ROWS: "The score of a row by `{name}` changes with the rows scored beside it{where}: "
     "its figures are not results. It is excluded from ranks, tests and the best.",
     runs.NOT_REPEATABLE: "`{name}` gives other scores when it is fitted again with the same seed"
-    "{where}: take its random numbers from the seed.",
+    "{where}, so it is not known whether it sees the test labels: take its random numbers from the "
+    "seed. It is excluded from ranks, tests and the best.",
     runs.FAILED: "`{name}` failed{where}{detail}.",
 }
 

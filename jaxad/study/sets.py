@@ -60,6 +60,11 @@ def task(name: str, given: Any, seed: int, setting: str | None, known_anomalies:
     Raises:
       ValueError: the set is invalid; the message names it.
     """
+    if known_anomalies and setting == "unsupervised_all":
+        raise ValueError(
+            f"known_anomalies={known_anomalies}: setting='unsupervised_all' trains on the test's "
+            "rows, so a known anomaly would be there twice; use another setting"
+        )
     found = _split(name, given, seed, setting)
     train, test = (_rows(f"{name}.{part}", getattr(found, part)) for part in ("train", "test"))
     marks = as_marks(found.is_anomaly, f"{name}.is_anomaly")
@@ -112,6 +117,8 @@ def _rows(name: str, rows: Any) -> np.ndarray:
         raise ValueError(
             f"{name} has shape {x.shape} and type {x.dtype}: give at least 2 rows of numbers [N, D]"
         )
+    x = x.view()
+    x.flags.writeable = False  # all contenders are given the same rows
     return x
 
 
