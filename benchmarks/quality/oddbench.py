@@ -133,11 +133,14 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
     found = study.report(table, baseline=BASELINE)
     drawn: dict[str, tuple[str, Any]] = {}
     if found.ranking is not None and len(found.ranking.ranks) > 1:
-        drawn["ranks"] = ("Average ranks", plotting.average_ranks({"AUROC": found.ranking}))
+        drawn["oddbench_ranks"] = (
+            "Average ranks",
+            plotting.average_ranks({"AUROC": found.ranking}),
+        )
     for name in ("deep_svdd", *VARIANTS):
         if name in set(table["variant"]):
             figure = plotting.differences_by_size(found.by_set(name))
-            drawn[f"differences_{name}"] = (f"{name} against kNN by size", figure)
+            drawn[f"oddbench_{name}"] = (f"{name} against kNN by size", figure)
     return drawn
 
 

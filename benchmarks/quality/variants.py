@@ -182,9 +182,14 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
     """Average ranks, and differences to the baseline with intervals."""
     table = studies.table_of([row for row in rows if row.detector != SINGLY])
     found = study.report(table, baseline=_baseline(table, settings))
-    drawn = {"differences": ("Differences to the baseline", plotting.forest(found.differences))}
+    drawn = {
+        "variants_differences": ("Differences to the baseline", plotting.forest(found.differences))
+    }
     if found.ranking is not None and len(found.ranking.ranks) > 1:
-        drawn["ranks"] = ("Average ranks", plotting.average_ranks({"AUROC": found.ranking}))
+        drawn["variants_ranks"] = (
+            "Average ranks",
+            plotting.average_ranks({"AUROC": found.ranking}),
+        )
     return drawn
 
 
