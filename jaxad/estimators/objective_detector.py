@@ -121,4 +121,6 @@ class ObjectiveDetector(Detector):
         return np.zeros(count, np.int32) if y is None else check_labels(y, count)
 
     def _takes_images(self, X: Any) -> bool:
-        return len(X.shape if hasattr(X, "shape") else np.shape(X)) > 2
+        if hasattr(X, "shape"):
+            return len(X.shape) > 2
+        return isinstance(X, list | tuple) and np.ndim(X) > 2
