@@ -268,8 +268,9 @@ def fit_population(
         mesh = default_mesh() if mesh is None else mesh
         joined = spans_processes(mesh)
         with failing_together(joined):
-            one: Any = rows[0] if isinstance(rows, list | tuple) and rows else rows
-            check_objective(objective, as_rows(one).shape)
+            listed = isinstance(rows, list | tuple)
+            if not listed or len(rows):  # an empty list is an error of its own
+                check_objective(objective, as_rows(rows[0] if listed else rows).shape)
             own, shared, size = split_members(
                 objective, recipe, keys, rows, subsets, validation, validation_subsets, initial
             )
