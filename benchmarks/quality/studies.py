@@ -18,7 +18,7 @@ from jaxad import study
 
 SETS = "sets"
 _FACTS = ("train_rows", "features", "test_rows", "anomalies")
-_FIGURES = ("auroc", "average_precision", "partial_auroc")
+_OF_A_SET = ("average_precision", "partial_auroc")  # means over seeds, to keep the file small
 _DIGITS = 4
 
 # Variants that are no detectors of jaxad's.
@@ -62,10 +62,9 @@ def contender_row(table: pd.DataFrame, effort: Mapping[str, float], sharing: int
       sharing: contenders in that comparison, which share its time and programs equally.
     """
     first = table.iloc[0]
-    metrics = {name: [round(v, _DIGITS) for v in table[name].tolist()] for name in _FIGURES}
-    for name in _FIGURES[1:]:  # seeds together, to keep the file small
-        by_set = table.groupby("set", sort=False)[name].mean()
-        metrics[name] = [round(v, _DIGITS) for v in by_set.tolist()]
+    by_set = table.groupby("set", sort=False)[list(_OF_A_SET)].mean()
+    figures = {"auroc": table["auroc"]} | {name: by_set[name] for name in _OF_A_SET}
+    metrics = {name: values.round(_DIGITS).tolist() for name, values in figures.items()}
     notes = table.loc[table["note"] != "", ["set", "seed", "note"]]
     details = {
         "numbers": first["numbers"],
@@ -83,17 +82,12 @@ def contender_row(table: pd.DataFrame, effort: Mapping[str, float], sharing: int
 def _sets_row(sets: Mapping[str, Any], seeds: int, options: Mapping[str, Any]) -> Row:
     setting, known = options.get("setting"), options.get("known_anomalies", 0)
     tasks = [
-        study.sets.task(name, given, seed, setting, known)
+        study.sets.task(name, given, seed, setting, known).facts
         for name, given in sets.items()
         for seed in range(seeds)
     ]
-    facts = {
-        "train_rows": [len(task.train) for task in tasks[::seeds]],
-        "features": [task.train.shape[1] for task in tasks[::seeds]],
-        "test_rows": [len(task.test) for task in tasks[::seeds]],
-        "anomalies": [int(task.is_anomaly.sum()) for task in tasks[::seeds]],
-    }
-    details = {"names": list(sets), "splits": [task.split[:8] for task in tasks]} | facts
+    facts = {fact: [task[fact] for task in tasks[::seeds]] for fact in _FACTS}
+    details = {"names": list(sets), "splits": [task["split"][:8] for task in tasks]} | facts
     return Row(SETS, SETS, {"sets": [float(len(sets))]}, details, part=SETS)
 
 
@@ -144,9 +138,3 @@ def effort(rows: Sequence[Row]) -> str:
         f"{total['core_seconds'] / 60:.1f} minutes fitting and scoring; {programs}, in "
         f"{total['compile_seconds'] / 60:.1f} minutes."
     )
-
-
-def mean_of(rows: Sequence[Row], detector: str, metric: str = "auroc") -> float:
-    """The mean figure of a contender, in per cent."""
-    (row,) = (row for row in rows if row.detector == detector)
-    return 100 * float(np.nanmean(row.metrics[metric]))

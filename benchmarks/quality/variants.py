@@ -18,7 +18,6 @@ from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
 from benchmarks.settings import OptionError, check_known
 from jaxad import data, networks, objectives, plotting, study
-from jaxad.losses import hypersphere
 
 DESCRIPTION = "variants of losses and detectors, from a config file in configs/variants"
 SINGLY = "one by one"
@@ -223,8 +222,3 @@ def feature_bag(shape: tuple[int, ...], *, share: float) -> Any:
 
 def _small() -> Any:
     return networks.MLP((32, 16, 8), batch_norm=True)
-
-
-def root(distance: Any) -> Any:
-    """The distance itself, not its square: the sum of norms is robust to far rows."""
-    return hypersphere.safe_sqrt(distance)

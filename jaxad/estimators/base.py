@@ -35,7 +35,7 @@ class CollapseWarning(UserWarning):
     """All training rows have the same score: the network learnt a constant."""
 
 
-TEACHER = 0.999  # decay of the average that judges which rows are trimmed, as in K-DSM
+_TEACHER = 0.999  # decay of the average that judges which rows are trimmed, as in K-DSM
 
 
 def argument(default: Any, check: Check, *, positional: bool = False) -> Any:
@@ -375,10 +375,11 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     def _full_objective(self, shape: tuple[int, ...], count: int) -> Any:
         """The objective with the wrappers that arguments of all detectors ask for."""
-        objective = self._objective(shape, count)
-        if self.trim:
-            objective = objectives.Trimmed(objective, self.trim, TEACHER)
-        return objective
+        return self._trimmed(self._objective(shape, count))
+
+    def _trimmed(self, objective: Any) -> Any:
+        """The objective, without the rows that ``trim`` leaves out."""
+        return objectives.Trimmed(objective, self.trim, _TEACHER) if self.trim else objective
 
     def _members(self, rows: Rows) -> int:
         """P; ``"auto"`` is 5 for tables in memory, else 1."""

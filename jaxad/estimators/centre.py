@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxad import objectives, training
 from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special
-from jaxad.estimators.base import TEACHER, argument
+from jaxad.estimators.base import argument
 from jaxad.estimators.fitting import Run, key_from
 from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import IMAGES, build
@@ -76,10 +76,8 @@ class CentreDetector(LossDetector, register=False):
             weight_decay=self.pretrain_weight_decay or None,
             clip_norm=self.clip_norm,
         )
-        autoencoder: Any = objectives.autoencoder(objective.encoder, decoder, loss=loss)
-        if self.trim:
-            autoencoder = objectives.Trimmed(autoencoder, self.trim, TEACHER)
-        return Run(autoencoder, recipe, key_from(seed, stream=1), rows)
+        autoencoder = objectives.autoencoder(objective.encoder, decoder, loss=loss)
+        return Run(self._trimmed(autoencoder), recipe, key_from(seed, stream=1), rows)
 
     def _collapse(self, rows, score, stats) -> str | None:
         distance = score + np.square(stats["radius"])  # 0 without a soft boundary

@@ -125,10 +125,13 @@ class DAGMM(LossDetector):
         if self.latent_dim is not None:
             return self
         settled: Any = clone(self)
-        return settled.set_params(latent_dim=min(8, shape[0]))
+        return settled.set_params(latent_dim=self._latent(shape))
+
+    def _latent(self, shape: tuple[int, ...]) -> int:
+        return min(8, shape[0]) if self.latent_dim is None else self.latent_dim
 
     def _objective(self, shape: tuple[int, ...], count: int) -> objectives.DAGMM:
-        sizes = {"hidden": self.hidden, "latent_dim": self._settled(shape).latent_dim}
+        sizes = {"hidden": self.hidden, "latent_dim": self._latent(shape)}
         options = {
             "use_bias": True,
             "activation": "tanh",

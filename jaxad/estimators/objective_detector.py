@@ -49,24 +49,13 @@ class ObjectiveDetector(Detector):
         it should; the message shows the signature.
 
     Example:
-      >>> import jax, jax.numpy as jnp, numpy as np, jaxad
-      >>> from flax import struct
-      >>> class Mean(jaxad.objectives.BaseObjective):
-      ...     power: float
-      ...     chunk: int = struct.field(pytree_node=False, default=1024)
-      ...
-      ...     def init(self, key, x):
-      ...         return {"mean": jnp.zeros(x.shape[1:])}, {}
-      ...
-      ...     def loss(self, params, stats, batch, key):
-      ...         return self.score(params, stats, batch.x), stats
-      ...
-      ...     def score(self, params, stats, x):
-      ...         return jnp.sum(jnp.abs(x - params["mean"]) ** self.power, -1)
-      >>> def mean(shape, *, power):
-      ...     return Mean(power)
+      >>> import jaxad, numpy as np
+      >>> from jaxad import networks, objectives
+      >>> def exposed(shape, *, share):
+      ...     return objectives.LOE(objectives.deep_sad(networks.MLP((16, 8))), share)
       >>> X = np.random.default_rng(0).normal(size=(200, 4))
-      >>> detector = jaxad.ObjectiveDetector(mean, numbers={"power": 2.0}, epochs=2, random_state=0)
+      >>> how = {"epochs": 2, "random_state": 0}
+      >>> detector = jaxad.ObjectiveDetector(exposed, numbers={"share": 0.1}, **how)
       >>> detector.fit(X).anomaly_score(X).shape
       (200,)
     """

@@ -105,7 +105,7 @@ def compare(
     read = lru_cache(maxsize=16)(
         lambda name, seed: task(name, sets[name], seed, setting, known_anomalies)
     )
-    facts = {(name, seed): _facts(read(name, seed)) for name in sets for seed in range(seeds)}
+    facts = {(name, seed): read(name, seed).facts for name in sets for seed in range(seeds)}
     units = [
         _Unit(contender, name, seed, partial(read, name, seed), facts[name, seed])
         for contender in found
@@ -144,16 +144,6 @@ class _Unit(NamedTuple):
     def key(self) -> tuple[str, str, str, int]:
         """What tells it from others."""
         return self.set, self.contender.variant, self.contender.text, self.seed
-
-
-def _facts(found: Task) -> dict[str, Any]:
-    return {
-        "train_rows": len(found.train),
-        "features": int(np.prod(found.train.shape[1:])),
-        "test_rows": len(found.test),
-        "anomalies": int(found.is_anomaly.sum()),
-        "split": found.split,
-    }
 
 
 def _measured(

@@ -366,7 +366,7 @@ def _keys(members: list[tuple[_Ready, int]]) -> Any:
         fitting.keys_from([seed_from(ready.job.detector.random_state)], ready.size)[p]
         for ready, p in members
     ]
-    return jax.numpy.stack(each)
+    return jnp.stack(each)
 
 
 def _wide(x: np.ndarray, width: int) -> np.ndarray:

@@ -46,6 +46,17 @@ class Task(NamedTuple):
     is_anomaly: np.ndarray
     split: str
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its sizes and its hash, as columns of a table of runs."""
+        return {
+            "train_rows": len(self.train),
+            "features": int(np.prod(self.train.shape[1:])),
+            "test_rows": len(self.test),
+            "anomalies": int(self.is_anomaly.sum()),
+            "split": self.split,
+        }
+
     def with_labels_of_the_test_shuffled(self) -> "Task":
         """The same task, but for the marks of the test rows."""
         shuffled = np.random.default_rng([self.seed, 5]).permutation(self.is_anomaly)
