@@ -25,6 +25,7 @@ from jaxad import plotting, study
 DESCRIPTION = "the detectors and variants on 300 tables of OddBench, beside kNN and forest"
 FOLDER = "oddbench"
 BASELINE = "knn_mean"
+_ALSO_BASELINES = ("deep_svdd", "knn_ranks")  # what ranks are worth, and a reference with them
 
 
 def with_ranks() -> Any:
@@ -105,6 +106,9 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
         title = f"== {half} sets" if half == "all" else f"== {half}-numbered sets"
         if BASELINE in set(part["variant"]):
             found += [title, str(study.report(part, baseline=BASELINE))]
+    for name in _ALSO_BASELINES:
+        if name in set(table["variant"]):
+            found += [f"== all sets, against {name}", str(study.report(table, baseline=name))]
     found += [_against_untrained(table)]
     return "\n\n".join(filter(None, found))
 

@@ -157,8 +157,9 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     found = [
         f"{table['set'].nunique()} sets, setting {setting!r}, {settings['seeds']} seeds. "
         f"{studies.effort(compared)}",
-        str(study.report(table, baseline=_baseline(table, settings))),
     ]
+    for baseline in _baselines(table, settings):
+        found += [f"== against {baseline}", str(study.report(table, baseline=baseline))]
     for row in rows:
         if row.detector == SINGLY:
             alone = row.metrics["seconds"][0]
@@ -171,16 +172,17 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     return "\n\n".join(found)
 
 
-def _baseline(table: Any, settings: Mapping[str, Any]) -> str:
-    """The contender that others are compared with: the one named, else the first."""
+def _baselines(table: Any, settings: Mapping[str, Any]) -> list[str]:
+    """The contenders that others are compared with: those named, else the first of all."""
     first = table.iloc[0]
-    return settings["baseline"][0] or study.runs.name_of(first["variant"], first["numbers"])
+    named = [name for name in settings["baseline"] if name]
+    return named or [study.runs.name_of(first["variant"], first["numbers"])]
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """Average ranks, and differences to the baseline with intervals."""
     table = studies.table_of([row for row in rows if row.detector != SINGLY])
-    found = study.report(table, baseline=_baseline(table, settings))
+    found = study.report(table, baseline=_baselines(table, settings)[0])
     drawn = {
         "variants_differences": ("Differences to the baseline", plotting.forest(found.differences))
     }
@@ -195,7 +197,7 @@ def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tupl
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """Markdown for the report of results."""
     table = studies.table_of([row for row in rows if row.detector != SINGLY])
-    return study.report(table, baseline=_baseline(table, settings)).markdown()
+    return study.report(table, baseline=_baselines(table, settings)[0]).markdown()
 
 
 # Objectives that configs name.
