@@ -68,7 +68,7 @@ def test_the_suite_from_end_to_end(command, folder, capsys):
     assert "against `knn_mean`" in printed
     assert "deep_svdd: " in printed.split("Trained against untrained:")[1]
     drawn = {path.stem for path in (folder / "out").glob("*.png")}
-    assert drawn == {"ranks", "differences_deep_svdd"}
+    assert drawn == {"oddbench_ranks", "oddbench_deep_svdd"}
     assert "| contender" in oddbench.summary(found, {})
 
     # The rows of the file are the table of the comparison.
