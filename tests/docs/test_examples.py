@@ -21,12 +21,12 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 sys.path.insert(0, str(EXAMPLES))  # as `python docs/examples/blobs.py` does
 NAMES = (
     *("blobs", "card_fraud_dagmm", "card_fraud_deep_sad", "common", "conv_autoencoder"),
-    *("fleet_kdd", "fleet_machines", "goad_kdd"),
+    *("five_detectors", "fleet_kdd", "fleet_machines", "goad_kdd"),
 )
 blobs, card_fraud_dagmm, card_fraud_deep_sad, common, conv_autoencoder, *others = map(
     importlib.import_module, NAMES
 )
-fleet_kdd, fleet_machines, goad_kdd = others
+five_detectors, fleet_kdd, fleet_machines, goad_kdd = others
 sys.path.remove(str(EXAMPLES))
 
 pytestmark = pytest.mark.slow
@@ -217,3 +217,10 @@ def test_a_csv_that_cannot_be_used_is_an_error_that_names_what_is_wrong(
     assert "set JAXAD_DATA, or name a table" in refused(goad_kdd, capsys, *out)
     monkeypatch.setenv("JAXAD_DATA", str(tmp_path))
     assert "set JAXAD_DATA: " in refused(fleet_kdd, capsys, *out)
+
+
+def test_the_five_detectors_are_drawn_side_by_side(capsys, tmp_path):
+    assert five_detectors.main(["--out", str(tmp_path), "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()[:-1]] == [*five_detectors.DETECTORS]
+    assert imread(tmp_path / "five_detectors.png").std() > 0.02
