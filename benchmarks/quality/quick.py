@@ -237,10 +237,95 @@ NOTE = _note
 
 
 def summary(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """AUROC of every detector and of its untrained copy on every set."""
+    """AUROC of every detector and of its untrained copy on every set, and what to conclude."""
     measured = (row for row in rows if "auroc" in row.metrics)
     cells = {(row.detector, row.dataset): _PER_CENT(row.metrics["auroc"]) for row in measured}
-    return tables.pivot("AUROC %", cells)
+    return "\n\n".join([tables.pivot("AUROC %", cells), conclusion(rows)])
+
+
+def conclusion(rows: Sequence[Row]) -> str:
+    """Two sentences: where training paid, and where it beat the references without labels.
+
+    Differences of AUROC are paired by seed. They count if they exceed two standard errors.
+    """
+    auroc = {
+        (row.dataset, row.detector): np.asarray(row.metrics["auroc"])
+        for row in rows
+        if "auroc" in row.metrics
+    }
+    if not auroc:
+        return ""
+    if min(map(len, auroc.values())) < 2:
+        return (
+            "One seed does not tell an effect from chance, so nothing is concluded about training. "
+            "Run at least two seeds, such as --seeds 5, to compare with the references."
+        )
+    return f"{_on_training(auroc)} {_on_references(auroc)}"
+
+
+_Aurocs = Mapping[tuple[str, str], np.ndarray]  # (set, detector) -> a value for each seed
+
+
+def _exceeds(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether ``one`` is higher than ``other`` by more than two standard errors over seeds."""
+    difference = one - other
+    return bool(difference.mean() > 2 * difference.std(ddof=1) / np.sqrt(len(difference)))
+
+
+def _on_training(auroc: _Aurocs) -> str:
+    pairs = {
+        (name, detector): (values, auroc[name, f"{detector} untrained"])
+        for (name, detector), values in auroc.items()
+        if (name, f"{detector} untrained") in auroc
+    }
+    if not pairs:
+        return "No detector was measured beside its untrained copy, so training is not judged."
+    raised = [case for case, (trained, untrained) in pairs.items() if _exceeds(trained, untrained)]
+    lowered = [case for case, (trained, untrained) in pairs.items() if _exceeds(untrained, trained)]
+    return (
+        "Training raised the AUROC above the untrained copy's by more than two standard errors in "
+        f"{len(raised)} of {len(pairs)} cases{_listed(_by_set(raised))} and lowered it in "
+        f"{len(lowered)}{_listed(_by_set(lowered))}."
+    )
+
+
+def _on_references(auroc: _Aurocs) -> str:
+    sets = list(dict.fromkeys(name for name, _ in auroc))
+    beside = [name for name in REFERENCES if any((one, name) in auroc for one in sets)]
+    if not beside:
+        return "No reference was measured, so a simpler method may do as well."
+    better, level = [], []
+    for name in sets:
+        rivals = [auroc[name, other] for other in beside if (name, other) in auroc]
+        trained = {
+            detector: values
+            for (one, detector), values in auroc.items()
+            if one == name and detector in LEARNED and detector not in WITH_LABELS
+        }
+        if not rivals or not trained:
+            continue
+        best, rival = max(trained, key=lambda d: trained[d].mean()), max(rivals, key=np.mean)
+        if _exceeds(trained[best], rival):
+            figures = f"{100 * trained[best].mean():.1f} against {100 * rival.mean():.1f}"
+            better.append(f"{name}: {best}, {figures}")
+        else:
+            level.append(name)
+    others = f"; on {', '.join(level)} take a reference, which needs no training" if level else ""
+    return (
+        f"Without labels, the best trained detector ranked better than {' and '.join(beside)} by "
+        f"more than two standard errors on {len(better)} of {len(better) + len(level)} sets"
+        f"{_listed(better)}{others}."
+    )
+
+
+def _by_set(cases: Sequence[tuple[str, str]]) -> list[str]:
+    """``"set: detector, detector"`` for each set."""
+    names = dict.fromkeys(name for name, _ in cases)
+    return [f"{one}: {', '.join(d for name, d in cases if name == one)}" for one in names]
+
+
+def _listed(cases: Sequence[str]) -> str:
+    return f" ({'; '.join(cases)})" if cases else ""
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:

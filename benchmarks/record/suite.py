@@ -6,6 +6,7 @@ A suite is a module with
 * ``parts(settings)``: name -> what measures the rows of a part, in the order of the table;
 * ``COLUMNS`` and ``NOTE`` (text, or a function of the settings) of its table, and perhaps
   ``remarks(rows)`` below it; or ``text(rows, settings)``;
+* perhaps ``conclusion(rows)``, the sentences that end the text;
 
 and, where there is more to it, ``complete(settings)`` (settings with what depends on this machine
 filled in), ``circumstances(settings)`` (arguments of `ResultStore`), ``pictures(rows, settings)``
@@ -51,7 +52,8 @@ def text(
 ) -> str:
     """The printed table of a suite, and the machines it was measured on."""
     make = suite.text if hasattr(suite, "text") else partial(_table, suite)
-    shown = make(rows, settings).rstrip(), machines.text(measured_on)
+    concluded = suite.conclusion(rows) if hasattr(suite, "conclusion") else ""
+    shown = make(rows, settings).rstrip(), machines.text(measured_on), tables.wrapped(concluded)
     return "\n\n".join(part for part in shown if part)
 
 

@@ -6,7 +6,8 @@ import pytest
 from benchmarks import run
 from benchmarks.quality import quick, references
 from benchmarks.quality.detectors import DETECTORS
-from benchmarks.record import rows
+from benchmarks.record import rows, suite
+from benchmarks.record.rows import Row
 
 
 @pytest.mark.parametrize("name", quick.SETS)
@@ -77,3 +78,44 @@ def test_a_detector_of_the_table_is_measured_without_further_change(monkeypatch)
     settings = quick.DEFAULTS
     assert quick._epochs(quick.load("digits"), "sixth", settings) == ("auto", 0)
     assert quick._epochs(quick.load("digits_images"), "sixth", settings) == ()
+
+
+def aurocs(**values):
+    """Rows of breast_cancer; a name's double underscore is its space."""
+    made = {name.replace("__", " "): {"auroc": auroc} for name, auroc in values.items()}
+    return [Row("breast_cancer", name, metrics) for name, metrics in made.items()]
+
+
+def test_the_table_ends_with_what_to_conclude():
+    paid = aurocs(
+        goad=[0.90, 0.92, 0.91],
+        goad__untrained=[0.80, 0.81, 0.80],
+        nearest_neighbours=[0.85, 0.85, 0.86],
+    )
+    text = suite.text(quick, paid, {**quick.DEFAULTS, "datasets": ("breast_cancer",)})
+    assert " ".join(text.split()).endswith(
+        "in 1 of 1 cases (breast_cancer: goad) and lowered it in 0. Without labels, the best "
+        "trained detector ranked better than nearest_neighbours by more than two standard errors "
+        "on 1 of 1 sets (breast_cancer: goad, 91.0 against 85.3)."
+    )
+    lost = aurocs(
+        deep_sad=[0.99, 0.98],  # knows anomalies, so it is not compared with the references
+        goad=[0.80, 0.81],
+        goad__untrained=[0.90, 0.90],
+        dagmm=[0.7, 0.9],  # no difference beyond its spread
+        dagmm__untrained=[0.8, 0.79],
+        nearest_neighbours=[0.85, 0.86],
+        isolation_forest=[0.95, 0.95],
+    )
+    concluded = quick.conclusion(lost)
+    assert "in 0 of 2 cases and lowered it in 1 (breast_cancer: goad)." in concluded
+    assert "on 0 of 1 sets; on breast_cancer take a reference" in concluded
+    assert quick.conclusion(lost) in quick.summary(lost, quick.DEFAULTS)
+
+
+def test_what_was_not_measured_is_not_concluded():
+    assert "One seed does not tell" in quick.conclusion(aurocs(goad=[0.9]))
+    concluded = quick.conclusion(aurocs(goad=[0.9, 0.8]))
+    assert "No detector was measured beside its untrained copy" in concluded
+    assert "No reference was measured" in concluded
+    assert quick.conclusion([Row("digits", "goad", missing="failed")]) == ""
