@@ -1,7 +1,6 @@
 """``python -m benchmarks.run report``: the newest results as one Markdown page with pictures."""
 
 import argparse
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -88,10 +87,9 @@ def page(
             figure.savefig(path, dpi=90)
             heading = title if platform == "cpu" else f"{title} ({platform})"
             drawn += [f"## {heading}", f"![{heading}]({path.name})", *rates]
-        at = [Path(os.path.relpath(folder, out.parent)).as_posix() for folder in one.folders]
-        links = (f"[Whole table]({link}/table.txt), [every repetition]({link})." for link in at)
+        places = ", ".join(f"`{_place(folder)}`" for folder in one.folders)
         sections += [f"## `{one.name}`: {suite.DESCRIPTION}", summary(suite, measured, settings)]
-        sections += [*rates, " ".join(links)]
+        sections += [*rates, f"Whole table and every repetition: {places}."]
     intro = (
         "Written by `python -m benchmarks.run report` from the newest results of every suite. "
         "Ratios are medians of repetitions that were interleaved in one run, quartiles in "
@@ -100,6 +98,13 @@ def page(
     )
     parts = ["# Benchmarks", intro, *drawn, *sections, *_missing(found, unread, suites)]
     return "\n\n".join([*parts, "## What was run", _runs(found)]) + "\n"
+
+
+def _place(folder: Path) -> str:
+    """A results folder's path inside the repository; outside of it, its name alone."""
+    repository = RESULTS.parents[1]
+    inside = folder.resolve().is_relative_to(repository)
+    return folder.resolve().relative_to(repository).as_posix() if inside else folder.name
 
 
 def _rates(record: Record) -> list[str]:
