@@ -81,8 +81,9 @@ def refused(example, capsys, *options):
     return capsys.readouterr().err
 
 
-def test_blobs_trains_better_than_untrained(tmp_path, capsys):
-    printed = run(blobs, capsys, tmp_path)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_blobs_trains_better_than_untrained(tmp_path, capsys, seed):
+    printed = run(blobs, capsys, tmp_path, "--seed", seed)
     assert "no collapse" in printed
     assert auroc(printed, "trained") > max(0.95, auroc(printed, "untrained") + 0.05)
     before, after = (
