@@ -1,4 +1,4 @@
-"""The detector of CONTRIBUTING.md is a whole one: what it promises is run here."""
+"""The detector of docs/losses.md is a whole one: what it promises is run here."""
 
 import importlib
 import os
@@ -18,9 +18,9 @@ from jaxad import data, training
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with the page's code as the module ``sixth``."""
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    section = page.split("## Add a detector\n")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    page = (ROOT / "docs/losses.md").read_text(encoding="utf-8")
+    section = page.split("## A detector\n")[1]
+    code, _ = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     folder = tmp_path_factory.mktemp("sixth")
     (folder / "sixth.py").write_text(code)
     return folder
