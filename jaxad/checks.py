@@ -25,7 +25,13 @@ class Check(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A number between two bounds; with ``whole`` it must be an integer."""
+    """A number between two bounds; with ``whole`` it must be an integer.
+
+    Example:
+      >>> Interval(0, 1, "right")("nu", 0)
+      Traceback (most recent call last):
+      ValueError: nu=0 is outside (0, 1]: choose 0 < nu <= 1
+    """
 
     low: float
     high: float = math.inf
@@ -42,7 +48,12 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
-    """An integer of at least 1."""
+    """An integer of at least 1.
+
+    Example:
+      >>> Whole()("latent_dim", np.int64(8))
+      8
+    """
 
     def __call__(self, name: str, value: Any) -> int:
         """See `check_positive_int`."""
@@ -51,7 +62,12 @@ class Whole:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of several names."""
+    """One of several names.
+
+    Example:
+      >>> Choice(("mean", "rank"))("combine", "rank")
+      'rank'
+    """
 
     choices: tuple[str, ...]
 
@@ -62,7 +78,13 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """True or False."""
+    """True or False.
+
+    Example:
+      >>> Flag()("verbose", 2)
+      Traceback (most recent call last):
+      TypeError: verbose=2 is not True or False
+    """
 
     def __call__(self, name: str, value: Any) -> bool:
         """Raise a TypeError for other types."""
@@ -73,7 +95,12 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True)
 class Special:
-    """A special value, such as None or "auto", or a value that passes another check."""
+    """A special value, such as None or "auto", or a value that passes another check.
+
+    Example:
+      >>> Special("auto", Whole())("epochs", "auto")
+      'auto'
+    """
 
     value: Any
     otherwise: Check
@@ -86,7 +113,12 @@ class Special:
 
 @dataclasses.dataclass(frozen=True)
 class Each:
-    """A sequence whose items pass another check."""
+    """A sequence whose items pass another check.
+
+    Example:
+      >>> Each(Whole())("hidden", (64, 32))
+      (64, 32)
+    """
 
     check: Check
 
@@ -144,6 +176,11 @@ def check_positive_int(name: str, value: Any) -> int:
     Raises:
       TypeError: the value is not an integer.
       ValueError: the value is less than 1.
+
+    Example:
+      >>> check_positive_int("n_members", 0)
+      Traceback (most recent call last):
+      ValueError: n_members=0 is too small: choose at least 1
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is not an integer: choose one of at least 1")
@@ -158,6 +195,11 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
 
     Raises:
       ValueError: it is another value; the message lists the choices.
+
+    Example:
+      >>> check_choice("scaler", "max", ("standard", "minmax"))
+      Traceback (most recent call last):
+      ValueError: scaler='max' is not one of: 'standard', 'minmax'
     """
     if not isinstance(value, str) or value not in choices:
         valid = ", ".join(map(repr, choices))
@@ -181,7 +223,12 @@ class NonFinite:
 
 
 def first_nonfinite(x: np.ndarray) -> NonFinite | None:
-    """The first value of ``x`` ``[N, ...]`` that is NaN or infinite, or None."""
+    """The first value of ``x`` ``[N, ...]`` that is NaN or infinite, or None.
+
+    Example:
+      >>> first_nonfinite(np.array([[1.0, 2.0], [np.nan, np.inf]]))
+      NonFinite(index=(1, 0), kind='NaN', rows=1)
+    """
     finite = np.isfinite(x)
     if finite.all():
         return None
@@ -195,6 +242,10 @@ def check_labels(y: Any, n: int) -> np.ndarray:
 
     Raises:
       ValueError: wrong shape or values, or booleans, whose False could mean "normal" or "unknown".
+
+    Example:
+      >>> check_labels([0, -1, 1], 3)
+      array([ 0, -1,  1], dtype=int32)
     """
     labels = np.asarray(y)
     if labels.shape != (n,):
@@ -268,6 +319,10 @@ def seed_from(random_state: Any) -> int:
     Raises:
       TypeError: ``random_state`` has another type.
       ValueError: the int is outside the range.
+
+    Example:
+      >>> seed_from(7)
+      7
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])

@@ -16,19 +16,39 @@ _F = TypeVar("_F", bound=Callable)
 
 
 def register(table: dict[str, Any], kind: type) -> None:
-    """Register a class under its `name_of`; a class with the same name is replaced."""
+    """Register a class under its `name_of`; a class with the same name is replaced.
+
+    Example:
+      >>> class Mine: ...
+      >>> table = {}
+      >>> register(table, Mine)
+      >>> table[name_of(Mine)] is Mine
+      True
+    """
     table[name_of(kind)] = kind
 
 
 def name_of(kind: type) -> str:
-    """The name of a class in files; classes outside jaxad include their module."""
+    """The name of a class in files; classes outside jaxad include their module.
+
+    Example:
+      >>> import jaxad
+      >>> name_of(jaxad.DeepSVDD)
+      'DeepSVDD'
+    """
     if kind.__module__.startswith("jaxad."):
         return kind.__name__
     return import_path(kind)
 
 
 def import_path(thing: Any) -> str:
-    """Module and name of a class or function, such as ``jaxad.losses.sad.labelled_exponent``."""
+    """Module and name of a class or function, such as ``jaxad.losses.sad.labelled_exponent``.
+
+    Example:
+      >>> from jaxad.losses import sad
+      >>> import_path(sad.labelled_exponent)
+      'jaxad.losses.sad.labelled_exponent'
+    """
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
@@ -37,6 +57,11 @@ def named(table: dict[str, Any], name: Any) -> Any:
 
     Raises:
       LookupError: the name is unknown; the message says what to do.
+
+    Example:
+      >>> import jaxad
+      >>> named(DETECTORS, "DeepSVDD") is jaxad.DeepSVDD
+      True
     """
     if name in table:
         return table[name]
@@ -75,6 +100,10 @@ def function_named(name: str, given: Mapping[str, Callable]) -> Callable:
 
     Raises:
       LookupError: the function is not known; the message says what to do.
+
+    Example:
+      >>> function_named("jaxad.losses.sad.labelled_exponent", {}).__name__
+      'labelled_exponent'
     """
     short = name.rpartition(".")[2]
     for known in (given, FUNCTIONS):

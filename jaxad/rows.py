@@ -136,6 +136,10 @@ class ArrayRows(Rows):
       label: ``[N]`` +1 known normal, -1 known anomaly, 0 unlabelled.
       weight: ``[N]`` weight of each row. A padding row has weight 0 and changes nothing.
       count: number of real rows, a scalar; they come first. None: all rows are real.
+
+    Example:
+      >>> ArrayRows(np.ones((4, 5)), np.zeros(4, np.int32), np.ones(4)).shape
+      (5,)
     """
 
     x: Any
@@ -259,6 +263,12 @@ class Stream(Rows):
       transform: function that is applied to every block on the host, or None.
       weigh: function that computes the weights ``[rows]`` of a chunk, or None for weights of 1.
       sharding: sharding of the chunks, or None.
+
+    Example:
+      >>> from jaxad import data
+      >>> stream = data.stream(np.ones((1000, 4)), rows=256)
+      >>> len(list(stream.on_host())), stream.shape
+      (4, (4,))
     """
 
     read: Callable[[int], Iterator[Block]]
@@ -407,7 +417,12 @@ class Stream(Rows):
 
 
 def unweighted(x: np.ndarray, label: np.ndarray) -> ArrayRows:
-    """Rows of weight 1, with their types unchanged."""
+    """Rows of weight 1, with their types unchanged.
+
+    Example:
+      >>> unweighted(np.ones((2, 3)), np.zeros(2, np.int32)).weight.tolist()
+      [1.0, 1.0]
+    """
     return ArrayRows(x, label, np.ones(len(x), np.float32))
 
 
@@ -469,6 +484,10 @@ def map_rows(
       x: the rows.
       chunk: rows at a time.
       count: number of leading rows to compute, may be traced; the outputs of further chunks are 0.
+
+    Example:
+      >>> map_rows(lambda x: x.sum(axis=1), jnp.ones((5, 3)), chunk=2).tolist()
+      [3.0, 3.0, 3.0, 3.0, 3.0]
     """
     total = len(x)
     chunk = min(chunk, total)
@@ -485,7 +504,13 @@ def map_rows(
 
 
 def join_blocks(blocks: list[Block]) -> Block:
-    """Concatenate blocks; a single block is not copied."""
+    """Concatenate blocks; a single block is not copied.
+
+    Example:
+      >>> one = np.ones((2, 3)), np.zeros(2)
+      >>> [part.shape for part in join_blocks([one, one])]
+      [(4, 3), (4,)]
+    """
     if len(blocks) == 1:
         return blocks[0]
     x, label = zip(*blocks, strict=True)

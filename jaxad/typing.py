@@ -24,6 +24,11 @@ class Batch(NamedTuple):
       label: ``[B]`` +1 known normal, -1 known anomaly, 0 unlabelled.
       weight: ``[B]`` how much each row counts. A padding row weighs 0 and changes nothing.
       epoch: scalar, the epoch that the batch is drawn in, counted from 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> Batch(jnp.ones((4, 5)), jnp.zeros(4, jnp.int32), jnp.ones(4)).x.shape
+      (4, 5)
     """
 
     x: Array
@@ -54,6 +59,14 @@ class Objective(Protocol):
     A further optional method, ``diagnose(params, stats, rows) -> dict``, returns diagnostics of its
     own, scalars or ``[K]`` by name, such as the radius of Deep SVDD. ``stats`` are those of
     ``finish`` for the same rows. See `jaxad.training.diagnostics`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxad import networks, objectives
+      >>> objective: Objective = objectives.deep_svdd(networks.MLP((16, 8)))
+      >>> params, stats = objective.init(jax.random.key(0), jnp.ones((4, 5)))
+      >>> objective.score(params, stats, jnp.ones((4, 5))).shape
+      (4,)
     """
 
     @property

@@ -23,6 +23,11 @@ class Split(NamedTuple):
     Attributes:
       train: ``[n]`` rows to fit on.
       test: ``[m]`` rows to score.
+
+    Example:
+      >>> train, test = half_normals([0, 0, 0, 1, 0, 0, 0, 1], seed=0)
+      >>> len(train), len(test)
+      (3, 5)
     """
 
     train: np.ndarray

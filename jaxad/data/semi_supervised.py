@@ -19,6 +19,10 @@ class Ratios(NamedTuple):
       known: share of known anomalies in all rows, gamma_l in the paper.
       pollution: share of anomalies in the unlabelled rows, gamma_p in the paper.
       known_normal: share of known normal rows in all rows.
+
+    Example:
+      >>> Ratios(known=0.01, pollution=0.1, known_normal=0.0).pollution
+      0.1
     """
 
     known: float
@@ -34,6 +38,12 @@ class SemiSupervised(NamedTuple):
       label: ``[n]`` int32, +1 known normal, -1 known anomaly, 0 unlabelled.
       requested: the ratios asked for.
       achieved: the actual ratios, which are lower where a set has too few anomalies.
+
+    Example:
+      >>> is_anomaly = np.arange(200) % 10 == 0
+      >>> found = semi_supervised(is_anomaly, known=0.05, pollution=0.0, seed=0)
+      >>> bool(is_anomaly[found.index[found.label == -1]].all())
+      True
     """
 
     index: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -115,6 +125,11 @@ class LabelledSplit(NamedTuple):
         the whole part, anomalies included.
       requested: the ratios asked for.
       achieved: the actual ratios.
+
+    Example:
+      >>> found = deep_sad_table(np.arange(200) % 10 == 0, known=0.05, pollution=0.05, seed=0)
+      >>> len(np.intersect1d(found.train, found.test))
+      0
     """
 
     train: np.ndarray

@@ -73,7 +73,16 @@ def pack(detector: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def load(path: Any, losses: Mapping[str, Callable] | None = None, **modules: Any) -> Any:
-    """Read a detector that ``save`` wrote; see `jaxad.load`."""
+    """Read a detector that ``save`` wrote; see `jaxad.load`.
+
+    Example:
+      >>> import jaxad, numpy as np, tempfile
+      >>> x = np.random.default_rng(0).normal(size=(200, 4))
+      >>> path = f"{tempfile.mkdtemp()}/detector.safetensors"
+      >>> jaxad.DeepSVDD(epochs=1, random_state=0).fit(x).save(path)
+      >>> load(path).n_features_in_
+      4
+    """
     return unpack(path, *persistence.read(path), losses or {}, modules)
 
 

@@ -33,6 +33,10 @@ class Moments(NamedTuple):
       count: ``[K]`` sum over the rows of weight times responsibility.
       mean: ``[K, L]`` weighted mean.
       scatter: ``[K, L, L]`` sum, not mean, of the weighted outer products of deviations from it.
+
+    Example:
+      >>> moments(jnp.array([[0.0], [2.0]]), jnp.ones((2, 1)), jnp.ones(2)).mean.tolist()
+      [[1.0]]
     """
 
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -49,6 +53,11 @@ class Mixture(NamedTuple):
       precision_factor: ``[K, L, L]`` inverse of the lower Cholesky factor of the covariance.
       log_det: ``[K]`` logarithm of the determinant of the covariance.
       variance: ``[K, L]`` diagonal of the covariance.
+
+    Example:
+      >>> z = jnp.array([[0.0], [2.0]])
+      >>> fit(moments(z, jnp.ones((2, 1)), jnp.ones(2))).mean.tolist()
+      [[1.0]]
     """
 
     log_weight: Array

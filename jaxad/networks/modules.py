@@ -31,7 +31,14 @@ def call(module: nn.Module, x: Array, **options) -> Array:
 
 
 def init(module: nn.Module, key: Key, x: Array) -> tuple[Params, PyTree]:
-    """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``."""
+    """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``.
+
+    Example:
+      >>> from jaxad import networks
+      >>> params, batch_stats = init(networks.MLP((8, 3)), jax.random.key(0), jnp.ones((4, 5)))
+      >>> count_parameters(params), batch_stats
+      (64, {})
+    """
     params_key, dropout_key = jax.random.split(key)
     variables = module.init({"params": params_key, "dropout": dropout_key}, x[:1])
     return variables.get("params", {}), variables.get("batch_stats", {})
@@ -52,6 +59,13 @@ def apply(
 
     Returns:
       The output and the updated running statistics (unchanged in evaluation).
+
+    Example:
+      >>> from jaxad import networks
+      >>> network, x = networks.MLP((8, 3)), jnp.ones((4, 5))
+      >>> output, _ = apply(network, *init(network, jax.random.key(0), x), x)
+      >>> output.shape
+      (4, 3)
     """
     variables = {"params": params, "batch_stats": batch_stats}
     if key is None:
@@ -87,6 +101,15 @@ def calibrate(
       rows: all rows; padding rows have weight 0.
       chunk: rows per chunk.
       views: makes M network inputs from every row, ``[B, ...] -> [B, M, ...]``; None: one.
+
+    Example:
+      >>> from jaxad import networks, training
+      >>> network = networks.MLP((8, 3), batch_norm=True)
+      >>> x = jax.random.normal(jax.random.key(1), (100, 5))
+      >>> params, drawn = init(network, jax.random.key(0), x)
+      >>> exact = calibrate(network, params, drawn, training.as_rows(x), chunk=50)
+      >>> jax.tree.structure(exact) == jax.tree.structure(drawn)
+      True
     """
     if not jax.tree.leaves(batch_stats):
         return batch_stats
@@ -134,5 +157,10 @@ def _overlay(base: PyTree, new: PyTree) -> PyTree:
 
 
 def count_parameters(params: Params) -> int:
-    """The number of trained parameters."""
+    """The number of trained parameters.
+
+    Example:
+      >>> count_parameters({"kernel": jnp.ones((5, 3)), "bias": jnp.ones(3)})
+      18
+    """
     return sum(leaf.size for leaf in jax.tree.leaves(params))

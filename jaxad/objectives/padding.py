@@ -22,6 +22,14 @@ class Padded(Wrapper):
     Attributes:
       objective: an objective with ``takes_padding``.
       features: leaf, the number of real columns.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxad import networks, objectives
+      >>> narrow = objectives.padded(objectives.deep_svdd(networks.MLP((16, 8))), 5)
+      >>> params, stats = narrow.init(jax.random.key(0), jnp.zeros((4, 8)))
+      >>> narrow.score(params, stats, jnp.zeros((4, 8))).shape
+      (4,)
     """
 
     features: Any

@@ -20,12 +20,24 @@ AVAILABLE = ("x", "reconstruction", "z")
 
 
 def mean_squared_error(x: Array, reconstruction: Array) -> Array:
-    """Squared error of each row ``[B]``, averaged over its entries."""
+    """Squared error of each row ``[B]``, averaged over its entries.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> mean_squared_error(jnp.array([[1.0, 3.0]]), jnp.array([[0.0, 0.0]])).tolist()
+      [5.0]
+    """
     return losses.squared_error(x, reconstruction, reduction="mean")
 
 
 def sum_squared_error(x: Array, reconstruction: Array) -> Array:
-    """Squared error of each row ``[B]``, summed over its entries."""
+    """Squared error of each row ``[B]``, summed over its entries.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> sum_squared_error(jnp.array([[1.0, 3.0]]), jnp.array([[0.0, 0.0]])).tolist()
+      [10.0]
+    """
     return losses.squared_error(x, reconstruction, reduction="sum")
 
 
@@ -64,7 +76,16 @@ def autoencoder(
 
 
 class Reconstruction(BaseObjective):
-    """An encoder, a decoder and a reconstruction loss. Made by `autoencoder`."""
+    """An encoder, a decoder and a reconstruction loss. Made by `autoencoder`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxad import networks, objectives
+      >>> objective = objectives.autoencoder(networks.MLP((16, 2)), networks.MLP((16, 5)))
+      >>> params, stats = objective.init(jax.random.key(0), jnp.ones((4, 5)))
+      >>> objective.reconstruct(params, stats, jnp.ones((4, 5))).shape
+      (4, 5)
+    """
 
     encoder: nn.Module = struct.field(pytree_node=False)
     decoder: nn.Module = struct.field(pytree_node=False)
@@ -129,5 +150,14 @@ class Reconstruction(BaseObjective):
 
 
 def encoder_of(params: Params, stats: Stats) -> tuple[Params, Any]:
-    """Parameters and running statistics of an encoder, for `Hypersphere.from_encoder`."""
+    """Parameters and running statistics of an encoder, for `Hypersphere.from_encoder`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxad import networks, objectives
+      >>> objective = objectives.autoencoder(networks.MLP((16, 2)), networks.MLP((16, 5)))
+      >>> params, batch_stats = encoder_of(*objective.init(jax.random.key(0), jnp.ones((4, 5))))
+      >>> networks.count_parameters(params), batch_stats
+      (112, {})
+    """
     return params["encoder"], stats["batch_stats"].get("encoder", {})

@@ -39,6 +39,13 @@ class Hypersphere(BaseObjective):
       nu, warm_up, minimum_centre: leaves, see `deep_svdd`.
       anomalies_in_centre: see `deep_sad`.
       chunk, radius: see `deep_svdd`.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> objective = objectives.deep_svdd(networks.MLP((16, 8)))
+      >>> _, stats = objective.init(jax.random.key(0), jnp.ones((4, 5)))
+      >>> stats["centre"].shape
+      (8,)
     """
 
     encoder: nn.Module = struct.field(pytree_node=False)

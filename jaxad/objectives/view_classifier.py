@@ -40,6 +40,13 @@ class ViewClassifier(BaseObjective):
         ``centres`` ``[M, L]`` of the batch, ``logits`` ``[B, M, M]``, ``margin``,
         ``triplet_weight`` and its ``numbers``, matched by name; it returns ``[B]``.
       numbers: leaves, further arguments of ``function``.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> objective = objectives.goad(networks.MLP((16, 8)), n_transforms=4, transform_dim=3)
+      >>> params, stats = objective.init(jax.random.key(0), jnp.ones((6, 5)))
+      >>> objective.score(params, stats, jnp.ones((6, 5))).shape
+      (6,)
     """
 
     trunk: nn.Module = struct.field(pytree_node=False)

@@ -117,16 +117,33 @@ def skipped(count: int, steps: int) -> str:
 
 
 def lines(table: Any) -> dict[str, dict[str, Any]]:
-    """The rows of a table as mappings, by the name in its index."""
+    """The rows of a table as mappings, by the name in its index.
+
+    Example:
+      >>> lines(pd.DataFrame({"mean": [0.1]}, index=["goad"]))
+      {'goad': {'mean': 0.1}}
+    """
     return {str(name): dict(row) for name, row in table.to_dict("index").items()}
 
 
 def figures_of(table: Any, metric: str) -> Any:
-    """A metric with a row for each set and seed and a column for each contender."""
+    """A metric with a row for each set and seed and a column for each contender.
+
+    Example:
+      >>> table = {"set": "a", "seed": 0, "contender": ["goad", "knn"], "auroc": [0.9, 0.8]}
+      >>> figures_of(pd.DataFrame(table), "auroc").loc[("a", 0), "knn"].item()
+      0.8
+    """
     return table.pivot(index=["set", "seed"], columns="contender", values=metric).astype(float)
 
 
 def by_set(figures: Any, contenders: Sequence[str]) -> Any:
-    """Means over the seeds that all ``contenders`` have, a row for each set that they share."""
+    """Means over the seeds that all ``contenders`` have, a row for each set that they share.
+
+    Example:
+      >>> table = {"set": "a", "seed": [0, 1], "contender": "goad", "auroc": [0.9, 0.7]}
+      >>> by_set(figures_of(pd.DataFrame(table), "auroc"), ["goad"]).loc["a", "goad"].item()
+      0.8
+    """
     complete = figures[list(contenders)].dropna()
     return complete.groupby(level="set").mean()

@@ -18,6 +18,10 @@ class Set:
       train: ``[N, D]`` rows to fit on.
       test: ``[M, D]`` rows to score.
       is_anomaly: ``[M]`` marks of the anomalies among them.
+
+    Example:
+      >>> Set(train=np.zeros((20, 3)), test=np.ones((4, 3)), is_anomaly=[0, 0, 1, 1]).test.shape
+      (4, 3)
     """
 
     train: Any
@@ -36,6 +40,12 @@ class Task(NamedTuple):
       test: ``[M, D]`` rows to score, in a random order, so that their order says nothing.
       is_anomaly: ``[M]`` marks of the test rows.
       split: a hash of all of it.
+
+    Example:
+      >>> rows = np.zeros((4, 3))
+      >>> task = Task("demo", 0, rows, rows[:0], rows, np.array([False, False, True, True]), "ab12")
+      >>> task.facts["features"], task.facts["anomalies"]
+      (3, 2)
     """
 
     name: str

@@ -79,7 +79,12 @@ class Ranking(NamedTuple):
 
 
 def differences(first: ArrayLike, second: ArrayLike) -> np.ndarray:
-    """``first`` minus ``second`` on the sets that have both, rounded to 12 decimals."""
+    """``first`` minus ``second`` on the sets that have both, rounded to 12 decimals.
+
+    Example:
+      >>> differences([0.9, 0.8, float("nan")], [0.7, 0.8, 0.5]).tolist()
+      [0.2, 0.0]
+    """
     difference = np.asarray(first, float) - np.asarray(second, float)
     return np.round(difference[~np.isnan(difference)], DIGITS)
 
@@ -263,7 +268,12 @@ def signed_rank_posterior(
 
 
 def show_p(value: float) -> str:
-    """A p-value as text."""
+    """A p-value as text.
+
+    Example:
+      >>> show_p(0.03), show_p(1e-9), show_p(math.nan)
+      ('0.0300', '<.0001', '-')
+    """
     return "-" if math.isnan(value) else "<.0001" if value < 1e-4 else f"{value:.4f}"
 
 
@@ -281,6 +291,11 @@ def friedman(figures: np.ndarray) -> float:
     """The p-value of Friedman's test that all contenders rank alike, of figures ``[S, K]``.
 
     NaN with fewer than three contenders or two sets.
+
+    Example:
+      >>> figures = np.array([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6], [0.9, 0.7, 0.5]])
+      >>> round(friedman(figures), 3)
+      0.05
     """
     sets, contenders = figures.shape
     if contenders < 3 or sets < 2 or (figures == figures[:, :1]).all():
@@ -303,6 +318,10 @@ def pairwise(figures: np.ndarray) -> np.ndarray:
     """p-values ``[K, K]`` of Wilcoxon's test of every two columns of ``[S, K]``, Holm-corrected.
 
     The diagonal is 1.
+
+    Example:
+      >>> pairwise(np.array([[0.9, 0.8], [0.8, 0.7], [0.9, 0.7]])).tolist()
+      [[1.0, 0.25], [0.25, 1.0]]
     """
     count = figures.shape[1]
     upper = np.triu_indices(count, 1)
