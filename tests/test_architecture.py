@@ -21,7 +21,10 @@ PARTS = {
     "rows": {"typing", "checks"},
     "thresholds": {"typing", "metrics"},
     "networks": {"typing", "layout", "rows", "hashing"},
-    "objectives": {"typing", "checks", "layout", "rows", "registry", "losses", "networks"},
+    "objectives": {
+        *("typing", "checks", "layout", "rows", "registry", "hashing"),
+        *("losses", "networks"),
+    },
     "training": {"typing", "layout", "rows", "checks", "hashing", "persistence"},
     "data": {"typing", "rows"},
     "plotting": {"typing", "metrics", "thresholds"},
