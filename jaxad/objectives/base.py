@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 from flax import struct
 
+from jaxad.checks import Check
 from jaxad.registry import OBJECTIVES
 from jaxad.registry import register as _register
 from jaxad.rows import Rows
@@ -74,3 +76,14 @@ class BaseObjective(struct.PyTreeNode):
 def real(stats: Stats, values: Array) -> Array:
     """``values`` ``[..., D]`` with 0 in columns that only pad, see `jaxad.objectives.padded`."""
     return values * stats["real"] if "real" in stats else values
+
+
+def check_numbers(objective: BaseObjective, **checks: Check) -> None:
+    """Check numbers and arrays ``[P]``, but not the placeholders that JAX puts in their place."""
+    for name, check in checks.items():
+        value = getattr(objective, name)
+        if isinstance(value, int | float | str):
+            check(name, value)
+        elif isinstance(value, np.ndarray) and value.ndim == 1:
+            for number in value.tolist():
+                check(name, number)

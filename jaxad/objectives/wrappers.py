@@ -13,9 +13,9 @@ import numpy as np
 from flax import struct
 from jax import lax
 
-from jaxad.checks import AT_LEAST_ZERO, Check, Interval
+from jaxad.checks import AT_LEAST_ZERO, Interval
 from jaxad.losses import hypersphere
-from jaxad.objectives.base import BaseObjective
+from jaxad.objectives.base import BaseObjective, check_numbers
 from jaxad.rows import Rows, map_rows
 from jaxad.typing import Array, Batch, Key, Objective, Params, Stats
 
@@ -156,7 +156,7 @@ class Trimmed(Wrapper):
 
     def __post_init__(self):
         """Check the numbers."""
-        _check(self, share=_BELOW_ONE, decay=_BELOW_ONE)
+        check_numbers(self, share=_BELOW_ONE, decay=_BELOW_ONE)
 
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
@@ -260,7 +260,7 @@ class LOE(Wrapper):
 
     def __post_init__(self):
         """Check the share and the objective."""
-        _check(self, share=_BELOW_ONE)
+        check_numbers(self, share=_BELOW_ONE)
         if hasattr(self.objective, "loss") and not self.uses_labels:
             raise TypeError(
                 f"objective={type(self.objective).__name__}: its loss does not depend on labels, "
@@ -315,7 +315,7 @@ class Denoised(Wrapper):
 
     def __post_init__(self):
         """Check the noise."""
-        _check(self, noise=AT_LEAST_ZERO)
+        check_numbers(self, noise=AT_LEAST_ZERO)
 
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
@@ -357,7 +357,7 @@ class FeatureBag(Wrapper):
 
     def __post_init__(self):
         """Check the share."""
-        _check(self, share=Interval(0, 1, "right"))
+        check_numbers(self, share=Interval(0, 1, "right"))
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Draw the bag, and initialise ``objective``."""
@@ -459,14 +459,3 @@ def _limit(values: Array, weight: Array, share: Array) -> Array:
     limit = hypersphere.weighted_quantile(values, 2 * weight / least, 1 - share)
     # Programs may compute the row at the limit anew, with another rounding: it must not exceed it.
     return jnp.where(share > 0, limit + 1e-6 * jnp.abs(limit), jnp.inf)
-
-
-def _check(wrapper: Wrapper, **checks: Check) -> None:
-    """Check numbers and arrays ``[P]``, but not the placeholders that JAX puts in their place."""
-    for name, check in checks.items():
-        value = getattr(wrapper, name)
-        if isinstance(value, int | float | str):
-            check(name, value)
-        elif isinstance(value, np.ndarray) and value.ndim == 1:
-            for number in value.tolist():
-                check(name, number)
