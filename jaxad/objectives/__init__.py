@@ -9,6 +9,8 @@ from typing import Any
 
 from jaxad.objectives.base import BaseObjective as BaseObjective
 from jaxad.objectives.compound import Compound as Compound
+from jaxad.objectives.contraction import ContractionMatching as ContractionMatching
+from jaxad.objectives.contraction import tccm as tccm
 from jaxad.objectives.dagmm import DAGMM as DAGMM
 from jaxad.objectives.padding import Padded as Padded
 from jaxad.objectives.padding import padded as padded
