@@ -19,6 +19,8 @@ from jaxad.objectives.reconstruction import autoencoder as autoencoder
 from jaxad.objectives.reconstruction import encoder_of as encoder_of
 from jaxad.objectives.reconstruction import mean_squared_error as mean_squared_error
 from jaxad.objectives.reconstruction import sum_squared_error as sum_squared_error
+from jaxad.objectives.score_matching import ScoreMatching as ScoreMatching
+from jaxad.objectives.score_matching import k_dsm as k_dsm
 from jaxad.objectives.svdd import Hypersphere as Hypersphere
 from jaxad.objectives.svdd import deep_sad as deep_sad
 from jaxad.objectives.svdd import deep_svdd as deep_svdd

@@ -68,6 +68,7 @@ PLANTED = {
     "trimmed": objectives.Trimmed(objectives.deep_svdd(WIDE), 0.1, 0.9),
     "loe": objectives.LOE(objectives.deep_sad(WIDE), 0.02, soft=True),
     "denoised": objectives.Denoised(objectives.deep_svdd(WIDE), 0.1),
+    "k_dsm": objectives.k_dsm(networks.MLP((32, 32, 12)), draws=2),
     "tccm": objectives.tccm(networks.MLP((32, 32, 12))),
     # All features, because the weights of features outside the bag never move.
     "feature_bag": objectives.FeatureBag(objectives.deep_svdd(WIDE), 1.0),
