@@ -12,6 +12,8 @@ from jaxad.objectives.compound import Compound as Compound
 from jaxad.objectives.contraction import ContractionMatching as ContractionMatching
 from jaxad.objectives.contraction import tccm as tccm
 from jaxad.objectives.dagmm import DAGMM as DAGMM
+from jaxad.objectives.diffusion_time import DiffusionTime as DiffusionTime
+from jaxad.objectives.diffusion_time import dte_c as dte_c
 from jaxad.objectives.padding import Padded as Padded
 from jaxad.objectives.padding import padded as padded
 from jaxad.objectives.reconstruction import Reconstruction as Reconstruction

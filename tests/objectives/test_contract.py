@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import PLANTED, TRAINING_NEED_NOT_PAY
+from cases import LOSS_FALLS_TO, PLANTED, TRAINING_NEED_NOT_PAY
 from planted import planted
 from sklearn.metrics import roc_auc_score
 
@@ -52,10 +52,10 @@ def test_every_parameter_moves(trained, untrained):
     assert all(jax.tree.leaves(moved)), moved
 
 
-def test_the_loss_falls(trained):
+def test_the_loss_falls(name, trained):
     loss = trained.history["loss"]
     assert np.isfinite(loss).all()
-    assert loss[-5:].mean() < 0.7 * loss[0]
+    assert loss[-5:].mean() < LOSS_FALLS_TO.get(name, 0.7) * loss[0]
 
 
 def test_scores_are_finite_and_distinct(scores):
