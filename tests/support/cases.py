@@ -70,6 +70,7 @@ PLANTED = {
     "denoised": objectives.Denoised(objectives.deep_svdd(WIDE), 0.1),
     "k_dsm": objectives.k_dsm(networks.MLP((32, 32, 12)), draws=2),
     "dte_c": objectives.dte_c(networks.MLP((32, 16, 7))),
+    "dean": objectives.dean(networks.MLP((16, 8, 1)), bag=6),
     "tccm": objectives.tccm(networks.MLP((32, 32, 12))),
     # All features, because the weights of features outside the bag never move.
     "feature_bag": objectives.FeatureBag(objectives.deep_svdd(WIDE), 1.0),
