@@ -1,5 +1,6 @@
 """Losses: formulas from papers, from arrays to one value per row, without networks or state."""
 
+from jaxad.losses import contrastive as contrastive
 from jaxad.losses import diffusion_time as diffusion_time
 from jaxad.losses import hypersphere as hypersphere
 from jaxad.losses import mixture as mixture

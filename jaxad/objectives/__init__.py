@@ -16,6 +16,8 @@ from jaxad.objectives.diffusion_time import DiffusionTime as DiffusionTime
 from jaxad.objectives.diffusion_time import dte_c as dte_c
 from jaxad.objectives.feature_bags import ConstantOutput as ConstantOutput
 from jaxad.objectives.feature_bags import dean as dean
+from jaxad.objectives.internal_contrast import InternalContrast as InternalContrast
+from jaxad.objectives.internal_contrast import icl as icl
 from jaxad.objectives.padding import Padded as Padded
 from jaxad.objectives.padding import padded as padded
 from jaxad.objectives.reconstruction import Reconstruction as Reconstruction

@@ -69,6 +69,7 @@ PLANTED = {
     "loe": objectives.LOE(objectives.deep_sad(WIDE), 0.02, soft=True),
     "denoised": objectives.Denoised(objectives.deep_svdd(WIDE), 0.1),
     "k_dsm": objectives.k_dsm(networks.MLP((32, 32, 12)), draws=2),
+    "icl": objectives.icl(networks.MLP((16, 8)), networks.MLP((16, 8))),
     "dte_c": objectives.dte_c(networks.MLP((32, 16, 7))),
     "dean": objectives.dean(networks.MLP((16, 8, 1)), bag=6),
     "tccm": objectives.tccm(networks.MLP((32, 32, 12))),

@@ -1,0 +1,150 @@
+"""ICL: match windows of a row's columns with the rest of the row; rows that mismatch are anomalous.
+
+Shenkar & Wolf, "Anomaly Detection for Tabular Data with Internal Contrastive Learning", ICLR 2022.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxad import networks
+from jaxad.checks import POSITIVE, Flag, Special, Whole
+from jaxad.losses import contrastive
+from jaxad.objectives import roles
+from jaxad.objectives.base import BaseObjective, check_numbers
+from jaxad.rows import Rows
+from jaxad.typing import Array, Batch, Key, Params, Stats
+
+
+class InternalContrast(BaseObjective):
+    """Internal contrastive learning; made by `icl`.
+
+    ``stats["order"]`` ``[D]`` are the numbers of the columns in the order that windows see.
+
+    Attributes:
+      complement, window, window_size, permute, chunk: see `icl`.
+      temperature: leaf, see `icl`.
+    """
+
+    complement: nn.Module = struct.field(pytree_node=False)
+    window: nn.Module = struct.field(pytree_node=False)
+    temperature: Any
+    window_size: int | None = struct.field(pytree_node=False)
+    permute: bool = struct.field(pytree_node=False)
+    chunk: int = struct.field(pytree_node=False)
+
+    def __post_init__(self):
+        """Check the numbers."""
+        size = Special(None, Whole())
+        check_numbers(self, temperature=POSITIVE, window_size=size, permute=Flag())
+
+    def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
+        """Draw the order of the columns and initialise both networks.
+
+        Raises:
+          ValueError: rows are images, or have no column beside a window.
+        """
+        roles.check_table("ICL", x)
+        columns, size = x.shape[1], self.size_for(x.shape[1])
+        if size >= columns:
+            remedy = f"give 1 to {columns - 1}" if columns > 1 else "ICL needs at least 2 columns"
+            raise ValueError(f"window_size={size} in a table with {columns} columns: {remedy}")
+        order_key, first, second = jax.random.split(key, 3)
+        order = jnp.arange(columns)
+        order = jax.random.permutation(order_key, order) if self.permute else order
+        stats = {"order": order.astype(jnp.float32)}  # a float like all statistics
+        rest, windows = self._split(stats, x[:1])
+        f, running_f = networks.init(self.complement, first, rest[0])
+        g, running_g = networks.init(self.window, second, windows[0])
+        batch_stats = {"complement": running_f, "window": running_g}
+        return {"complement": f, "window": g}, stats | {"batch_stats": batch_stats}
+
+    def loss(
+        self, params: Params, stats: Stats, batch: Batch, key: Key | None
+    ) -> tuple[Array, Stats]:
+        """Cross-entropy ``[B]`` of each rest's window among the row's windows, their mean."""
+        first, second = (None, None) if key is None else jax.random.split(key)
+        rest, windows = self._split(stats, batch.x)
+        f, stats = roles.apply_views(
+            self.complement, "complement", params, stats, rest, weight=batch.weight, key=first
+        )
+        g, stats = roles.apply_views(
+            self.window, "window", params, stats, windows, weight=batch.weight, key=second
+        )
+        return contrastive.internal(f, g, temperature=self.temperature), stats
+
+    def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Calibrate batch norm."""
+        for at, role in enumerate(("complement", "window")):
+            given = getattr(self, role), role, params, stats, rows
+            views = partial(self._part, at, stats)
+            stats = roles.calibrate(*given, chunk=self.chunk, views=views)
+        return stats
+
+    def score(self, params: Params, stats: Stats, x: Array) -> Array:
+        """The loss ``[B]``."""
+        return self.loss(params, stats, Batch(x, jnp.zeros(len(x)), jnp.ones(len(x))), None)[0]
+
+    def transform(self, params: Params, stats: Stats, x: Array) -> Array:
+        """The latent vectors of all rests, ``[B, M * L]``."""
+        rest, _ = self._split(stats, x)
+        z, _ = roles.apply_views(self.complement, "complement", params, stats, rest)
+        return z.reshape(len(x), -1)
+
+    def size_for(self, columns: int) -> int:
+        """k, the columns of a window: the given number, or by the paper's rule."""
+        by_rule = 2 if columns <= 40 else 10 if columns <= 160 else columns - 150
+        return by_rule if self.window_size is None else self.window_size
+
+    def _part(self, at: int, stats: Stats, x: Array) -> Array:
+        return self._split(stats, x)[at]
+
+    def _split(self, stats: Stats, x: Array) -> tuple[Array, Array]:
+        """The rests and the windows, see `contrastive.windows`."""
+        ordered = jnp.take(x, stats["order"].astype(jnp.int32), axis=1)
+        return contrastive.windows(ordered, size=self.size_for(x.shape[1]))
+
+
+def icl(
+    complement: nn.Module,
+    window: nn.Module,
+    *,
+    window_size: int | None = None,
+    permute: bool = True,
+    temperature: Any = 0.1,
+    chunk: int = 64,
+) -> InternalContrast:
+    """ICL: learn which window of a row's columns belongs to the rest of its columns.
+
+    One network maps each window of k neighbouring columns, the other the rest of the row. The loss,
+    which is also the score, is the cross-entropy of finding the window of each rest among the row's
+    M = D - k + 1 windows by cosine similarity.
+
+    Args:
+      complement: ``F``, ``[B, D - k] -> [B, L]``; 200-400-200 units in the paper.
+      window: ``G``, ``[B, k] -> [B, L]``.
+      window_size: k; None is the paper's: 2 up to 40 columns, 10 up to 160, then D - 150.
+      permute: whether each member puts the columns in a random order first; without, as in the
+        paper, scores depend on the order of the table's columns.
+      temperature: leaf, divides the similarities.
+      chunk: rows at a time in scoring.
+
+    Raises:
+      ValueError: a number is out of range; or, raised by ``init``, k is not below D.
+
+    Source: Shenkar & Wolf, ICLR 2022.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from jaxad import networks, objectives, training
+      >>> objective = objectives.icl(networks.MLP((16, 8)), networks.MLP((16, 8)))
+      >>> x = np.random.default_rng(0).normal(size=(200, 4))
+      >>> result = training.fit(objective, training.Recipe(epochs=2), jax.random.key(0), x)
+      >>> objective.transform(result.params, result.stats, x[:5]).shape
+      (5, 24)
+    """
+    return InternalContrast(complement, window, temperature, window_size, permute, chunk)
