@@ -18,6 +18,8 @@ from jaxad.objectives.feature_bags import ConstantOutput as ConstantOutput
 from jaxad.objectives.feature_bags import dean as dean
 from jaxad.objectives.internal_contrast import InternalContrast as InternalContrast
 from jaxad.objectives.internal_contrast import icl as icl
+from jaxad.objectives.learned_views import LearnedViews as LearnedViews
+from jaxad.objectives.learned_views import neutral_ad as neutral_ad
 from jaxad.objectives.padding import Padded as Padded
 from jaxad.objectives.padding import padded as padded
 from jaxad.objectives.reconstruction import Reconstruction as Reconstruction

@@ -73,6 +73,9 @@ PLANTED = {
     "dte_c": objectives.dte_c(networks.MLP((32, 16, 7))),
     "dean": objectives.dean(networks.MLP((16, 8, 1)), bag=6),
     "tccm": objectives.tccm(networks.MLP((32, 32, 12))),
+    "neutral_ad": objectives.neutral_ad(
+        networks.MLP((16, 8)), networks.MLP((16, 12)), n_transforms=3
+    ),
     # All features, because the weights of features outside the bag never move.
     "feature_bag": objectives.FeatureBag(objectives.deep_svdd(WIDE), 1.0),
     "padded": objectives.padded(objectives.deep_svdd(WIDE), 12.0),
