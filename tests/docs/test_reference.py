@@ -10,10 +10,7 @@ import pytest
 import jaxad
 
 REFERENCE = pathlib.Path(__file__).parents[2] / "docs" / "reference"
-PACKAGES = (
-    *("data", "estimators", "fleet", "losses", "networks", "objectives", "plotting"),
-    *("study", "training"),
-)
+PACKAGES = [name for name in jaxad.__all__ if hasattr(getattr(jaxad, name), "__path__")]
 DIRECTIVES = re.findall(
     r"^::: (jaxad\.\S+)$",
     "\n".join(page.read_text(encoding="utf-8") for page in sorted(REFERENCE.glob("*.md"))),
