@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxad import checks as checks
     from jaxad import data as data
+    from jaxad import deployment as deployment
     from jaxad import estimators as estimators
     from jaxad import fleet as fleet
     from jaxad import losses as losses
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jaxad import thresholds as thresholds
     from jaxad import training as training
     from jaxad import typing as typing
+    from jaxad.deployment import load_exported as load_exported
     from jaxad.estimators import *  # noqa: F403
     from jaxad.fleet import Fleet as Fleet
     from jaxad.loading import load as load
@@ -42,12 +44,14 @@ _HOMES = {
     "cross_val": "search",
     "fit_many": "search",
     "load": "loading",
+    "load_exported": "deployment",
     "register_loss": "registry",
     "sweep": "search",
 }
 _MODULES = (
     "checks",
     "data",
+    "deployment",
     "estimators",
     "fleet",
     "losses",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxad import persistence
+from jaxad import deployment, persistence
 from jaxad.estimators import storage as detectors
 from jaxad.fleet import storage as fleets
 from jaxad.fleet.fleet import Fleet
@@ -40,6 +40,11 @@ def load(path: Any, losses: Mapping[str, Callable] | None = None, **modules: Any
       >>> bool((loaded.anomaly_score(X) == detector.anomaly_score(X)).all())
       True
     """
-    if persistence.metadata_of(path).get("kind") == fleets.KIND:
+    kind = persistence.metadata_of(path).get("kind")
+    if kind == deployment.KIND:
+        raise persistence.FileFormatError(
+            f"{path}: holds an exported program, not a detector: open it by jaxad.load_exported"
+        )
+    if kind == fleets.KIND:
         return fleets.load(Fleet, path, losses, **modules)
     return detectors.load(path, losses, **modules)

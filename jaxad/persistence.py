@@ -19,6 +19,7 @@ import os
 import platform
 import secrets
 import zlib
+from collections.abc import Iterable
 from importlib import metadata as distributions
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,12 @@ def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, A
       >>> read(path)
       ({'params': {'w': array([1., 1.])}}, {'kind': 'DeepSVDD'})
     """
-    path, parts = Path(path), _encoded(arrays, metadata)
+    write_bytes(path, _encoded(arrays, metadata))
+
+
+def write_bytes(path: str | os.PathLike, parts: Iterable[Any]) -> None:
+    """Write ``parts``, bytes or views, one after the other to one file, atomically, as `write`."""
+    path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
@@ -192,7 +198,7 @@ def _encoded(arrays: dict[str, Any], metadata: dict[str, Any]) -> list[Any]:
         {
             "format": FORMAT,
             "version": VERSION,
-            "libraries": _libraries(),
+            "libraries": library_versions(),
             "structure": _flatten(arrays, "", tensors),
             "metadata": metadata,
         }
@@ -373,7 +379,8 @@ def _foreign(path: Path) -> FileFormatError:
     )
 
 
-def _libraries() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """The versions of Python, jaxad, jax and numpy; "unknown" for one that is not installed."""
     versions = {"python": platform.python_version()}
     for name in ("jaxad", "jax", "numpy"):
         try:

@@ -27,16 +27,17 @@ PARTS = {
     },
     "training": {"typing", "layout", "rows", "checks", "hashing", "persistence"},
     "data": {"typing", "rows"},
+    "deployment": {"typing", "checks", "persistence"},
     "plotting": {"typing", "metrics", "thresholds"},
     "estimators": {
         *("typing", "rows", "checks", "registry", "persistence"),
-        *("losses", "networks", "objectives", "training"),
+        *("losses", "networks", "objectives", "training", "deployment"),
     },
     "fleet": {
         *("typing", "rows", "checks", "registry", "persistence"),
         *("thresholds", "networks", "training", "estimators"),
     },
-    "loading": {"persistence", "estimators", "fleet"},
+    "loading": {"persistence", "deployment", "estimators", "fleet"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
     "study": {
         *("typing", "rows", "checks", "registry", "data"),
@@ -55,6 +56,7 @@ HOMES = {
     "narwhals": {"fleet"},
     "matplotlib": {"plotting"},
     "baycomp": {"study"},
+    "jax2onnx": {"deployment"},
 }
 LOSSES_MAY_IMPORT = {"jax", "chex", "numpy"}
 

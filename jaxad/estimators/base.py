@@ -17,7 +17,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from jaxad import objectives, training
+from jaxad import deployment, objectives, training
 from jaxad.checks import AT_LEAST_ZERO, Check, Choice, Flag, Interval, Special, Whole, check_choice
 from jaxad.estimators import ensemble, fitting, prepare, storage
 from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
@@ -341,6 +341,28 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         """
         check_is_fitted(self)
         storage.save(self, path)
+
+    def export(self, path: Any, format: str = "stablehlo") -> None:
+        """Write the fitted detector as one program that runs without this class.
+
+        The program takes rows in the units of ``X``, float32, any number at a time, and returns
+        ``score``, ``is_anomaly`` (above ``threshold_``) and, if the detector is calibrated by
+        ``method="split"``, ``p_value``. Scaler, networks and ``combine`` are inside. The file also
+        holds the versions of the libraries, and the shape and names of the features.
+
+        Args:
+          path: the file to create or replace.
+          format: ``"stablehlo"``, for CPU, GPU and TPU, opened by `jaxad.load_exported`; or
+            ``"onnx"``, run by onnxruntime, which needs ``pip install 'jaxad[onnx]'``.
+
+        Raises:
+          ValueError: an operation of the network cannot be converted (the message names it), or
+            the detector is calibrated by another method.
+          ImportError: jax2onnx is not installed.
+          FileNotFoundError: the folder does not exist.
+        """
+        check_is_fitted(self)
+        deployment.export(self, path, format)
 
     @property
     def offset_(self) -> float:
