@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jaxad import study as study
     from jaxad import thresholds as thresholds
     from jaxad import training as training
+    from jaxad import tuning as tuning
     from jaxad import typing as typing
     from jaxad.deployment import load_exported as load_exported
     from jaxad.estimators import *  # noqa: F403
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from jaxad.search import fit_many as fit_many
     from jaxad.search import sweep as sweep
     from jaxad.training import NonFiniteError as NonFiniteError
+    from jaxad.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,7 @@ _HOMES = {
     "load_exported": "deployment",
     "register_loss": "registry",
     "sweep": "search",
+    "tune": "tuning",
 }
 _MODULES = (
     "checks",
@@ -66,6 +69,7 @@ _MODULES = (
     "study",
     "thresholds",
     "training",
+    "tuning",
     "typing",
 )
 _FUNCTIONS = ("argument", "labels_from_anomalies")  # of `jaxad.estimators`

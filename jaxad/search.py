@@ -157,7 +157,9 @@ def sweep(
     """
     if isinstance(X, Rows):
         raise ValueError("sweep trains on rows in memory, which a stream's are not: give an array")
-    _check_sweep(estimator, grid, seeds)
+    check_names(estimator, grid)
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ValueError(f"seeds={seeds!r} is not a positive whole number")
     _check_marks(len(X), test, folds, is_anomaly)
     settings = list(
         ParameterGrid(dict(grid))
@@ -250,15 +252,14 @@ def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
     }
 
 
-def _check_sweep(estimator: Detector, grid: Mapping[str, Any], seeds: Any) -> None:
+def check_names(estimator: Detector, names: Iterable[str]) -> None:
+    """Raise a ValueError unless the names are arguments of the estimator that may vary."""
     known = estimator.get_params()
-    for name in grid:
+    for name in names:
         of_numbers = name.partition("__")[0] in estimator._numbers and "__" in name
         if not of_numbers and name not in known or name == "random_state":
             hint = "use seeds=" if name == "random_state" else f"it has {', '.join(sorted(known))}"
             raise ValueError(f"{type(estimator).__name__} cannot vary {name!r}: {hint}")
-    if not isinstance(seeds, int) or seeds < 1:
-        raise ValueError(f"seeds={seeds!r} is not a positive whole number")
 
 
 def _check_marks(count: int, test: Any, folds: int | None, is_anomaly: Any) -> None:

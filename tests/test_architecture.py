@@ -39,6 +39,9 @@ PARTS = {
     },
     "loading": {"persistence", "deployment", "estimators", "fleet"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
+    "tuning": {
+        *("typing", "rows", "checks", "metrics", "data", "training", "estimators", "search"),
+    },
     "study": {
         *("typing", "rows", "checks", "registry", "data"),
         *("objectives", "training", "estimators"),
@@ -52,11 +55,12 @@ HOMES = {
     "flax.struct": {"objectives", "training"},
     "flax.linen": {"networks", "objectives"},
     "optax": {"training"},
-    "sklearn": {"estimators", "data", "search", "fleet", "study"},
+    "sklearn": {"estimators", "data", "search", "fleet", "study", "tuning"},
     "narwhals": {"fleet"},
     "matplotlib": {"plotting"},
     "baycomp": {"study"},
     "jax2onnx": {"deployment"},
+    "optuna": {"tuning"},
 }
 LOSSES_MAY_IMPORT = {"jax", "chex", "numpy"}
 

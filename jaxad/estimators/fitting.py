@@ -147,16 +147,23 @@ def fit(
     Raises:
       jaxad.NonFiniteError: a single model had too many steps that were not finite.
     """
-    run = _as_population([plan.run for plan in plans], population)
+    run = as_population([plan.run for plan in plans], population)
     places = {"mesh": mesh, "threads": threads}
     result, pretrained = _train(run, **places, checkpoints=checkpoints, progress=progress)
     if run.key.ndim == 0:
         (plan,) = plans
         history = None if pretrained is None else pretrained.history
         return [Trained(result, history, [], _score(plan, result, **places))]
+    return outcomes(plans, result, pretrained, **places)
+
+
+def outcomes(
+    plans: Sequence[Plan], result: training.Result, pretrained: Any, **places: Any
+) -> list[Trained | None]:
+    """The outcome of each plan, from the results of their population; see `fit`."""
     ends = np.cumsum([plan.run.size for plan in plans])[:-1]
     trained = []
-    for plan, own in zip(plans, np.split(np.arange(run.size), ends), strict=True):
+    for plan, own in zip(plans, np.split(np.arange(result.size), ends), strict=True):
         failed = result.failed[own]
         kept = own[~failed]
         if not len(kept):
@@ -229,7 +236,7 @@ def _train(
     return result._replace(params=params, stats=stats, failed=failed), pretrained
 
 
-def _as_population(runs: Sequence[Run], population: bool) -> Run:
+def as_population(runs: Sequence[Run], population: bool) -> Run:
     """Merge runs of one structure; a single model stays one unless ``population``."""
     if len(runs) == 1 and (runs[0].key.ndim or not population):
         return runs[0]
@@ -241,7 +248,7 @@ def _as_population(runs: Sequence[Run], population: bool) -> Run:
         jnp.concatenate([jnp.atleast_1d(run.key) for run in runs]),
         _shared([run.rows for run in runs for _ in range(run.size)]),
         _shared([run.validation for run in runs for _ in range(run.size)]),
-        _as_population(firsts, population) if firsts else None,
+        as_population(firsts, population) if firsts else None,
         jax.tree.map(lambda *leaves: np.concatenate(leaves), *fitted) if fitted else None,
     )
 

@@ -328,23 +328,33 @@ def begin(
 
 
 def advance(
-    objective: Any, recipe: Any, state: State, rows: Any, *, threads: int | None = None
+    objective: Any,
+    recipe: Any,
+    state: State,
+    rows: Any,
+    *,
+    epochs: int = 1,
+    mark_failures: bool = False,
+    threads: int | None = None,
 ) -> tuple[State, Result]:
-    """Train one epoch on ``rows``; ``recipe.epochs`` and ``recipe.patience`` are ignored.
+    """Train ``epochs`` epochs on ``rows``; ``recipe.epochs`` and ``recipe.patience`` are ignored.
 
     Args:
       objective: the objective.
       recipe: how to train it.
       state: from `begin`, or from the previous call.
-      rows: rows in memory, as for `fit`.
+      rows: rows in memory, as for `fit` or `fit_population`.
+      epochs: how many.
+      mark_failures: mark members whose steps are not finite in ``Result.failed``, as
+        `fit_population` does, instead of raising an error.
       threads: as in `fit_population`.
 
     Returns:
-      The new state, and a `Result` with the history of this epoch. Its statistics are exact for
+      The new state, and a `Result` with the history of these epochs. Its statistics are exact for
       the new parameters on these rows.
 
     Raises:
-      NonFiniteError: as in `fit`, for any member. ``state`` stays usable.
+      NonFiniteError: as in `fit`, for any member, unless ``mark_failures``. ``state`` stays usable.
       ValueError: the recipe needs another optimizer state than the run began with.
 
     Example: see `begin`.
@@ -352,8 +362,13 @@ def advance(
     with Stopwatch() as watch:
         how, run = _incremental_run(objective, recipe, state.key, rows, threads)
         before = _figures(run, state)
+        history = History(run.call.size, validated=False)
+        first = done = _epochs_done(run, state)
         try:
-            state, record, _ = run.train(state, 1, None)
+            for start in range(0, epochs, engine.HISTORY):
+                state, record, _ = run.train(state, min(engine.HISTORY, epochs - start), None)
+                began, done = done, _epochs_done(run, state)
+                history.enter(run.call.outcome(on_host(record)), began - first, done - first)
         except Exception as error:
             init = optimizer(how).init
             wanted = jax.eval_shape(init if state.epoch.ndim == 0 else jax.vmap(init), state.params)
@@ -368,11 +383,8 @@ def advance(
                 "anew"
             ) from error
         figures = _figures(run, state)
-        if np.any(figures.failed(how, before)):
+        if not mark_failures and np.any(figures.failed(how, before)):
             raise NonFiniteError(_advice(how, figures))
-        history = History(run.call.size, validated=False)
-        one = np.ones(run.call.size or 1, np.int32)
-        history.enter(on_host(record), 0 * one, one)
         model = _model(run, state, joined=False)
     return state, _result(model, history.so_far(), figures, how, watch)
 
@@ -536,7 +548,8 @@ def _incremental_run(
 ) -> tuple[Recipe, _Resident]:
     """A run without an end, of one model or of a population on one device, and its recipe."""
     endless = {"epochs": np.inf, "patience": None}
-    check_objective(objective, as_rows(rows).shape)
+    listed = isinstance(rows, list | tuple)
+    check_objective(objective, as_rows(rows[0] if listed else rows).shape)
     if key.ndim:
         own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
         how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)
