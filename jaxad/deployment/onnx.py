@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,9 @@ def onnx_bytes(
     jax2onnx = _jax2onnx()
     closed = _plain(program, jax.ShapeDtypeStruct(shape, np.float32))
     names = sorted(jax.eval_shape(program, jax.ShapeDtypeStruct(shape, np.float32)))
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of shapes that the model need not state
     try:
         model: Any = jax2onnx.to_onnx(
             jax.vmap(jex.jaxpr_as_fun(closed)),
@@ -47,6 +51,8 @@ def onnx_bytes(
         )
     except Exception as error:
         raise ValueError(_advice(error)) from error
+    finally:
+        logger.setLevel(level)
     entry = model.metadata_props.add()
     entry.key, entry.value = "jaxad", json.dumps(metadata)
     return model.SerializeToString()

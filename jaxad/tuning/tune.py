@@ -1,6 +1,7 @@
 """Search for hyper-parameters: Optuna asks, populations train, poor trials are pruned."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -265,12 +266,12 @@ def _advance(study: Any, group: Population, until: int, measure: Criterion) -> N
     for candidate in group.candidates:
         trial = candidate.trial
         trial.set_user_attr("epochs", epoch)
-        if any(candidate is lost for lost in failed):
+        lost = any(candidate is one for one in failed)
+        value = math.nan if lost else float(measure(candidate.detector))
+        if math.isnan(value):
             study.tell(trial, state=TrialState.FAIL)
             leaving.append(candidate)
-            continue
-        value = measure(candidate.detector)
-        if candidate.epochs == epoch:
+        elif candidate.epochs == epoch:
             study.tell(trial, value)
             leaving.append(candidate)
         else:
