@@ -15,16 +15,14 @@ from typing import Any
 import common
 import numpy as np
 import pandas as pd
-from scipy.stats import loguniform
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import f1_score
-from sklearn.model_selection import ParameterSampler, train_test_split
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
-from jaxad import DAGMM, plotting, thresholds
+from jaxad import DAGMM, plotting, thresholds, tune
 
 SETTINGS: dict[str, Any] = {
     "hidden": (20, 10, 5),
@@ -40,17 +38,22 @@ SETTINGS: dict[str, Any] = {
     "n_members": 1,
     "scaler": "none",
 }
-SPACE = {
-    "latent_dim": [1, 2, 4, 8],
-    "network_dropout": [0.0, 0.4],
-    "hidden": [(20, 10, 5), (24, 12, 6), (16, 8, 4), (20, 10)],
-    "estimation_hidden": [(10,), (20,)],
-    "lambda_energy": loguniform(0.01, 1),
-    "lambda_covariance": loguniform(1e-4, 0.1),
-    "learning_rate": loguniform(1e-4, 1e-2),
-    "batch_size": [256, 1024],
-    "epochs": [10, 25, 50],
-}
+
+
+def space(trial: Any) -> dict[str, Any]:
+    """The nine hyper-parameters of the search; ``trial`` is Optuna's."""
+    widths = trial.suggest_categorical("hidden", ["20-10-5", "24-12-6", "16-8-4", "20-10"])
+    return {
+        "latent_dim": trial.suggest_categorical("latent_dim", [1, 2, 4, 8]),
+        "network_dropout": trial.suggest_categorical("network_dropout", [0.0, 0.4]),
+        "hidden": tuple(int(width) for width in widths.split("-")),
+        "estimation_hidden": (trial.suggest_categorical("estimation_hidden", [10, 20]),),
+        "lambda_energy": trial.suggest_float("lambda_energy", 0.01, 1, log=True),
+        "lambda_covariance": trial.suggest_float("lambda_covariance", 1e-4, 0.1, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        "batch_size": trial.suggest_categorical("batch_size", [256, 1024]),
+        "epochs": trial.suggest_categorical("epochs", [10, 25, 50]),
+    }
 
 
 def pipeline(seed: int, **settings: Any) -> Pipeline:
@@ -82,17 +85,30 @@ def example(arguments: argparse.Namespace) -> None:
         f"train {len(train)} rows without fraud; validation {len(valid)} with {y_valid.sum()} "
         f"frauds; test {len(test)} with {y_test.sum()}"
     )
-    tried = [{"epochs": arguments.epochs}]
-    tried += ParameterSampler(SPACE, arguments.search, random_state=seed)
-    models = [pipeline(seed, **settings).fit(x_train) for settings in tqdm(tried, unit="fit")]
-    f1 = [validated(model, x_valid, y_valid)[0] for model in models]
-    best = int(np.argmax(f1))
+    settings = {"epochs": arguments.epochs}
+    model = pipeline(seed, **settings).fit(x_train)
+    f1 = validated(model, x_valid, y_valid)[0]
+    if arguments.search:
+        scale = model["scale"]
+        scaled = scale.transform(x_valid)
+        found = tune(
+            DAGMM(**SETTINGS),
+            space,
+            scale.transform(x_train),
+            validation=(scaled, y_valid),
+            criterion=lambda detector: validated(detector, scaled, y_valid)[0],
+            trials=arguments.search,
+            random_state=seed,
+        )
+        if found.best_value_ > f1:
+            settings, f1 = found.best_params_, found.best_value_
+            model = Pipeline([("scale", scale), ("dagmm", found.best_detector_)])
     chosen = ", ".join(
-        f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in tried[best].items()
+        f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items()
     )
-    print(f"validation F1 {f1[best]:.3f}, the best of {len(tried)} settings: {chosen}")
+    print(f"validation F1 {f1:.3f}, the best of {1 + arguments.search} settings: {chosen}")
 
-    model, untrained = models[best], pipeline(seed, **(tried[best] | {"epochs": 0})).fit(x_train)
+    untrained = pipeline(seed, **(settings | {"epochs": 0})).fit(x_train)
     forest = IsolationForest(random_state=seed).fit(x_train)
     for name, fitted in (("isolation forest", forest), ("untrained", untrained), ("DAGMM", model)):
         threshold = validated(fitted, x_valid, y_valid)[1]
@@ -115,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = common.parser("card_fraud_dagmm", __doc__)
     parser.add_argument("--csv", type=Path, required=True, help="Kaggle's creditcard.csv")
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--search", type=int, default=0, metavar="N", help="N random settings too")
+    parser.add_argument("--search", type=int, default=0, metavar="N", help="N trials of Optuna too")
     return common.run(parser, argv, example)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
-from scipy.stats import loguniform
 
 from jaxad import data as datasets
 
@@ -100,8 +99,12 @@ def test_blobs_with_biases_collapses_and_says_so(tmp_path, capsys):
 
 
 def test_dagmm_searches_and_reports_the_test_rows(tmp_path, capsys, card_csv, monkeypatch):
-    space = {"learning_rate": loguniform(1e-4, 1e-2), "epochs": [2]}  # compiled once
-    monkeypatch.setattr(card_fraud_dagmm, "SPACE", space)
+    def space(trial):
+        assert len(whole(trial)) == 9
+        return {"learning_rate": trial.suggest_float("rate", 1e-4, 1e-2, log=True), "epochs": 2}
+
+    whole = card_fraud_dagmm.space
+    monkeypatch.setattr(card_fraud_dagmm, "space", space)
     options = "--csv", card_csv, "--epochs", 2, "--search", 1
     printed = run(card_fraud_dagmm, capsys, tmp_path, *options)
     assert "train 348 rows without fraud; validation 120 with 4 frauds; test 120 with 4" in printed
