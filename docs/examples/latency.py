@@ -74,12 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--features", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 5])
     calls = (arguments := parser.parse_args(argv)).calls
     x = np.random.default_rng(0).normal(size=(1000, arguments.features)).astype(np.float32)
     row = x[:1]
     print("One row, in milliseconds           median     p99")
     with tempfile.TemporaryDirectory() as folder:
-        for members in (1, 5):
+        for members in arguments.members:
             detector = jaxad.DeepSVDD(
                 epochs=arguments.epochs, n_members=members, random_state=0
             ).fit(x)
@@ -95,9 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             times = {name: milliseconds(call, calls) for name, call in ways.items()}
             times["service over HTTP"] = served(model, row, calls)
             for name, (median, high) in times.items():
-                print(
-                    f"{members} member{'s' * (members > 1):<2} {name:<22} {median:8.3f} {high:7.3f}"
-                )
+                print(f"{members} member(s)  {name:<20} {median:8.3f} {high:7.3f}")
     return 0
 
 
