@@ -11,6 +11,7 @@ PRINTED = {  # page -> a text that it prints
     "coming_from_deepod.md": "(20,) 1.0",
     "coming_from_pyod.md": "0.1 1.0",
     "data.md": "Dataset('table', x: (200, 3) float64, 20 anomalies)",
+    "deployment.md": "Exported(DeepSVDD: X [batch, 6]",
     "ensembles.md": "(8, 300)",
     "fleets.md": "own",
     "images.md": "(8, 8, 8, 1)",
@@ -18,6 +19,7 @@ PRINTED = {  # page -> a text that it prints
     "laboratory.md": "Holm p",
     "losses.md": "(300, 10)",
     "machines.md": "[",
+    "search.md": "test: ",
     "streams.md": "(4000,)",
     "tutorial.md": "Deep SAD   AUROC 0.9",
 }
