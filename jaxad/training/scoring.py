@@ -4,6 +4,7 @@ All chunks have one size. A row's value is therefore bit-identical whatever rows
 and another number of rows does not recompile.
 """
 
+import weakref
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cache
@@ -128,19 +129,40 @@ def apply_population(
     """`apply_rows` by every member of a population: ``[P, N, ...]``; see `score_population`."""
     check_places(mesh, threads)
     mesh = default_mesh(jax.local_devices()) if mesh is None else mesh
-    axes = member_axes(objective, "objective") | leading_axes({"params": params, "stats": stats})
-    size = population_size(axes)
     chunk = _chunk(objective[0] if isinstance(objective, list | tuple) else objective)
-    members = Member(objective=per_member(objective, size))
-    none_shared = Member(jax.tree.map(lambda _: None, members.objective))
-    call = OnDevices(members, none_shared, size, mesh, vectorised=False)
-    model = call.place((params, stats))
+    call, model = _placed(objective, params, stats, mesh)
     threads = threads if mesh is None else 1  # a mesh uses several devices already
     with closing(_computed(call, method, model, x, chunk, threads)) as parts:
         whole = _concatenate(
             (call.outcome(on_host(values)).swapaxes(0, 1), count) for values, count in parts
         )
     return whole.swapaxes(0, 1)
+
+
+def _placed(
+    objective: Any, params: Params, stats: Stats, mesh: Mesh | None
+) -> tuple[OnDevices, tuple[Params, Stats]]:
+    """A population on the devices of a mesh. It stays there for as long as its arrays exist."""
+    leaves, structure = jax.tree.flatten((params, stats))
+    key = id(objective), mesh, structure, *map(id, leaves)
+    if key in _kept:
+        return _kept[key][1:]
+    axes = member_axes(objective, "objective") | leading_axes({"params": params, "stats": stats})
+    size = population_size(axes)
+    members = Member(objective=per_member(objective, size))
+    none_shared = Member(jax.tree.map(lambda _: None, members.objective))
+    call = OnDevices(members, none_shared, size, mesh, vectorised=False)
+    model = call.place((params, stats))
+    # Neither a list of objectives nor numpy arrays are kept: both may change.
+    fixed = not isinstance(objective, list) and all(isinstance(x, jax.Array) for x in leaves)
+    if mesh is not None and fixed and leaves:
+        _kept[key] = objective, call, model  # holds the objective, so that its id stays its own
+        for leaf in leaves:
+            weakref.finalize(leaf, _kept.pop, key, None)
+    return call, model
+
+
+_kept: dict[Any, tuple[Any, OnDevices, tuple[Params, Stats]]] = {}
 
 
 def _chunk(objective: Any) -> int:

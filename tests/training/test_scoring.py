@@ -1,12 +1,14 @@
 """Row-wise functions are bit-identical for every number, type and layout of rows."""
 
+import gc
+
 import jax
 import numpy as np
 import pytest
 
 import jaxad
 from jaxad import networks, objectives, training
-from jaxad.training import compilation
+from jaxad.training import compilation, scoring
 
 RECIPE = training.Recipe(epochs=1)
 X = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
@@ -101,3 +103,22 @@ def test_the_chunks_of_scoring_leave_exact_passes_alone(monkeypatch):
         assert training.score(deep, *fits[-1][:2], X).shape == (len(X),)
     leaves = zip(*(jax.tree.leaves(fit[:2]) for fit in fits), strict=True)
     assert all(np.array_equal(one, other) for one, other in leaves)
+
+
+def test_a_population_stays_on_the_devices_while_it_exists(monkeypatch):
+    """Scoring again sends no weights, and what is dropped is kept nowhere."""
+    objective = objectives.deep_svdd(networks.MLP((3,)))
+    keys = jax.random.split(jax.random.key(0), 3)
+    trained = training.fit_population(objective, RECIPE, keys, X[:300])
+    model = jax.tree.map(lambda leaf: leaf + 0, (trained.params, trained.stats))  # seen by none
+    before = len(scoring._kept)
+    first = training.score_population(objective, *model, X[:3])
+    assert len(scoring._kept) == before + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring.OnDevices, "place", None)
+        np.testing.assert_array_equal(training.score_population(objective, *model, X[:3]), first)
+    other = jax.tree.map(lambda leaf: leaf * 2, model[0])
+    assert not np.array_equal(training.score_population(objective, other, model[1], X[:3]), first)
+    del model, other
+    gc.collect()
+    assert len(scoring._kept) == before
