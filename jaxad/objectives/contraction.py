@@ -38,7 +38,7 @@ class ContractionMatching(BaseObjective):
           ValueError: rows are images, or the network does not return a row.
         """
         roles.check_table("TCCM", x)
-        given = _with_times(x[:1], jnp.ones((1, 1)))[:, 0]
+        given = _with_times(x[:1], jnp.ones((1, 1), x.dtype))[:, 0]
         params, stats = roles.init(self.network, key, given)
         output, _ = roles.apply(self.network, "network", params, stats, given)
         roles.check_output(self.network, output, x)
@@ -48,7 +48,7 @@ class ContractionMatching(BaseObjective):
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """``||f(x, t) + x||^2`` ``[B]`` at a random time of each row; evaluated, at `TIMES`."""
-        times = jnp.broadcast_to(jnp.asarray(TIMES), (len(batch.x), len(TIMES)))
+        times = _fixed_times(batch.x)
         if key is not None:
             time_key, key = jax.random.split(key)
             times = uniform(time_key, (len(batch.x), 1))
@@ -69,7 +69,7 @@ class ContractionMatching(BaseObjective):
         """Calibrate batch norm."""
 
         def views(x):
-            return _with_times(x, jnp.broadcast_to(jnp.asarray(TIMES), (len(x), len(TIMES))))
+            return _with_times(x, _fixed_times(x))
 
         return roles.calibrate(
             self.network, "network", params, stats, rows, chunk=self.chunk, views=views
@@ -85,7 +85,7 @@ class ContractionMatching(BaseObjective):
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """``-f(x, 1)`` ``[B, D]``, the row that the network takes to the origin."""
-        given = _with_times(x, jnp.ones((len(x), 1)))[:, 0]
+        given = _with_times(x, jnp.ones((len(x), 1), x.dtype))[:, 0]
         return -roles.apply(self.network, "network", params, stats, given)[0]
 
 
@@ -117,6 +117,10 @@ def tccm(network: nn.Module, *, chunk: int = 1024) -> ContractionMatching:
       (5, 4)
     """
     return ContractionMatching(network, chunk)
+
+
+def _fixed_times(x: Array) -> Array:
+    return jnp.broadcast_to(jnp.asarray(TIMES, x.dtype), (len(x), len(TIMES)))
 
 
 def _with_times(x: Array, times: Array) -> Array:

@@ -34,9 +34,9 @@ def trimmed_kurtosis(rows: Rows, *, share: Any, chunk: int) -> Array:
             shifted = jnp.where(weight > 0, batch.x - centre[None], 0)
             return carry + jnp.stack([jnp.sum(weight * shifted**power, 0) for power in powers])
 
-        return rows.fold(add, jnp.zeros((len(powers), *rows.shape)), chunk=chunk)
+        return rows.fold(add, jnp.zeros((len(powers), *rows.shape), jnp.float32), chunk=chunk)
 
-    total, first = sums(jnp.zeros(rows.shape), (0, 1))
+    total, first = sums(jnp.zeros(rows.shape, jnp.float32), (0, 1))
     total = jnp.maximum(total, 1e-12)
     second, fourth = sums(first / total, (2, 4)) / total[None]
     varies = second > 1e-12

@@ -142,6 +142,22 @@ class TestAgainstFloat64:
 
 
 @pytest.mark.parametrize("name", YOUNGER)
+def test_numbers_stay_float32_in_x64_mode(name, table):
+    objective = PLANTED[name]
+
+    def run(rows):
+        params, stats = objective.init(KEY, rows.x)
+        ready = objective.finish(params, objective.prepare(params, stats, rows), rows)
+        batch = Batch(rows.x, rows.label, rows.weight)
+        values = [objective.loss(params, stats, batch, key) for key in (KEY, None)]
+        return params, ready, values, objective.score(params, ready, rows.x)
+
+    with jax.enable_x64(True):
+        found = jax.eval_shape(run, training.as_rows(table).padded(128))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("name", YOUNGER)
 def test_a_trimmed_member_equals_a_model_trained_alone(name, table):
     objective = objectives.Trimmed(PLANTED[name], 0.2, 0.9)
     found = training.fit_population(objective, QUICK, KEYS[:2], table)
