@@ -39,8 +39,8 @@ class ContractionMatching(BaseObjective):
         """
         roles.check_table("TCCM", x)
         given = _with_times(x[:1], jnp.ones((1, 1), x.dtype))[:, 0]
-        params, stats = roles.init(self.network, key, given)
-        output, _ = roles.apply(self.network, "network", params, stats, given)
+        params, stats = roles.init(self.network, "velocity", key, given)
+        output, _ = roles.apply(self.network, "velocity", params, stats, given)
         roles.check_output(self.network, output, x)
         return params, stats
 
@@ -54,7 +54,7 @@ class ContractionMatching(BaseObjective):
             times = uniform(time_key, (len(batch.x), 1))
         velocity, stats = roles.apply_views(
             self.network,
-            "network",
+            "velocity",
             params,
             stats,
             _with_times(batch.x, times),
@@ -72,7 +72,7 @@ class ContractionMatching(BaseObjective):
             return _with_times(x, _fixed_times(x))
 
         return roles.calibrate(
-            self.network, "network", params, stats, rows, chunk=self.chunk, views=views
+            self.network, "velocity", params, stats, rows, chunk=self.chunk, views=views
         )
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
@@ -86,7 +86,7 @@ class ContractionMatching(BaseObjective):
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """``-f(x, 1)`` ``[B, D]``, the row that the network takes to the origin."""
         given = _with_times(x, jnp.ones((len(x), 1), x.dtype))[:, 0]
-        return -roles.apply(self.network, "network", params, stats, given)[0]
+        return -roles.apply(self.network, "velocity", params, stats, given)[0]
 
 
 def tccm(network: nn.Module, *, chunk: int = 1024) -> ContractionMatching:

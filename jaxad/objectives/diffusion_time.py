@@ -24,9 +24,8 @@ class DiffusionTime(BaseObjective):
     """Categorical diffusion time estimation; made by `dte_c`.
 
     Attributes:
-      network: ``[B, ...] -> [B, K]`` logits of K bins of noise levels.
+      network, levels, softmax_twice, chunk: see `dte_c`.
       first, last: leaves, see `dte_c`.
-      levels, softmax_twice, chunk: see `dte_c`.
     """
 
     network: nn.Module = struct.field(pytree_node=False)
@@ -47,7 +46,7 @@ class DiffusionTime(BaseObjective):
         Raises:
           ValueError: the network does not return logits of 2 to ``levels`` bins.
         """
-        params, stats = roles.init(self.network, key, x)
+        params, stats = roles.init(self.network, "classifier", key, x)
         logits = self.transform(params, stats, x[:1])
         if logits.ndim != 2 or not 2 <= logits.shape[1] <= self.levels:
             raise ValueError(
@@ -62,9 +61,8 @@ class DiffusionTime(BaseObjective):
     ) -> tuple[Array, Stats]:
         """Cross-entropy ``[B]`` of a random level's bin; evaluated, the mean over the bins."""
         if key is None:
-            logits, _ = roles.apply_views(
-                self.network, "network", params, stats, self._in_every_bin(params, stats, batch.x)
-            )
+            views = self._in_every_bin(params, stats, batch.x)
+            logits, _ = roles.apply_views(self.network, "classifier", params, stats, views)
             bins = jnp.arange(logits.shape[2])
             each = jax.vmap(self._cross_entropy, (0, None))(logits, bins)
             return jnp.mean(each, 1), stats
@@ -72,7 +70,7 @@ class DiffusionTime(BaseObjective):
         level = jnp.floor(uniform(level_key, (len(batch.x),)) * self.levels).astype(jnp.int32)
         noisy = self._noisy(batch.x, level, normal(noise_key, batch.x.shape))
         logits, stats = roles.apply(
-            self.network, "network", params, stats, noisy, weight=batch.weight, key=key
+            self.network, "classifier", params, stats, noisy, weight=batch.weight, key=key
         )
         return self._cross_entropy(logits, level * logits.shape[1] // self.levels), stats
 
@@ -80,7 +78,7 @@ class DiffusionTime(BaseObjective):
         """Calibrate batch norm for noisy rows, which it was trained on."""
         views = partial(self._in_every_bin, params, stats)
         return roles.calibrate(
-            self.network, "network", params, stats, rows, chunk=self.chunk, views=views
+            self.network, "classifier", params, stats, rows, chunk=self.chunk, views=views
         )
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
@@ -89,7 +87,7 @@ class DiffusionTime(BaseObjective):
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """The logits of the bins ``[B, K]``."""
-        return roles.apply(self.network, "network", params, stats, x)[0]
+        return roles.apply(self.network, "classifier", params, stats, x)[0]
 
     def _cross_entropy(self, logits: Array, bins: Array) -> Array:
         return diffusion_time.cross_entropy(logits, bins, softmax_twice=self.softmax_twice)

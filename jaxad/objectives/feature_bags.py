@@ -50,7 +50,7 @@ class ConstantOutput(BaseObjective):
         bag_key, key = jax.random.split(key)
         # Column numbers are floats, like all statistics; exact up to 2^24.
         bag = jax.random.permutation(bag_key, columns)[: self.bag].astype(jnp.float32)
-        params, stats = roles.init(self.network, key, x[:, : self.bag])
+        params, stats = roles.init(self.network, "constant", key, x[:, : self.bag])
         return params, stats | {"bag": bag}
 
     def loss(
@@ -59,7 +59,7 @@ class ConstantOutput(BaseObjective):
         """``||f(x_S) - 1||^2`` ``[B]`` for the bag S."""
         x = _columns(stats, batch.x)
         output, stats = roles.apply(
-            self.network, "network", params, stats, x, weight=batch.weight, key=key
+            self.network, "constant", params, stats, x, weight=batch.weight, key=key
         )
         return _deviation(output), stats
 
@@ -70,7 +70,7 @@ class ConstantOutput(BaseObjective):
             return _columns(stats, x)[:, None]
 
         return roles.calibrate(
-            self.network, "network", params, stats, rows, chunk=self.chunk, views=views
+            self.network, "constant", params, stats, rows, chunk=self.chunk, views=views
         )
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
@@ -79,7 +79,7 @@ class ConstantOutput(BaseObjective):
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """The outputs ``[B, L]``."""
-        return roles.apply(self.network, "network", params, stats, _columns(stats, x))[0]
+        return roles.apply(self.network, "constant", params, stats, _columns(stats, x))[0]
 
 
 def dean(network: nn.Module, *, bag: int, chunk: int = 2048) -> ConstantOutput:

@@ -11,10 +11,10 @@ from jaxad.rows import Rows
 from jaxad.typing import Array, Key, Params, Stats
 
 
-def init(network: nn.Module, key: Key, x: Array) -> tuple[Params, Stats]:
-    """Parameters and statistics of an objective whose only network has the role ``"network"``."""
+def init(network: nn.Module, role: str, key: Key, x: Array) -> tuple[Params, Stats]:
+    """Parameters and statistics of an objective that has one network."""
     params, running = networks.init(network, key, x)
-    return {"network": params}, {"batch_stats": {"network": running}}
+    return {role: params}, {"batch_stats": {role: running}}
 
 
 def apply(

@@ -53,7 +53,7 @@ class ScoreMatching(BaseObjective):
           ValueError: rows are images, or the network does not return a row.
         """
         roles.check_table("K-DSM", x)
-        params, stats = roles.init(self.network, key, x)
+        params, stats = roles.init(self.network, "score", key, x)
         roles.check_output(self.network, self.scores(params, stats, x[:1]), x)
         return params, stats | {"noise_scale": jnp.ones(x.shape[1], x.dtype)}
 
@@ -67,7 +67,7 @@ class ScoreMatching(BaseObjective):
             noise = normal(noise_key, noise.shape)
         noisy = batch.x[:, None] + stats["noise_scale"][None, None] * noise
         scores, stats = roles.apply_views(
-            self.network, "network", params, stats, noisy, weight=batch.weight, key=key
+            self.network, "score", params, stats, noisy, weight=batch.weight, key=key
         )
         return score_matching.denoising(scores, noise) / self.draws, stats
 
@@ -85,7 +85,7 @@ class ScoreMatching(BaseObjective):
             return x[:, None] + stats["noise_scale"][None, None] * self._fixed_noise(x)
 
         return roles.calibrate(
-            self.network, "network", params, stats, rows, chunk=self.chunk, views=noisy
+            self.network, "score", params, stats, rows, chunk=self.chunk, views=noisy
         )
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
@@ -98,7 +98,7 @@ class ScoreMatching(BaseObjective):
 
     def scores(self, params: Params, stats: Stats, x: Array) -> Array:
         """``s(x)`` ``[B, D]``: the gradient of the log-density, times the noise scales."""
-        return roles.apply(self.network, "network", params, stats, x)[0]
+        return roles.apply(self.network, "score", params, stats, x)[0]
 
     def _fixed_noise(self, x: Array) -> Array:
         """The noise ``[B, draws, D]`` of evaluation and calibration, the same for all rows."""

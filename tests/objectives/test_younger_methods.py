@@ -62,10 +62,10 @@ class TestAgainstFloat64:
     def test_k_dsm(self, table):
         loss, score, params, stats = evaluate("k_dsm", table, KEY)
         noise = np.asarray(hashing.normal(jax.random.split(KEY)[0], (120, 2, 12)), np.float64)
-        found = forward(params["network"], table[:, None] + stats["noise_scale"] * noise)
+        found = forward(params["score"], table[:, None] + stats["noise_scale"] * noise)
         expected = 0.5 * ((found + noise) ** 2).sum(2).mean(1)
         np.testing.assert_allclose(loss, expected, rtol=1e-4)
-        contributions = forward(params["network"], table) ** 2
+        contributions = forward(params["score"], table) ** 2
         np.testing.assert_allclose(score, contributions.sum(1), rtol=1e-4)
         actual = PLANTED["k_dsm"].contributions(params, stats, table)
         np.testing.assert_allclose(actual, contributions, rtol=1e-3, atol=1e-6)
@@ -75,7 +75,7 @@ class TestAgainstFloat64:
 
         def squares(time):
             given = np.concatenate([table, np.broadcast_to(time, 120)[:, None]], 1)
-            return (forward(params["network"], given) + table.astype(np.float64)) ** 2
+            return (forward(params["velocity"], given) + table.astype(np.float64)) ** 2
 
         time = np.asarray(hashing.uniform(jax.random.split(KEY)[0], (120,)))
         np.testing.assert_allclose(loss, squares(time).sum(1), rtol=1e-4)
@@ -94,12 +94,12 @@ class TestAgainstFloat64:
         scale = np.sqrt(1 - np.cumprod(1 - np.linspace(1e-4, 0.01, 400)))
 
         def cross_entropy(level, noise):
-            logits = forward(params["network"], table + scale[level][:, None] * noise)
+            logits = forward(params["classifier"], table + scale[level][:, None] * noise)
             bins = np.floor(level * 7 / 400).astype(int)
             return -log_softmax(logits, axis=1)[np.arange(120), bins]
 
         np.testing.assert_allclose(loss, cross_entropy(level, noise), rtol=1e-4, atol=1e-5)
-        expected = softmax(forward(params["network"], table), axis=1) @ np.arange(7)
+        expected = softmax(forward(params["classifier"], table), axis=1) @ np.arange(7)
         np.testing.assert_allclose(6 / (1 + np.exp(-np.asarray(score))), expected, rtol=1e-4)
         evaluated, *_ = evaluate("dte_c", table, None)
         fixed = np.asarray(hashing.normal(KEY, (7, 12)), np.float64)  # of key 0, which KEY is
@@ -112,7 +112,7 @@ class TestAgainstFloat64:
         loss, score, params, stats = evaluate("dean", table, KEY)
         bag = np.asarray(stats["bag"]).astype(int)
         assert len(set(bag.tolist())) == 6
-        deviation = np.abs(forward(params["network"], table[:, bag])[:, 0] - 1)
+        deviation = np.abs(forward(params["constant"], table[:, bag])[:, 0] - 1)
         np.testing.assert_allclose(loss, deviation**2, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(score, deviation, rtol=1e-3, atol=1e-6)
 
@@ -139,6 +139,16 @@ class TestAgainstFloat64:
             expected = expected + logsumexp(similarity, axis=0) - similarity[0]
         np.testing.assert_allclose(loss, expected, rtol=1e-4)
         np.testing.assert_allclose(score, expected, rtol=1e-4)
+
+
+def test_methods_that_share_no_network_train_together(table):
+    parts = PLANTED["tccm"], PLANTED["k_dsm"], PLANTED["dte_c"]
+    compound = objectives.Compound(parts, (1.0, 1.0, 1.0))
+    result = training.fit(compound, QUICK, KEY, table)
+    assert set(result.params) == {"velocity", "score", "classifier"}
+    score = training.score(compound, result.params, result.stats, table)
+    each = [training.score(part, result.params, result.stats, table) for part in parts]
+    np.testing.assert_allclose(score, np.sum(each, 0), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", YOUNGER)
