@@ -53,7 +53,7 @@ def example(arguments: argparse.Namespace) -> None:
         forest = RandomForestClassifier(random_state=seed).fit(x[train], label < 0)
         scorers = {"random forest": lambda rows: forest.predict_proba(rows)[:, 1]} | scorers
     for name, score_of in scorers.items():
-        threshold = thresholds.best_f1(score_of(x[valid]), y[valid])
+        threshold = thresholds.best_f_beta(score_of(x[valid]), y[valid])
         score = score_of(x[test])
         common.report(f"{name}, test", score, y[test], threshold)
     detector.threshold_ = threshold

@@ -68,7 +68,7 @@ def example(arguments: argparse.Namespace) -> None:
         detector.fit(x[train])
         for name, fitted in (("untrained", untrained), ("GOAD", detector)):
             score = fitted.anomaly_score(x[valid])
-            fitted.threshold_ = thresholds.best_f1(score, is_anomaly[valid])
+            fitted.threshold_ = thresholds.best_f_beta(score, is_anomaly[valid])
             score = fitted.anomaly_score(x[test])
             common.report(f"{scaler}, {name}", score, is_anomaly[test], fitted.threshold_)
         oracle = thresholds.quantile(score, 1 - is_anomaly[test].mean())
