@@ -30,7 +30,7 @@ PARTS = {
     "deployment": {"typing", "checks", "persistence"},
     "plotting": {"typing", "metrics", "thresholds"},
     "estimators": {
-        *("typing", "rows", "checks", "registry", "persistence"),
+        *("typing", "rows", "checks", "registry", "persistence", "thresholds"),
         *("losses", "networks", "objectives", "training", "deployment"),
     },
     "fleet": {

@@ -19,7 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxad import deployment, objectives, training
 from jaxad.checks import AT_LEAST_ZERO, Check, Choice, Flag, Interval, Special, Whole, check_choice
-from jaxad.estimators import ensemble, fitting, prepare, storage
+from jaxad.estimators import ensemble, fitting, prepare, storage, thresholding
+from jaxad.estimators.decisions import Decisions
 from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
 from jaxad.estimators.scaling import SCALERS
 from jaxad.networks import IMAGES, TABULAR
@@ -46,15 +47,17 @@ def argument(default: Any, check: Check, *, positional: bool = False) -> Any:
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(argument,))
-class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator):
+class Detector(
+    Decisions, ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, BaseEstimator
+):
     """A deep anomaly detector with scikit-learn's conventions.
 
     All methods build on ``anomaly_score``, where higher is more anomalous. ``score_samples`` is its
     negative, ``decision_function`` is ``score_samples - offset_``, and ``predict`` is its sign: +1
-    normal, -1 anomaly. ``contamination`` affects only ``threshold_``, which may be assigned after
-    fitting. The threshold is a quantile of the training scores or, with a ``validation_fraction``,
-    of the held-out rows' scores, which resemble new rows' scores more. Detectors without labels
-    ignore ``y``.
+    normal, -1 anomaly. ``contamination`` affects only ``threshold_``: a quantile of the training
+    scores or, with a ``validation_fraction``, of the held-out rows' scores, which resemble new
+    rows' scores more. ``set_threshold`` chooses another one after fitting, and ``calibrate`` makes
+    ``p_value`` available. Detectors without labels ignore ``y``.
 
     With ``n_members`` P > 1 it is an ensemble: P models with different random keys, trained as one
     population. The first member is the model of ``n_members=1``. Fitting fixes how scores are
@@ -85,7 +88,7 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
     n_members: Any = argument("auto", Special("auto", Whole()))
     combine: str = argument("auto", Choice(("auto", *ensemble.RULES)))
     scaler: str = argument("auto", Choice(SCALERS))
-    contamination: float = argument(0.1, Interval(0, 0.5, "both"))
+    contamination: float = argument(0.1, thresholding.CONTAMINATION)
     warm_start: bool = argument(False, Flag())
     random_state: Any = None
     diagnostics: Any = argument((), RANGES["diagnostics"])
@@ -231,12 +234,11 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
         self.n_steps_ = tuple(result.steps.tolist()) if several else result.steps
         self.n_skipped_ = tuple(result.skipped.tolist()) if several else result.skipped
         self.n_members_ = result.size
-        # Training rows score lower than new rows, so held-out rows are preferred.
-        rows = plan.held_out if len(plan.held_out) else slice(None)
-        self.combination_ = ensemble.fit_combination(self._rule(), score[:, rows])
-        calibration = ensemble.combine(self.combination_, score[:, rows])
-        share = 1 - self.contamination
-        self.threshold_ = float(np.quantile(calibration, share, overwrite_input=True))
+        vars(self).pop("calibration_", None)
+        reference = score[:, plan.reference_rows]
+        self.combination_ = ensemble.fit_combination(self._rule(), reference)
+        combined = ensemble.combine(self.combination_, reference)
+        thresholding.adopt_scores(self, combined, held_out=len(plan.held_out))
         name = type(self).__name__
         if trained.lost:
             warnings.warn(
@@ -498,8 +500,11 @@ class Detector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, 
 
     def _rule(self) -> str:
         """The rule that combines scores; "mean" leaves those of a single model unchanged."""
-        if self.n_members_ == 1:
-            return "mean"
+        return "mean" if self.n_members_ == 1 else self._ensemble_rule
+
+    @property
+    def _ensemble_rule(self) -> str:
+        """The rule that combines the scores of several members."""
         return self._combine if self.combine == "auto" else self.combine
 
     def _apply(self, method: str, rows: Rows) -> np.ndarray:

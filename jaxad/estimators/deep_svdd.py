@@ -73,7 +73,7 @@ class DeepSVDD(CentreDetector):
       verbose: show a progress bar.
 
     Attributes:
-      threshold_: scores above it are anomalies. May be assigned.
+      threshold_: scores above it are anomalies. ``set_threshold`` chooses another one.
       history_: ``loss``, ``learning_rate``, ``skipped``, ``validation_loss`` and ``diagnostics`` of
         each epoch.
       params_: the network's parameters.

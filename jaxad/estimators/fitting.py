@@ -68,6 +68,14 @@ class Plan(NamedTuple):
     held_out: np.ndarray
     run: Run
 
+    @property
+    def reference_rows(self) -> Any:
+        """The index of the rows that fix the combination and the threshold.
+
+        Training rows score lower than new rows, so held-out rows are preferred.
+        """
+        return self.held_out if len(self.held_out) else slice(None)
+
     def sharing(self, other: "Plan") -> "Plan":
         """Reuse the equal arrays of another plan, so that P detectors share one copy."""
         rows = other.rows if _equal(self.rows, other.rows) else self.rows

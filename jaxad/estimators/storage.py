@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxad import persistence, training
+from jaxad.estimators import calibration
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.persistence import FileFormatError
 from jaxad.registry import DETECTORS, function_named, import_path, name_of, named
@@ -23,6 +24,7 @@ _FACTS = (
     "n_steps_",
     "n_skipped_",
     "n_members_",
+    "n_held_out_",
 )
 NOT_WRITTEN = object()
 _FUNCTION, _RECIPE = "function", "recipe"  # marks of arguments that are no plain values
@@ -69,6 +71,11 @@ def pack(detector: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "history": detector.history_,
         "combination": detector.combination_,
     }
+    if hasattr(detector, "reference_scores_"):
+        arrays["reference_scores"] = detector.reference_scores_
+    if hasattr(detector, "calibration_"):
+        metadata["calibration"] = detector.calibration_.method
+        arrays["calibration"] = detector.calibration_.arrays()
     return arrays, metadata
 
 
@@ -128,6 +135,12 @@ def unpack(
     detector.history_ = arrays["history"]
     identity = {"shift": np.zeros(1), "scale": np.ones(1)}
     detector.combination_ = arrays.get("combination", identity)
+    if "reference_scores" in arrays:  # earlier files have none
+        detector.reference_scores_ = arrays["reference_scores"]
+    if (method := metadata.get("calibration")) is not None:
+        if method not in calibration.KINDS:
+            raise FileFormatError(f"{path}: calibrated by {method!r}, which is not known here")
+        detector.calibration_ = calibration.KINDS[method].from_arrays(arrays["calibration"])
     detector.objective_ = detector._full_objective(tuple(metadata["row_shape"]), 1)
     trained_for, now = metadata.get("objective"), name_of(type(detector.objective_))
     if trained_for not in (None, now):  # early files do not name it

@@ -105,6 +105,7 @@ def begin(
     frame = pd.DataFrame(x[train], columns=list(columns)) if named else x[train]
     members = detector.n_members
     detector.fit(frame, label[train] if labelled else None, checkpoints=checkpoints)
+    del detector.reference_scores_  # a fleet has thresholds of its own
     if detector.n_members_ < members:
         raise NonFiniteError(
             f"the global model of a fleet met steps that are not finite in "
