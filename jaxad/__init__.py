@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxad import objectives as objectives
     from jaxad import persistence as persistence
     from jaxad import plotting as plotting
+    from jaxad import pyod as pyod
     from jaxad import registry as registry
     from jaxad import rows as rows
     from jaxad import search as search
@@ -63,6 +64,7 @@ _MODULES = (
     "objectives",
     "persistence",
     "plotting",
+    "pyod",
     "registry",
     "rows",
     "search",

@@ -37,6 +37,7 @@ PARTS = {
         *("typing", "rows", "checks", "registry", "persistence"),
         *("thresholds", "networks", "training", "estimators"),
     },
+    "pyod": {"checks", "estimators"},
     "loading": {"persistence", "deployment", "estimators", "fleet"},
     "search": {"typing", "rows", "data", "metrics", "training", "estimators"},
     "tuning": {
@@ -55,7 +56,8 @@ HOMES = {
     "flax.struct": {"objectives", "training"},
     "flax.linen": {"networks", "objectives"},
     "optax": {"training"},
-    "sklearn": {"estimators", "data", "search", "fleet", "study", "tuning"},
+    "sklearn": {"estimators", "data", "search", "fleet", "study", "tuning", "pyod"},
+    "pyod": {"pyod"},
     "narwhals": {"fleet"},
     "matplotlib": {"plotting"},
     "baycomp": {"study"},
