@@ -20,12 +20,12 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 sys.path.insert(0, str(EXAMPLES))  # as `python docs/examples/blobs.py` does
 NAMES = (
     *("blobs", "card_fraud_dagmm", "card_fraud_deep_sad", "common", "conv_autoencoder"),
-    *("five_detectors", "fleet_kdd", "fleet_machines", "goad_kdd"),
+    *("five_detectors", "fleet_kdd", "fleet_machines", "goad_kdd", "p_values"),
 )
 blobs, card_fraud_dagmm, card_fraud_deep_sad, common, conv_autoencoder, *others = map(
     importlib.import_module, NAMES
 )
-five_detectors, fleet_kdd, fleet_machines, goad_kdd = others
+five_detectors, fleet_kdd, fleet_machines, goad_kdd, p_values = others
 sys.path.remove(str(EXAMPLES))
 
 pytestmark = pytest.mark.slow
@@ -197,6 +197,17 @@ def test_kdd_is_read_with_the_attacks_as_normal():
     x, is_anomaly = goad_kdd.data(argparse.Namespace(csv=None, rows=2000, seed=0))
     assert x.shape == (2000, 118)
     assert is_anomaly.mean() == pytest.approx(97_278 / 494_021, abs=0.05)
+
+
+def test_false_alarms_of_p_values_are_counted_for_each_method(capsys):
+    options = "--draws", "3", "--rows", "60", "--folds", "2", "--bootstraps", "3"
+    assert p_values.main(options) == 0
+    printed = capsys.readouterr().out
+    alarms = re.findall(r"^\| (\S+) \| 10% \| (\S+) ± \S+ % \| (\S+) ±", printed, re.MULTILINE)
+    assert [method for method, *_ in alarms] == ["split", "cross", "jackknife+"]
+    for _, rate, found in alarms:
+        assert 2 < float(rate) < 25  # by chance 10 ± 3
+        assert float(found) > float(rate)
 
 
 def test_a_csv_that_cannot_be_used_is_an_error_that_names_what_is_wrong(
