@@ -60,6 +60,10 @@ class Objective(Protocol):
     own, scalars or ``[K]`` by name, such as the radius of Deep SVDD. ``stats`` are those of
     ``finish`` for the same rows. See `jaxad.training.diagnostics`.
 
+    A last optional method, ``contributions(params, stats, x) -> [B, ...]``, splits the score into
+    one part for each entry of a row; the parts sum to the score. Without it, ``explain`` of a
+    detector integrates gradients.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxad import networks, objectives

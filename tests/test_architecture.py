@@ -58,7 +58,7 @@ HOMES = {
     "optax": {"training"},
     "sklearn": {"estimators", "data", "search", "fleet", "study", "tuning", "pyod"},
     "pyod": {"pyod"},
-    "narwhals": {"fleet"},
+    "narwhals": {"estimators", "fleet"},
     "matplotlib": {"plotting"},
     "baycomp": {"study"},
     "jax2onnx": {"deployment"},

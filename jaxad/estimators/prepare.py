@@ -13,6 +13,7 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from jaxad.checks import first_nonfinite, seed_from
+from jaxad.estimators import frames
 from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
 from jaxad.estimators.scaling import fit_scaler
 from jaxad.rows import ArrayRows, Rows, unweighted
@@ -40,9 +41,9 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool, labelled: bool = 
             "array, and its labels as y"
         )
     if not isinstance(X, Rows):
+        X = frames.as_pandas(X)
         rows = check_rows(X, detector, images=detector._takes_images(X), reset=reset)
-        label = detector._labels(y, len(rows)) if labelled else np.zeros(len(rows), np.int32)
-        return unweighted(rows, label)
+        return unweighted(rows, detector._labels(y, len(rows))) if labelled else unlabelled(rows)
     if y is not None:
         raise ValueError(
             "y was given beside a stream, whose labels come with it: see label= of "
@@ -55,6 +56,11 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool, labelled: bool = 
         stand_in = pd.DataFrame(stand_in, columns=[*stream.columns])
     shape = check_rows(stand_in, detector, images=images, reset=reset).shape[1:]
     return stream if shape == stream.shape else stream.with_channel()
+
+
+def unlabelled(x: np.ndarray) -> ArrayRows:
+    """Rows without labels, of weight 1."""
+    return unweighted(x, np.zeros(len(x), np.int32))
 
 
 def scaled(detector: Any, X: Any) -> Rows:
@@ -211,6 +217,9 @@ def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarr
             "Sparse data was passed for X, but dense data is required: use X.toarray()"
         )
     X = X if hasattr(X, "shape") else _as_array(X)
+    kind: Any = getattr(X, "dtype", None)
+    if getattr(kind, "kind", "") == "V" and jnp.issubdtype(kind, jnp.floating):
+        X = np.asarray(X).astype(np.float32)  # bfloat16 and other floats that numpy lacks
     _check_columns(X)
     _check_rank(X, images)
     options: dict[str, Any] = {
@@ -246,6 +255,11 @@ def _as_array(X: Any) -> np.ndarray:
 def _check_columns(X: Any) -> None:
     if not isinstance(X, pd.DataFrame):
         return
+    twice = X.columns[X.columns.duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"X has several columns named {twice[0]!r}: give each a name of its own, or drop one"
+        )
     numeric = ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
     wrong = [
         repr(name)
@@ -256,7 +270,10 @@ def _check_columns(X: Any) -> None:
     if wrong:
         columns = f"column {wrong[0]} is" if len(wrong) == 1 else f"columns {', '.join(wrong)} are"
         raise ValueError(
-            f"X: {columns} not numeric: encode or drop {'it' if len(wrong) == 1 else 'them'}"
+            f"X: {columns} not numeric: encode or drop {'it' if len(wrong) == 1 else 'them'}, for "
+            "example in a Pipeline that begins with sklearn.compose.ColumnTransformer([('encoded', "
+            f"sklearn.preprocessing.OneHotEncoder(), [{', '.join(wrong)}])], "
+            "remainder='passthrough')"
         )
 
 

@@ -76,6 +76,8 @@ def pack(detector: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if hasattr(detector, "calibration_"):
         metadata["calibration"] = detector.calibration_.method
         arrays["calibration"] = detector.calibration_.arrays()
+    if getattr(detector, "background_", None) is not None:
+        arrays["background"] = detector.background_
     return arrays, metadata
 
 
@@ -141,6 +143,7 @@ def unpack(
         if method not in calibration.KINDS:
             raise FileFormatError(f"{path}: calibrated by {method!r}, which is not known here")
         detector.calibration_ = calibration.KINDS[method].from_arrays(arrays["calibration"])
+    detector.background_ = arrays.get("background")  # None in files of earlier versions
     detector.objective_ = detector._full_objective(tuple(metadata["row_shape"]), 1)
     trained_for, now = metadata.get("objective"), name_of(type(detector.objective_))
     if trained_for not in (None, now):  # early files do not name it

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from jaxad import training
-from jaxad.checks import Choice, Flag, Interval, Special, Whole, check_choice, seed_from
+from jaxad.checks import Choice, Flag, Interval, Special, Whole, seed_from
 from jaxad.estimators import Detector, ensemble
 from jaxad.estimators.fitting import subfolder
 from jaxad.estimators.scaling import AffineScaler
@@ -276,27 +276,36 @@ class Fleet(BaseEstimator):
             p_value[scored.number] = scored.p_value
         return np.where(self._flags(p_value), -1, 1)
 
-    def explain(self, frame: Any, method: str = "auto") -> Any:
-        """The contribution of each feature to its row's score; see the detector's ``explain``.
+    def explain(
+        self, frame: Any, method: str = "auto", *, background: Any = None, return_base: bool = False
+    ) -> Any:
+        """What each feature contributes to its row's score; see the detector's ``explain``.
 
         Args:
-          frame: a table as for ``score``.
+          frame: a table as for ``score``, but not of Dask or Ray.
           method: as for the detector.
+          background: as for the detector, the features alone. None: the global model's background,
+            in each group's own units.
+          return_base: whether to return the bases ``[N]``, too, which differ between groups.
 
         Returns:
-          A frame of the kind that was given: the columns of the group, and the features.
+          A frame of the kind that was given: the columns of the group, and the features. With
+          ``return_base`` a pair: the frame and the bases.
         """
         check_is_fitted(self)
-        method = _explaining(self._common.detector, method)
         table = self._open_known(frame)
-        found = np.empty((len(table), len(table.columns)))
-        for applied in self._applied(table, method):
-            x, values = applied.rows(slice(None)), applied.values
-            change = values * x if method == "gradient" else np.square(values - x)
-            scales = self._combination(applied.model)["scale"].tolist()
-            units = [one / scale for one, scale in zip(change, scales, strict=True)]
-            found[applied.number] = ensemble.average(units)
-        return table.frame(dict(zip(table.columns, found.T, strict=True)))
+        found, base = np.empty((len(table), len(table.columns))), np.empty(len(table))
+        options: dict[str, Any] = {"background": background, "return_base": True}
+        for start, stop in waves(table):
+            grouped = table.read(start, stop, check=True)
+            for g in range(start, stop):
+                place = slice(*grouped.offsets[g - start : g - start + 2])
+                detector = self._detector(self._numbers.get(table.keys[g], GLOBAL))
+                rows = pd.DataFrame(grouped.x[place], columns=list(table.columns))
+                number = grouped.number[place]
+                found[number], base[number] = detector.explain(rows, method, **options)
+        explained = table.frame(dict(zip(table.columns, found.T, strict=True)))
+        return (explained, base) if return_base else explained
 
     def update(self, frame: Any, *, epochs: int = 1) -> Self:
         """Train on with new rows: only the groups that occur in them.
@@ -415,8 +424,10 @@ class Fleet(BaseEstimator):
           KeyError: the fleet has no such group.
         """
         check_is_fitted(self)
-        key = self._known(group)
-        m = self._numbers.get(key, GLOBAL)
+        return self._detector(self._numbers.get(self._known(group), GLOBAL))
+
+    def _detector(self, m: int) -> Detector:
+        """The fitted detector with the number ``m`` of a model."""
         detector: Any = clone(self._common.detector)
         source = vars(self._common.detector)
         vars(detector).update({k: v for k, v in source.items() if k.endswith("_")})
@@ -932,14 +943,6 @@ class _Applied(NamedTuple):
     label: np.ndarray
     rows: Any
     values: np.ndarray
-
-
-def _explaining(detector: Any, method: str) -> str:
-    """The method of the objective behind a name for ``explain``."""
-    reconstructs = hasattr(detector.objective_, "reconstruct")
-    choices = ("auto", "gradient", "reconstruction") if reconstructs else ("auto", "gradient")
-    check_choice("method", method, choices)
-    return "reconstruct" if reconstructs and method != "gradient" else "gradient"
 
 
 def _twin(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from jaxad import networks
@@ -144,6 +145,19 @@ class Reconstruction(BaseObjective):
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """Latent vectors ``[B, L]``."""
         return networks.apply(self.network, params, stats["batch_stats"], x)[0][1]
+
+    @property
+    def contributions(self) -> Callable[[Params, Stats, Array], Array]:
+        """The parts ``[B, ...]`` of the score that each entry adds, if it is a squared error."""
+        if self.function not in (mean_squared_error, sum_squared_error):
+            raise AttributeError("only squared errors are sums over the entries of a row")
+        mean = self.function is mean_squared_error
+
+        def contributions(params: Params, stats: Stats, x: Array) -> Array:
+            error = jnp.square(x - self.reconstruct(params, stats, x))
+            return error / x[0].size if mean else error
+
+        return contributions
 
     def _values(self, x: Array, output: Array, z: Array) -> Array:
         return call_loss(self.function, {"x": x, "reconstruction": output, "z": z}, self.numbers)

@@ -46,6 +46,8 @@ class Wrapper(BaseObjective):
 
     def __getattr__(self, name: str) -> Any:
         """An attribute of ``objective`` that the wrapper does not have itself."""
+        if name == "contributions" and type(self).score is not Wrapper.score:
+            raise AttributeError(f"{type(self).__name__} has a score of its own")
         # Private names are not delegated: copies and pickles look for some before any field is set.
         if not name.startswith("_") and name != "objective" and hasattr(self.objective, name):
             return getattr(self.objective, name)
@@ -410,6 +412,12 @@ class FeatureBag(Wrapper):
             return jnp.where(stats["mask"][None] > 0, output, x)
 
         return reconstruct_bag
+
+    @property
+    def contributions(self) -> Callable[[Params, Stats, Array], Array]:
+        """The parts ``[B, ...]`` of the score that each entry of the bag adds."""
+        contributions = self.objective.contributions
+        return lambda params, stats, x: contributions(params, stats, _seen(stats, x))
 
 
 def _fit(objective: Objective, method: str, params: Params, stats: Stats, rows: Rows) -> Stats:

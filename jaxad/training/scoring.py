@@ -5,7 +5,7 @@ and another number of rows does not recompile.
 """
 
 import weakref
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh
 
 from jaxad.rows import Rows, map_rows, unweighted
@@ -28,6 +29,7 @@ from jaxad.typing import Array, Params, Stats
 # Rows at a time on a CPU. XLA does not split products of so few rows among cores, which is slower
 # than that every core has rows of its own.
 _CPU_CHUNK = 256
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)  # of the interval from -1 to 1
 
 
 def score(
@@ -69,7 +71,9 @@ def apply_rows(
 
     Args:
       method: a row-wise method such as ``"score"`` or ``"transform"``; or ``"gradient"``, the
-        derivative of each row's score with respect to the row.
+        derivative of each row's score with respect to the row; or ``"path_gradient"``, its mean on
+        the straight line between two rows, for ``x`` of shape ``[N, 2, ...]``, by Gauss-Legendre
+        quadrature with 16 points.
       objective: the trained objective.
       params: its parameters.
       stats: its statistics.
@@ -199,10 +203,24 @@ def _computed(
 
 def values_of(method: str, objective: Any, model: tuple[Params, Stats], x: Array) -> Array:
     """A method of `apply_rows` for rows on the device."""
+    # Rows do not interact, so the gradient of the sum holds every row's gradient.
+    gradient = jax.grad(lambda x: jnp.sum(objective.score(*model, x)))
     if method == "gradient":
-        # Rows do not interact, so the gradient of the sum holds every row's gradient.
-        return jax.grad(lambda x: jnp.sum(objective.score(*model, x)))(x)
+        return gradient(x)
+    if method == "path_gradient":
+        return _path_gradient(gradient, x[:, 0], x[:, 1])
     return getattr(objective, method)(*model, x)
+
+
+def _path_gradient(gradient: Callable[[Array], Array], first: Array, last: Array) -> Array:
+    """The mean of a row-wise gradient on the straight lines from ``first`` to ``last``."""
+
+    def add(total: Array, node: tuple[Array, Array]) -> tuple[Array, None]:
+        place, weight = node
+        return total + weight * gradient(first + place * (last - first)), None
+
+    nodes = jnp.asarray((_NODES + 1) / 2, jnp.float32), jnp.asarray(_WEIGHTS / 2, jnp.float32)
+    return lax.scan(add, jnp.zeros_like(first), nodes)[0]
 
 
 @cache  # jit caches by the function object, so every name needs one fixed Program

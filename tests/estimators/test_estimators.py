@@ -140,32 +140,6 @@ def test_a_users_network(rows):
     assert detector.transform(rows).shape == (300, 3)
 
 
-def test_every_detector_explains_its_scores(name, rows):
-    """Compared with finite differences of the score in scaled units."""
-    detector = fresh(name, scaler="none").fit(rows)
-    x = rows[:3].astype(np.float64)
-    explained = detector.explain(x, method="gradient")
-    assert explained.shape == x.shape
-    step = 1e-2
-    for feature in range(2):
-        up, down = x.copy(), x.copy()
-        up[:, feature] += step
-        down[:, feature] -= step
-        slope = (detector.anomaly_score(up) - detector.anomaly_score(down)) / (2 * step)
-        expected = slope * x[:, feature]
-        scale = np.abs(explained).max()
-        np.testing.assert_allclose(explained[:, feature], expected, atol=0.05 * scale, rtol=0.1)
-
-
-def test_reconstruction_errors_explain_the_autoencoders_score(rows):
-    detector = fresh("AutoEncoder").fit(rows)
-    np.testing.assert_allclose(
-        detector.explain(rows).mean(1), detector.anomaly_score(rows), rtol=1e-4
-    )
-    with pytest.raises(ValueError, match="gradient"):
-        fresh("DeepSVDD").fit(rows).explain(rows, method="reconstruction")
-
-
 # Files
 
 
