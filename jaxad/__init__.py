@@ -74,7 +74,7 @@ _MODULES = (
     "tuning",
     "typing",
 )
-_FUNCTIONS = ("argument", "labels_from_anomalies")  # of `jaxad.estimators`
+_FUNCTIONS = ("argument", "explain", "labels_from_anomalies")  # of `jaxad.estimators`
 
 
 def __getattr__(name: str) -> Any:
