@@ -19,7 +19,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxad import deployment, objectives, training
 from jaxad.checks import AT_LEAST_ZERO, Check, Choice, Flag, Interval, Special, Whole, check_choice
-from jaxad.estimators import ensemble, explanations, fitting, prepare, storage, thresholding
+from jaxad.estimators import (
+    ensemble,
+    explanations,
+    fitting,
+    incremental,
+    prepare,
+    storage,
+    thresholding,
+)
 from jaxad.estimators.decisions import Decisions
 from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
 from jaxad.estimators.scaling import SCALERS
@@ -27,13 +35,16 @@ from jaxad.networks import IMAGES, TABULAR
 from jaxad.registry import DETECTORS
 from jaxad.registry import register as _register
 from jaxad.rows import Rows
-from jaxad.training.history import joined
 from jaxad.training.recipe import RANGES
 from jaxad.typing import Stats
 
 
 class CollapseWarning(UserWarning):
     """All training rows have the same score: the network learnt a constant."""
+
+
+class LabelWarning(UserWarning):
+    """A detector that learns from known anomalies is fitted without any."""
 
 
 _TEACHER = 0.999  # decay of the average that judges which rows are trimmed, as in K-DSM
@@ -150,7 +161,10 @@ class Detector(
           jaxad.NonFiniteError: too many consecutive steps were not finite. In an ensemble such
             members are left out with a warning, unless all of them fail.
         """
-        plan = prepare.plan(self, X, y, checkpoints)
+        return self._fit(prepare.plan(self, X, y, checkpoints), checkpoints)
+
+    def _fit(self, plan: Plan, checkpoints: Any) -> Self:
+        """Train as planned."""
         with training.Stopwatch() as watch:
             options = {"threads": self.threads, "progress": bool(self.verbose)}
             (trained,) = fitting.fit([plan], checkpoints=checkpoints, **options)
@@ -165,10 +179,16 @@ class Detector(
 
         The first call fits the scaler, draws or pretrains the network and sets the centre; later
         calls keep them. Parameters, the optimizer's state and the counters of epochs (for
-        ``milestones`` and the warm-up) and steps continue from call to call. Exact statistics
-        (batch norm, radius, mixture, class centres) and the threshold are refitted on each call's
-        rows. ``epochs`` and ``patience`` are ignored. After ``fit`` or ``jaxad.load``, the first
-        call starts a new optimizer, with counters at 0.
+        ``milestones`` and the warm-up) and steps continue from call to call. ``epochs`` and
+        ``patience`` are ignored. After ``fit`` or ``jaxad.load``, the first call starts a new
+        optimizer, with counters at 0.
+
+        A call trains on its own rows alone. Later calls with fewer rows than ``batch_size`` train
+        at a rate that is lower in proportion. Exact statistics (batch norm, radius, mixture, class
+        centres), the combination of members and the threshold are then refitted to the last 2,048
+        rows of all calls, or to all rows of a longer call. After ``fit`` or ``jaxad.load``, whose
+        rows are not kept, they stay as they are until the calls have brought 256 rows. So a call
+        may bring a single row.
 
         Args:
           X: rows, as for ``fit``. Each chunk of a `jaxad.data.stream` counts as one call, and the
@@ -179,44 +199,21 @@ class Detector(
           ValueError: as in ``fit``, or the rows or arguments do not match the earlier calls.
           jaxad.NonFiniteError: too many consecutive steps of some member were not finite; the
             detector is unchanged.
-        """
-        if self.validation_fraction:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction}: partial_fit trains on all rows "
-                "it is given; set it to 0"
-            )
-        self._check_parameters()
-        rows = prepare.read(self, X, y, reset=not self.__sklearn_is_fitted__())
-        for piece in rows.pieces():
-            self._advance(piece)
-        return self
 
-    def _advance(self, rows: Rows) -> None:
-        """Train one epoch on rows in memory."""
-        plan = prepare.plan_of_rows(self, rows, continues=self.__sklearn_is_fitted__())
-        run, state = plan.run, self._state
-        with training.Stopwatch() as watch:
-            before, history = {} if state is None else self.history_, None
-            if state is None:
-                options = {"threads": self.threads, "progress": bool(self.verbose)}
-                initial, pretrained = fitting.initial_of(run, **options)
-                history = None if pretrained is None else pretrained.history
-                fitted = run.initial is not None
-                inputs = run.objective, run.recipe, run.key, run.rows
-                start = {"initial": initial, "fitted": fitted, "threads": self.threads}
-                state = training.begin(*inputs, **start)
-            inputs = run.objective, run.recipe, state, run.rows
-            state, result = training.advance(*inputs, threads=self.threads)
-            result = result._replace(history=joined(before, result.history))
-            model = plan.objective, result.params, result.stats
-            score = fitting.score(*model, plan.rows, result.size, threads=self.threads)
-        self._adopt(plan, Trained(result, history, [], score), watch)
-        self._state = state
+        Example:
+          >>> import jaxad, numpy as np
+          >>> rows = np.random.default_rng(0).normal(size=(300, 4))
+          >>> detector = jaxad.DeepSVDD(epochs=5, n_members=1, random_state=0).fit(rows)
+          >>> before = detector.threshold_
+          >>> detector.partial_fit(rows[:1]).threshold_ == before
+          True
+        """
+        return incremental.partial_fit(self, X, y)
 
     def _adopt(self, plan: Plan, trained: Trained, watch: training.Stopwatch) -> Self:
         """Set the fitted attributes."""
         result, score = trained.result, trained.score
-        self._state = None
+        self._state = self._recent = None
         self.compile_seconds_ = watch.compile_seconds
         self.fit_seconds_ = watch.run_seconds
         self.scaler_ = plan.scaler
@@ -235,11 +232,6 @@ class Detector(
         self.n_skipped_ = tuple(result.skipped.tolist()) if several else result.skipped
         self.n_members_ = result.size
         vars(self).pop("calibration_", None)
-        reference = score[:, plan.reference_rows]
-        self.combination_ = ensemble.fit_combination(self._rule(), reference)
-        combined = ensemble.combine(self.combination_, reference)
-        thresholding.adopt_scores(self, combined, held_out=len(plan.held_out))
-        self.background_ = explanations.background_of(plan.rows, score)
         name = type(self).__name__
         if trained.lost:
             warnings.warn(
@@ -248,13 +240,23 @@ class Detector(
                 RuntimeWarning,
                 stacklevel=3,
             )
-        if collapse := self._collapsed_members(plan.rows, score):
-            warnings.warn(f"{name}: {collapse}", CollapseWarning, stacklevel=3)
+        if score is not None:
+            self._adopt_scores(plan, score)
         return self
+
+    def _adopt_scores(self, plan: Plan, score: np.ndarray) -> None:
+        """Set what follows from the scores ``[P, N]`` of the plan's rows."""
+        reference = score[:, plan.reference_rows]
+        self.combination_ = ensemble.fit_combination(self._rule(), reference)
+        combined = ensemble.combine(self.combination_, reference)
+        thresholding.adopt_scores(self, combined, held_out=len(plan.held_out))
+        self.background_ = explanations.background_of(plan.rows, score)
+        if collapse := self._collapsed_members(plan.rows, score):
+            warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=4)
 
     def _forget(self) -> None:
         """Become unfitted."""
-        self._state = None
+        self._state = self._recent = None
         vars(self).pop("params_", None)
 
     def anomaly_score(self, X: Any) -> np.ndarray:
@@ -479,6 +481,9 @@ class Detector(
     def _check_labels(self, labels: set[int]) -> None:
         """Raise a ValueError if the labels that occur in the training rows are not enough."""
 
+    def _check_marks(self, labels: set[int]) -> None:
+        """Raise a ValueError, or warn, if all labels that there are look misunderstood."""
+
     def _check_parameters(self) -> None:
         """Raise an error that names the first argument out of range."""
         for field in dataclasses.fields(self):
@@ -512,7 +517,7 @@ class Detector(
 
     # Shared by all detectors.
 
-    _state = None  # of partial_fit
+    _state = _recent = None  # of partial_fit: the training's state, and the last rows
 
     def _epochs(self, rows: int) -> int:
         if self.epochs != "auto":

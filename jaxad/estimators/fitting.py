@@ -92,13 +92,13 @@ class Trained(NamedTuple):
       result: the members that did not fail; a single one is a single model.
       pretrain_history: history of their pretraining, or None.
       lost: numbers of the members that failed.
-      score: scores ``[P, N]`` of all rows of the plan.
+      score: scores ``[P, N]`` of all rows of the plan; None: the threshold stays as it is.
     """
 
     result: training.Result
     pretrain_history: dict[str, np.ndarray] | None
     lost: list[int]
-    score: np.ndarray
+    score: np.ndarray | None
 
 
 def key_from(seed: int, stream: int = 0) -> Key:

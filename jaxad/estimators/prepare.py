@@ -68,8 +68,11 @@ def scaled(detector: Any, X: Any) -> Rows:
     return read(detector, X, reset=False, labelled=False).map(detector.scaler_)
 
 
-def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None) -> Plan:
-    """Check arguments and rows, fit the scaler, and plan ``fit``."""
+def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None, *, sample: bool = False) -> Plan:
+    """Check arguments and rows, fit the scaler, and plan ``fit``.
+
+    With ``sample`` there are other rows with other labels, which the caller has checked.
+    """
     detector._check_parameters()
     if checkpoints is not None and detector.random_state is None:
         raise ValueError(
@@ -78,11 +81,21 @@ def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None) -> Plan:
         )
     continues = detector.warm_start and hasattr(detector, "params_")
     rows = read(detector, X, y, reset=not continues)
-    return plan_of_rows(detector, rows, continues=continues)
+    return plan_of_rows(detector, rows, continues=continues, sample=sample)
 
 
-def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
-    """The plan of a fit to checked rows; ``continues`` starts from the fitted model."""
+def plan_of_rows(
+    detector: Any, rows: Rows, *, continues: bool, sample: bool = False, arriving: bool = False
+) -> Plan:
+    """The plan of a fit to checked rows.
+
+    Args:
+      detector: the detector.
+      rows: the rows.
+      continues: whether it starts from the fitted model.
+      sample: whether there are other rows, so that no conclusion is drawn from absent labels.
+      arriving: whether earlier rows have fitted it, so that these may be few, or of one label.
+    """
     seed = seed_from(detector.random_state)
     if not rows.resident:
         _check_streamed(detector, rows)
@@ -95,10 +108,14 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
     if survey.count < 2 and not continues:
         raise ValueError("the source has 1 row: at least 2 are needed to fit")
     rows = rows.map(scaler)
-    detector._check_rows(rows.shape, survey.count)
+    if not arriving:
+        detector._check_rows(rows.shape, survey.count)
+    if not sample and not arriving:
+        detector._check_marks(survey.labels)
     trained, validation, held_out = _split(rows, detector.validation_fraction, seed)
     labels = set(np.unique(trained.like.label).tolist()) if len(held_out) else survey.labels
-    detector._check_labels(labels)
+    if not arriving:
+        detector._check_labels(labels)
     count = survey.count - len(held_out)
     objective, recipe = detector._full_objective(rows.shape, count), detector._recipe(count)
     check_diagnostics(objective, recipe, rows.shape)  # before the pretraining
@@ -114,6 +131,11 @@ def plan_of_rows(detector: Any, rows: Rows, *, continues: bool) -> Plan:
         _fitted_model(detector, objective, rows.shape) if continues else None,
     )
     return Plan(scaler, objective, rows, held_out, run)
+
+
+def check_marks(detector: Any, X: Any, y: Any) -> None:
+    """Check that labels of all rows are not misunderstood; detectors get parts of them."""
+    detector._check_marks(set(np.unique(detector._labels(y, len(X))).tolist()))
 
 
 class _Survey:

@@ -335,6 +335,7 @@ def advance(
     *,
     epochs: int = 1,
     mark_failures: bool = False,
+    statistics: Any = None,
     threads: int | None = None,
 ) -> tuple[State, Result]:
     """Train ``epochs`` epochs on ``rows``; ``recipe.epochs`` and ``recipe.patience`` are ignored.
@@ -347,11 +348,12 @@ def advance(
       epochs: how many.
       mark_failures: mark members whose steps are not finite in ``Result.failed``, as
         `fit_population` does, instead of raising an error.
+      statistics: the rows that exact statistics are fitted to; None: ``rows``.
       threads: as in `fit_population`.
 
     Returns:
       The new state, and a `Result` with the history of these epochs. Its statistics are exact for
-      the new parameters on these rows.
+      the new parameters on the rows of ``statistics``.
 
     Raises:
       NonFiniteError: as in `fit`, for any member, unless ``mark_failures``. ``state`` stays usable.
@@ -385,6 +387,8 @@ def advance(
         figures = _figures(run, state)
         if not mark_failures and np.any(figures.failed(how, before)):
             raise NonFiniteError(_advice(how, figures))
+        if statistics is not None:
+            _, run = _incremental_run(objective, recipe, state.key, statistics, threads)
         model = _model(run, state, joined=False)
     return state, _result(model, history.so_far(), figures, how, watch)
 

@@ -9,11 +9,12 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from cases import fresh
+from cases import DETECTORS, fresh
 from sklearn.base import clone
 
 import jaxad
 from jaxad import data, training
+from jaxad.estimators import incremental
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_repeated_partial_fit_equals_the_epochs_of_a_fit(name, rows):
 
 
 def test_partial_fit_keeps_the_first_scaler_and_centre(rows):
-    detector = fresh("DeepSVDD", objective="soft-boundary", warm_up_epochs=0)
+    detector = fresh("DeepSVDD", objective="soft-boundary", warm_up_epochs=0, contamination=0.05)
     detector.partial_fit(rows[:150])
     first = copy.deepcopy((detector.scaler_, detector.stats_["centre"]))
     radius, threshold = detector.stats_["radius"], detector.threshold_
@@ -308,3 +309,51 @@ def test_every_member_of_an_ensemble_continues(rows):
     np.testing.assert_allclose(fitted.member_scores(rows), scores, rtol=1e-3, atol=1e-5)
     assert fitted.n_members_ == 2
     assert fresh("DeepSVDD", n_members="auto").fit(data.stream(rows)).n_members_ == 1
+
+
+# Few rows
+
+
+@pytest.mark.parametrize("name", list(DETECTORS))
+@pytest.mark.defect
+def test_a_single_normal_row_does_not_wreck_a_fitted_detector(name, rows):
+    detector = fresh(name, contamination=0.05).fit(rows)
+    before = detector.threshold_, jax.tree.map(np.array, detector.stats_)
+    params = jax.tree.map(np.array, detector.params_)
+    label = [-1] if name == "DeepSAD" else None  # a known anomaly, too
+    detector.partial_fit(rows[:1], label)
+    assert np.mean(detector.predict(rows) < 0) < 0.1
+    assert detector.threshold_ == before[0]
+    jax.tree.map(np.testing.assert_array_equal, detector.stats_, before[1])
+    assert any(map(np.any, jax.tree.leaves(jax.tree.map(np.not_equal, params, detector.params_))))
+
+
+@pytest.mark.parametrize("begins", ["fit", "partial_fit"])
+def test_few_rows_join_the_earlier_ones(begins, rows):
+    """After 256 rows, or from the first call on if it was no fit."""
+    detector = fresh("DAGMM", contamination=0.05)
+    getattr(detector, begins)(rows[:200])
+    threshold = detector.threshold_
+    detector.partial_fit(rows[200:205])
+    assert (detector.threshold_ == threshold) == (begins == "fit")
+    detector.partial_fit(rows)
+    assert detector.threshold_ != threshold
+    assert np.mean(detector.predict(rows) < 0) == pytest.approx(0.05, abs=0.02)
+    copied = pickle.loads(pickle.dumps(detector)).partial_fit(rows[:5])
+    detector.partial_fit(rows[:5])
+    np.testing.assert_array_equal(copied.anomaly_score(rows), detector.anomaly_score(rows))
+
+
+def test_statistics_are_those_of_the_last_rows(monkeypatch, rows):
+    monkeypatch.setattr(incremental, "WINDOW", 120)
+    detector = fresh("DeepSVDD", learning_rate=1e-12).partial_fit(rows)  # weights stay
+    for start in range(0, 300, 60):
+        detector.partial_fit(rows[start : start + 60])
+        latest = np.concatenate([rows, rows[: start + 60]])[-120:]
+        expected = np.quantile(detector.anomaly_score(latest), 0.9)
+        assert detector.threshold_ == pytest.approx(expected, rel=1e-4)
+    assert len(detector._recent.rows.x) == 120
+    detector.partial_fit(rows)  # a longer call alone
+    assert detector.threshold_ == pytest.approx(
+        np.quantile(detector.anomaly_score(rows), 0.9), 1e-4
+    )
