@@ -259,6 +259,23 @@ def check_labels(y: Any, n: int) -> np.ndarray:
     return labels.astype(np.int32)
 
 
+def check_signs(labels: set[int]) -> None:
+    """Check that labels are not 0/1 marks of anomalies: +1 beside 0 needs a -1, too.
+
+    Args:
+      labels: the labels that occur.
+
+    Raises:
+      ValueError: +1 and 0 occur, and no -1.
+    """
+    if labels == {0, 1}:
+        raise ValueError(
+            "y has values 0 and 1 and no -1: labels are -1 known anomaly, 0 unlabelled, +1 known "
+            "normal. If 1 marks the anomalies, convert it with jaxad.labels_from_anomalies(y); if "
+            "it marks known normal rows, and no anomaly is known, leave y out"
+        )
+
+
 def labels_from_anomalies(y: Any, known: Any = None, *, normal_known: bool = False) -> np.ndarray:
     """Convert 0/1 or boolean marks of anomalies to labels for semi-supervised fitting.
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from jaxad import metrics, training
 from jaxad.data.protocols import as_marks
-from jaxad.estimators import Detector, fitting, prepare
+from jaxad.estimators import Detector, fitting, frames, prepare
 from jaxad.rows import Rows
 from jaxad.training.history import last
 
@@ -71,9 +71,12 @@ def fit_many(
     if threads is None:
         threads = min((d.threads for d in detectors if d.threads is not None), default=None)
     sets = [None] * len(detectors) if subsets is None else subsets
+    if subsets is not None and detectors:
+        prepare.check_marks(detectors[0], X, y)
     plans: list[fitting.Plan] = []
     for detector, rows in zip(detectors, sets, strict=True):
-        plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints)
+        sample = rows is not None
+        plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints, sample=sample)
         plans.append(plan.sharing(plans[-1]) if plans else plan)
     populations: dict[Any, list[int]] = {}
     for i, (detector, plan) in enumerate(zip(detectors, plans, strict=True)):
@@ -230,6 +233,7 @@ def _taken(X: Any, y: Any, rows: Any) -> tuple[Any, Any]:
 
 
 def _rows(values: Any, rows: Any) -> Any:
+    values = frames.as_pandas(values)
     return values.iloc[rows] if hasattr(values, "iloc") else np.asarray(values)[rows]
 
 

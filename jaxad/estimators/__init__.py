@@ -4,6 +4,7 @@ from jaxad.checks import labels_from_anomalies as labels_from_anomalies
 from jaxad.estimators.autoencoder import AutoEncoder as AutoEncoder
 from jaxad.estimators.base import CollapseWarning as CollapseWarning
 from jaxad.estimators.base import Detector as Detector
+from jaxad.estimators.base import LabelWarning as LabelWarning
 from jaxad.estimators.base import argument as argument
 from jaxad.estimators.dagmm import DAGMM as DAGMM
 from jaxad.estimators.deep_sad import DeepSAD as DeepSAD

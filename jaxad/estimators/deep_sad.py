@@ -1,13 +1,14 @@
 """Deep SAD as a scikit-learn estimator."""
 
 import inspect
+import warnings
 from typing import Any
 
 import numpy as np
 
 from jaxad import objectives
-from jaxad.checks import POSITIVE, Choice, check_labels
-from jaxad.estimators.base import argument
+from jaxad.checks import POSITIVE, Choice, check_labels, check_signs
+from jaxad.estimators.base import LabelWarning, argument
 from jaxad.estimators.centre import CentreDetector
 from jaxad.estimators.fitting import Run
 from jaxad.rows import Rows
@@ -18,8 +19,9 @@ class DeepSAD(CentreDetector):
 
     Deep SVDD with labels: known normals and unlabelled rows are pulled to the centre, known
     anomalies are pushed away. ``fit(X, y)`` takes ``y`` ``[N]``: +1 known normal, -1 known anomaly,
-    0 unlabelled; `jaxad.labels_from_anomalies` makes it from a 0/1 column. Without labels this is
-    Deep SVDD.
+    0 unlabelled; `jaxad.labels_from_anomalies` makes it from a 0/1 column. Without known anomalies
+    this is Deep SVDD, and ``fit`` warns; 0 and +1 without a -1 are an error, because in most tables
+    1 marks the anomalies.
 
     Args:
       eta: weight of labelled rows, > 0.
@@ -72,6 +74,18 @@ class DeepSAD(CentreDetector):
             raise ValueError(
                 "y marks every row as a known anomaly (-1): at least one row must be unlabelled "
                 "(0) or known normal (+1)"
+            )
+
+    def _check_marks(self, labels: set[int]) -> None:
+        check_signs(labels)
+        if -1 not in labels:
+            known = "every row is known normal (+1)" if 1 in labels else "no row has a label"
+            warnings.warn(
+                f"{type(self).__name__}: {known}, so there is no known anomaly to learn from: mark "
+                "some rows with -1 in y (jaxad.labels_from_anomalies makes it from a 0/1 column), "
+                "or use DeepSVDD",
+                LabelWarning,
+                stacklevel=5,
             )
 
     def _pretraining(self, objective: Any, rows: Rows, seed: int) -> Run | None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxad import training
-from jaxad.checks import check_labels
+from jaxad.checks import check_labels, check_signs
 from jaxad.estimators.base import Detector, argument
 from jaxad.estimators.own_loss import check_function, check_numbers
 from jaxad.training.recipe import RANGES
@@ -108,6 +108,9 @@ class ObjectiveDetector(Detector):
 
     def _labels(self, y: Any, count: int) -> np.ndarray:
         return np.zeros(count, np.int32) if y is None else check_labels(y, count)
+
+    def _check_marks(self, labels: set[int]) -> None:
+        check_signs(labels)
 
     def _takes_images(self, X: Any) -> bool:
         if hasattr(X, "shape"):

@@ -545,6 +545,7 @@ class Fleet(BaseEstimator):
 
     def _shared_by(self, found: Survey, seed: int, checkpoints: Any = None) -> Shared:
         detector: Any = clone(self.detector)
+        detector._check_marks(set(found.labels))
         members = detector.n_members
         members = detector._fewest_members if members == "auto" else int(members)
         detector.set_params(n_members=members, random_state=seed, warm_start=False, verbose=False)

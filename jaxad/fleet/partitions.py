@@ -329,7 +329,8 @@ def _pack_survey(found: Survey) -> tuple[dict[str, Any], dict[str, Any]]:
         "drawn": np.array([len(one.x) for one in drawn], np.int64),
         "train": np.array([one.train for one in drawn], np.int64),
     }
-    return arrays, {"columns": list(found.columns), "keys": found.keys}
+    labels = sorted(found.labels)
+    return arrays, {"columns": list(found.columns), "keys": found.keys, "labels": labels}
 
 
 def _unpack_survey(arrays: dict[str, Any], metadata: dict[str, Any]) -> Survey:
@@ -338,4 +339,5 @@ def _unpack_survey(arrays: dict[str, Any], metadata: dict[str, Any]) -> Survey:
     split = np.split(arrays["x"], ends), np.split(arrays["label"], ends), arrays["train"].tolist()
     keys = [tuple(key) for key in metadata["keys"]]
     moments, drawn = Moments(**arrays["moments"]), [Drawn(*one) for one in zip(*split, strict=True)]
-    return Survey(tuple(metadata["columns"]), keys, arrays["rows"], moments, drawn)
+    labels = frozenset(metadata["labels"])
+    return Survey(tuple(metadata["columns"]), keys, arrays["rows"], moments, drawn, labels)

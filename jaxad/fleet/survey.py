@@ -73,6 +73,7 @@ class Survey(NamedTuple):
       rows: ``[G]`` all rows of each.
       moments: of the rows to train on.
       drawn: rows of each for the global model.
+      labels: labels that occur in any group.
     """
 
     columns: tuple[Any, ...]
@@ -80,6 +81,7 @@ class Survey(NamedTuple):
     rows: np.ndarray
     moments: Moments
     drawn: list[Drawn]
+    labels: frozenset[int]
 
     @staticmethod
     def join(parts: Sequence["Survey"]) -> "Survey":
@@ -106,6 +108,7 @@ class Survey(NamedTuple):
             np.concatenate([part.rows for part in parts])[order],
             Moments(*(values[order] for values in moments)),
             [drawn[i] for i in order],
+            frozenset().union(*(part.labels for part in parts)),
         )
 
     def order_of(self, keys: Sequence[Key]) -> list[int]:
@@ -179,7 +182,8 @@ def survey(table: Table, seed: int, rate: float, groups: int, anomalies: bool) -
         counts = np.add.reduceat(used, grouped.offsets[:-1], dtype=np.int64)
         moments = moments_of(grouped.x[used], np.r_[0, np.cumsum(counts)])
         keys, rows = table.keys[start:stop], table.counts[start:stop]
-        parts.append(Survey(table.columns, keys, rows, moments, drawn))
+        known = frozenset(np.unique(labels).tolist())
+        parts.append(Survey(table.columns, keys, rows, moments, drawn, known))
     return Survey.join(parts)
 
 

@@ -19,7 +19,10 @@ def classes_as_labels(monkeypatch):
     labels = jaxad.DeepSAD._labels
 
     def from_classes(self, y, count):
-        return labels(self, y if y is None else (np.asarray(y) + 1) % 3 - 1, count)
+        if y is not None:
+            y = (np.asarray(y) + 1) % 3 - 1
+            y = -y if set(np.unique(y)) == {0, 1} else y  # without an anomaly they are refused
+        return labels(self, y, count)
 
     monkeypatch.setattr(jaxad.DeepSAD, "_labels", from_classes)
     monkeypatch.setattr(jaxad.ObjectiveDetector, "_labels", from_classes)
