@@ -306,3 +306,25 @@ def test_group_scores_are_checked():
         plotting.group_scores([], 1.0)
     with pytest.raises(ValueError, match="index must have numbers or times, got str.*to_datetime"):
         plotting.group_scores([1], 1.0, index=["Monday"])
+
+
+def test_contributions_are_bars_from_the_base_to_the_score():
+    parts = pd.DataFrame([[2.0, -0.5, 0.1, 0.2, 4.0]], columns=list("abcde"))
+    (axes,) = plotting.contributions(parts, 1.0, values=[1, 2.5, "x", 0, 0], most=3).axes
+    bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["2 other features", "b = 2.5", "a = 1", "e = 0"]
+    np.testing.assert_allclose(bars, [(1, 1.3), (1.3, 0.8), (0.8, 2.8), (2.8, 6.8)])
+    for wrong, options in ((np.ones((2, 3)), {}), (np.ones(3), {"values": [1]})):
+        with pytest.raises(ValueError, match="one row|3 contributions"):
+            plotting.contributions(wrong, 0.0, **options)
+
+
+def test_heat_maps_lie_below_their_images():
+    images, maps = np.random.default_rng(0).random((2, 9, 6, 5, 3))
+    figure = plotting.heat_maps(images, maps[..., 0] - 0.5)
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert len(shown) == 18
+    np.testing.assert_array_equal(shown[8], maps[0, :, :, 0] - 0.5)
+    with pytest.raises(ValueError, match="maps has shape"):
+        plotting.heat_maps(images, maps)
