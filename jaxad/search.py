@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler
+from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from jaxad import metrics, training
@@ -258,6 +259,15 @@ def _quality(detector: Detector, X: Any, is_anomaly: Any) -> dict[str, float]:
 
 def check_names(estimator: Detector, names: Iterable[str]) -> None:
     """Raise a ValueError unless the names are arguments of the estimator that may vary."""
+    if not isinstance(estimator, Detector):
+        remedy = "give a jaxad detector"
+        if isinstance(estimator, Pipeline):
+            remedy = (
+                "detectors are trained as one population, so give the last step alone, "
+                "pipeline[-1], and rows that the others have transformed, "
+                "pipeline[:-1].fit_transform(X)"
+            )
+        raise TypeError(f"estimator is a {type(estimator).__name__}: {remedy}")
     known = estimator.get_params()
     for name in names:
         of_numbers = name.partition("__")[0] in estimator._numbers and "__" in name

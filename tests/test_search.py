@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import jaxad
 from jaxad import training
@@ -142,3 +144,9 @@ def test_invalid_arguments_raise_before_compiling(grid, options, match, rows):
 def test_every_detector_needs_a_subset(rows):
     with pytest.raises(ValueError, match="1 subsets for 2 detectors"):
         jaxad.fit_many([SVDD, SVDD], rows, subsets=[np.arange(9)])
+
+
+def test_a_pipeline_is_told_how_to_be_swept(rows):
+    pipeline = make_pipeline(StandardScaler(), jaxad.DeepSVDD())
+    with pytest.raises(TypeError, match=r"Pipeline: .*sweep\(pipeline\[-1\], grid"):
+        jaxad.sweep(pipeline, {}, rows)

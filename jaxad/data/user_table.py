@@ -97,7 +97,8 @@ def _check_numbers(table: pd.DataFrame, path: Path) -> None:
     if not_numeric:
         raise ValueError(
             f"{path}: not every value is a number in {', '.join(not_numeric)}: encode the column "
-            "(for example with pandas.get_dummies), or leave it out with drop=[...]"
+            "(for example with pandas.get_dummies), leave it out with drop=[...], or read the "
+            "table with pandas and encode it in a Pipeline (docs/tables.md)"
         )
     bad = ~np.isfinite(table.to_numpy(np.float64, na_value=np.nan))
     if bad.any():
@@ -105,5 +106,6 @@ def _check_numbers(table: pd.DataFrame, path: Path) -> None:
         rows = int(bad.any(axis=1).sum())
         raise ValueError(
             f"{path}: values are missing or infinite in {names} ({rows} of {len(table)} rows): "
-            "fill them in, or leave the column out with drop=[...]"
+            "fill them in, leave the column out with drop=[...], or read the table with pandas and "
+            "impute them in a Pipeline (docs/tables.md)"
         )
