@@ -148,5 +148,5 @@ def test_every_detector_needs_a_subset(rows):
 
 def test_a_pipeline_is_told_how_to_be_swept(rows):
     pipeline = make_pipeline(StandardScaler(), jaxad.DeepSVDD())
-    with pytest.raises(TypeError, match=r"Pipeline: .*sweep\(pipeline\[-1\], grid"):
+    with pytest.raises(TypeError, match=r"Pipeline: .*pipeline\[-1\], and rows"):
         jaxad.sweep(pipeline, {}, rows)
