@@ -1,9 +1,11 @@
 """Deep anomaly detection in JAX: whole training runs compiled, alone or by the hundred."""
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxad import callbacks as callbacks
     from jaxad import checks as checks
     from jaxad import data as data
     from jaxad import deployment as deployment
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+logging.getLogger("jaxad").addHandler(logging.NullHandler())
+
 # Where a public name comes from, if not from `jaxad.estimators`. It is imported when it is first
 # used, so that ``import jaxad`` costs next to nothing.
 _HOMES = {
@@ -53,6 +57,7 @@ _HOMES = {
     "tune": "tuning",
 }
 _MODULES = (
+    "callbacks",
     "checks",
     "data",
     "deployment",

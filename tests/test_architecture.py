@@ -26,6 +26,7 @@ PARTS = {
         *("losses", "networks"),
     },
     "training": {"typing", "layout", "rows", "checks", "hashing", "persistence"},
+    "callbacks": {"training"},
     "data": {"typing", "rows"},
     "deployment": {"typing", "checks", "persistence"},
     "plotting": {"typing", "metrics", "thresholds"},

@@ -12,6 +12,7 @@ from jaxad.training.mesh import make_mesh as make_mesh
 from jaxad.training.mesh import use_cores as use_cores
 from jaxad.training.recipe import OPTIMIZERS as OPTIMIZERS
 from jaxad.training.recipe import Recipe as Recipe
+from jaxad.training.runs import Interrupted as Interrupted
 from jaxad.training.runs import NonFiniteError as NonFiniteError
 from jaxad.training.runs import Result as Result
 from jaxad.training.runs import advance as advance

@@ -71,6 +71,11 @@ _lock = threading.Lock()
 _here = threading.local()  # .owner: the thread on whose behalf this one compiles
 
 
+def owner() -> int:
+    """The thread for whose stopwatches this one's compilations count."""
+    return getattr(_here, "owner", threading.get_ident())
+
+
 @contextlib.contextmanager
 def counting_for(owner: int) -> Iterator[None]:
     """What this thread compiles counts for the stopwatches of the thread ``owner``."""
@@ -91,6 +96,5 @@ def _listen() -> None:
 def _on_event(event: str, duration_secs: float, **kwargs: str | int) -> None:
     del kwargs
     # A thread that fits does not count what others compile for themselves.
-    thread = getattr(_here, "owner", threading.get_ident())
-    for stopwatch in [s for s in _running if s._thread == thread]:
+    for stopwatch in [s for s in _running if s._thread == owner()]:
         stopwatch._record(event, duration_secs)

@@ -50,12 +50,6 @@ class History:
     def _empty(self) -> np.ndarray:
         return np.zeros((self._size, 0), np.float32)
 
-    def last_loss(self) -> float:
-        """The latest loss, averaged over members; NaN before the first epoch."""
-        losses = last(self._records["loss"])
-        known = losses[~np.isnan(losses)]
-        return float(known.mean()) if len(known) else float("nan")
-
 
 def joined(before: Records, after: Records) -> Records:
     """Two histories as one, ``[..., epochs]``, NaN where one of them lacks a name.

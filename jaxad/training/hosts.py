@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from jaxad.rows import ArrayRows, bucket
+from jaxad.training.interrupts import ready
 from jaxad.training.mesh import DATA, padded_size
 from jaxad.training.trees import described, digest, is_key
 from jaxad.typing import Array, PyTree
@@ -264,7 +265,10 @@ def gather_arrays(values: Any) -> np.ndarray:
 
 
 def on_host(tree: PyTree) -> PyTree:
-    """A tree as numpy arrays, gathered if it lies on devices of several processes."""
+    """A tree as numpy arrays, gathered if it lies on devices of several processes.
+
+    Ctrl-C interrupts the waiting for arrays that are still being computed.
+    """
 
     def copy(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -272,7 +276,7 @@ def on_host(tree: PyTree) -> PyTree:
                 leaf = multihost_utils.process_allgather(leaf, tiled=True)
         return np.asarray(leaf)
 
-    return jax.tree.map(copy, tree)
+    return jax.tree.map(copy, ready(tree))
 
 
 def gather_json(value: Any) -> list[Any]:

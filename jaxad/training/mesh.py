@@ -51,13 +51,30 @@ def make_mesh(
     )
 
 
+def used_devices(*, local: bool = False) -> list[Any]:
+    """The devices that programs use: JAX's default device if one is set, else all.
+
+    Args:
+      local: of this process only.
+    """
+    chosen: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen is None:
+        return jax.local_devices() if local else jax.devices()
+    return jax.local_devices(backend=chosen)[:1] if isinstance(chosen, str) else [chosen]
+
+
+def platform() -> str:
+    """The kind of device that programs use, such as ``"cpu"``."""
+    return used_devices()[0].platform
+
+
 def default_mesh(devices: Sequence[Any] | None = None) -> Mesh | None:
     """A mesh of all devices; None if there is only one, a CPU, whose cores threads share.
 
     Args:
-      devices: the devices; None uses all of them.
+      devices: the devices; None uses all of them, or JAX's default device if one is set.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = used_devices() if devices is None else list(devices)
     alone = len(devices) == 1 and devices[0].platform == "cpu"
     return None if alone else make_mesh(devices=devices)
 

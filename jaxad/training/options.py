@@ -10,7 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxad.training import interrupts
 from jaxad.training.kept import keep
+from jaxad.training.mesh import platform
+from jaxad.training.threads import with_settings
 
 # Passes of the compiler that cost small programs on a CPU more than they save. The first splits
 # sums into trees, the second splits loops among cores.
@@ -58,14 +61,14 @@ class _Compiled:
         return self._made[0].eval_shape(*arguments)
 
     def prepare(self, *arguments: Any) -> None:
-        """Compile for arguments of these shapes, once."""
+        """Compile for arguments of these shapes, once. Ctrl-C interrupts it."""
         leaves, structure = jax.tree.flatten(arguments)
         key = hash((structure, *((np.shape(leaf), str(leaf.dtype)) for leaf in leaves)))
         if key in self._prepared:
             return
         with self._preparing.setdefault(key, threading.Lock()):
             if key not in self._prepared:
-                self._with_known_options(lambda made: made.lower(*arguments).compile())
+                self._with_known_options(lambda made: _compile(made.lower(*arguments)))
             self._prepared.add(key)
         self._preparing.pop(key, None)
 
@@ -82,10 +85,14 @@ class _Compiled:
                 self._use({k: v for k, v in options.items() if k != unknown[1]})
 
 
+def _compile(lowered: Any) -> None:
+    interrupts.in_thread(with_settings(lowered.compile))
+
+
 def _options(optimised: bool, parallel: bool) -> dict[str, str]:
     if not optimised:
         return {"xla_backend_optimization_level": "0"}
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return {}
     disabled = [_TREES] if parallel else [_TREES, _PARALLEL]
     return {"xla_disable_hlo_passes": ",".join(disabled)} | (_WIDE if _has_wide_vectors() else {})

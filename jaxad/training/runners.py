@@ -22,8 +22,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxad.training import programs
 from jaxad.training.hosts import put, spans_processes
+from jaxad.training.interrupts import ready
 from jaxad.training.members import Member, join
-from jaxad.training.mesh import POPULATION, on_mesh
+from jaxad.training.mesh import POPULATION, on_mesh, used_devices
 from jaxad.training.options import compiled
 from jaxad.training.programs import Program
 from jaxad.training.threads import check_threads, each, thread_count
@@ -48,11 +49,14 @@ class OneModel:
         self._parallel = _is_large(member) and thread_count() > 1
         self.validated = member.validation is not None
         self.joined = spans_processes(mesh)
+        self._trains = member.recipe is not None  # compiling is long, and Ctrl-C may interrupt it
 
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
         """Run a program."""
         call, arguments = self._call(program, carry, given)
         with on_mesh(self._mesh):
+            if self._trains:
+                call.prepare(*arguments)
             return call(*arguments)
 
     def prepare(self, program: Program, carry: PyTree, *given: Any) -> None:
@@ -258,7 +262,7 @@ class OnThreads(_Population):
         def run(group: _Group) -> Any:
             call, arguments = self._call(group, program, part(carry, group.place), given)
             call.prepare(*arguments)
-            return jax.block_until_ready(call(*arguments))
+            return ready(call(*arguments))
 
         return each(run, groups, self._threads)
 
@@ -355,7 +359,7 @@ def _group_call(program: Program) -> Any:
 @_made_once
 def device_call(program: Program, mesh: Mesh | None, vectorised: bool | None) -> Any:
     """A program for members ``[P]``: a function of their carries, own leaves and shared leaves."""
-    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+    device = used_devices()[0] if mesh is None else mesh.devices.flat[0]
     accelerator = device.platform != "cpu"
 
     def on_device(carry, own, shared):

@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from tqdm import tqdm
 
 from jaxad.rows import ArrayRows, Rows, Stream, as_rows, bucket
-from jaxad.training import diagnostics, engine, programs
+from jaxad.training import diagnostics, engine, interrupts, programs
 from jaxad.training.checkpoint import Saver, open_saver
 from jaxad.training.compilation import Stopwatch
 from jaxad.training.contract import check_objective
 from jaxad.training.engine import State
-from jaxad.training.history import History
+from jaxad.training.history import History, Records
 from jaxad.training.hosts import (
     broadcast,
     check_alike,
@@ -31,7 +30,14 @@ from jaxad.training.hosts import (
     spans_processes,
 )
 from jaxad.training.members import Member, Subset, check_resident, split_members
-from jaxad.training.mesh import check_data_axis, default_mesh, padded_size, rows_sharding
+from jaxad.training.mesh import (
+    check_data_axis,
+    default_mesh,
+    padded_size,
+    rows_sharding,
+    used_devices,
+)
+from jaxad.training.monitor import Callback, Monitor
 from jaxad.training.programs import Program
 from jaxad.training.recipe import Recipe, as_leaves, optimizer
 from jaxad.training.runners import OnDevices, OneModel, OnThreads, check_places, population
@@ -40,9 +46,23 @@ from jaxad.typing import Key, Objective, Params, Stats
 
 Runner = OneModel | OnDevices | OnThreads
 
+_WATCHED, _UNWATCHED = 0.25, 0.5  # seconds of a group of epochs
+
 
 class NonFiniteError(RuntimeError):
     """Too many consecutive steps were not finite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training run after some epochs.
+
+    Attributes:
+      result: the `Result`, as if the last complete epoch had been the last one.
+    """
+
+    def __init__(self, result: Any):
+        super().__init__("training was interrupted; .result has the model trained so far")
+        self.result = result
 
 
 class Result(NamedTuple):
@@ -128,6 +148,7 @@ def fit(
     mesh: Mesh | None = None,
     checkpoints: Any = None,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train one model and return a `Result`.
 
@@ -151,12 +172,16 @@ def fit(
         checkpoint. A resumed run is bit-identical on the same machine. Runs on a stream are saved
         between epochs and identified by the first chunk.
       progress: show a progress bar.
+      callbacks: functions of a `jaxad.callbacks.Progress`, called after each group of epochs; one
+        that returns True ends training.
 
     Raises:
       ValueError: rows or a recipe are out of range, or the checkpoints are another run's; raised
         before anything is compiled. Rows of a stream are checked when they are read.
       OSError: there is too little space for a checkpoint; earlier checkpoints are unchanged.
       NonFiniteError: ``recipe.max_skipped`` steps in a row, or all steps, were not finite.
+      Interrupted: Ctrl-C, after at least one epoch; a `KeyboardInterrupt` that holds the result.
+        The computation in progress, at most one epoch or half a second, ends on its own.
 
     Example:
       >>> import jax, numpy as np
@@ -168,6 +193,7 @@ def fit(
       (200,)
     """
     joined = spans_processes(mesh)
+    monitor = Monitor(progress, callbacks)
     with failing_together(joined):
         recipe.check()
         check_data_axis(mesh, recipe.batch_size)
@@ -181,21 +207,26 @@ def fit(
         objective, how = as_leaves((objective, recipe))
         if joined:
             given = {"initial": initial, "presence of validation rows": held_out is None}
-            given |= {"progress": progress, "checkpoints": str(checkpoints), "fitted": fitted}
+            given |= {"checkpoints": str(checkpoints), "fitted": fitted}
+            given |= {"progress": monitor.watches}
             check_alike(objective=objective, recipe=how, key=key, **given)
             initial = on_host(initial)
         named = {"rows": data, "validation": held_out, "initial": initial, "fitted": fitted}
         saver = open_saver(checkpoints, objective, how, key, joined=joined, **named)
         run = _run_one_model(objective, how, key, data, held_out, mesh)
         state = run.begin(initial, fitted)
-        state, history = _train(run, state, how, saver, progress)
-        figures = _figures(run, state)
-        if figures.failed(how):
-            raise NonFiniteError(_advice(how, figures))
-        if saver is not None:
-            saver.save(state, history)
-        model = _model(run, state, joined)
-    return _result(model, history, figures, how, watch)
+        state, history, interrupted = _train(run, state, how, saver, monitor)
+        with interrupts.deferred() as interrupt:
+            figures = _figures(run, state)
+            if figures.failed(how):
+                raise NonFiniteError(_advice(how, figures))
+            if saver is not None:
+                saver.save(state, history)
+            model = _model(run, state)
+    result = _result(model, history, figures, how, watch)
+    if interrupted or interrupt.pressed:
+        raise Interrupted(result)
+    return result
 
 
 def fit_population(
@@ -214,6 +245,7 @@ def fit_population(
     vectorised: bool | None = None,
     checkpoints: Any = None,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train P models as one population, on all cores or devices, and return a `Result`.
 
@@ -244,12 +276,13 @@ def fit_population(
       vectorised: whether a device or thread trains its members side by side, or one after the
         other. None: side by side on accelerators, and for small members.
       checkpoints: as in `fit`; all members are saved together.
-      progress: show a progress bar.
+      progress, callbacks: as in `fit`.
 
     Raises:
       ValueError: axes have different lengths, structure has an axis over members, rows or a recipe
         are out of range, or the checkpoints are another run's; raised before anything is compiled.
       OSError: there is too little space for a checkpoint; earlier checkpoints are unchanged.
+      Interrupted: as in `fit`.
 
     Warns:
       RuntimeWarning: ``threads`` is more than the cores that this process may use.
@@ -265,6 +298,7 @@ def fit_population(
     """
     with Stopwatch() as watch:
         check_places(mesh, threads)
+        monitor = Monitor(progress, callbacks)
         mesh = default_mesh() if mesh is None else mesh
         joined = spans_processes(mesh)
         with failing_together(joined):
@@ -285,17 +319,21 @@ def fit_population(
         inputs = own.objective, own.recipe, own.key
         if joined:
             given = dict(zip(("objective", "recipe", "keys"), inputs, strict=True)) | named
-            given |= {"vectorised": vectorised, "progress": progress}
+            given |= {"vectorised": vectorised, "progress": monitor.watches}
             check_alike(**given, checkpoints=str(checkpoints))
         saver = open_saver(checkpoints, *inputs, joined=joined, **named)
         call = population(own, shared, size, mesh, threads, vectorised, initial)
         run = _run(call, data, own.recipe, mesh and NamedSharding(mesh, PartitionSpec()))
         state = run.begin(initial, fitted)
-        state, history = _train(run, state, own.recipe, saver, progress)
-        if saver is not None:
-            saver.save(state, history)
-        model, figures = _model(run, state, joined), _figures(run, state)
-    return _result(model, history, figures, own.recipe, watch)
+        state, history, interrupted = _train(run, state, own.recipe, saver, monitor)
+        with interrupts.deferred() as interrupt:
+            if saver is not None:
+                saver.save(state, history)
+            model, figures = _model(run, state), _figures(run, state)
+    result = _result(model, history, figures, own.recipe, watch)
+    if interrupted or interrupt.pressed:
+        raise Interrupted(result)
+    return result
 
 
 def begin(
@@ -368,7 +406,7 @@ def advance(
         first = done = _epochs_done(run, state)
         try:
             for start in range(0, epochs, engine.HISTORY):
-                state, record, _ = run.train(state, min(engine.HISTORY, epochs - start), None)
+                state, record, _ = run.train(state, min(engine.HISTORY, epochs - start))
                 began, done = done, _epochs_done(run, state)
                 history.enter(run.call.outcome(on_host(record)), began - first, done - first)
         except Exception as error:
@@ -389,7 +427,7 @@ def advance(
             raise NonFiniteError(_advice(how, figures))
         if statistics is not None:
             _, run = _incremental_run(objective, recipe, state.key, statistics, threads)
-        model = _model(run, state, joined=False)
+        model = _model(run, state)
     return state, _result(model, history.so_far(), figures, how, watch)
 
 
@@ -429,8 +467,8 @@ class _Resident(_Run):
         program = programs.begin_fitted if fitted else programs.begin
         return self.call(program, _initial(self.call, initial))
 
-    def train(self, state: State, epochs: int, bar: Any) -> Any:
-        del bar
+    def train(self, state: State, epochs: int, monitor: Monitor | None = None) -> Any:
+        del monitor
         program = programs.train_guarded if self._guarded else programs.train
         result = self.call(program, state, np.int32(epochs))
         invalid = ~on_host(result[-1])
@@ -469,7 +507,7 @@ class _Streamed(_Run):
             stats = self.call.fit_statistics(engine.prepare, params, stats, self._rows)
         return self.call(programs.begin_fitted, (params, stats))
 
-    def train(self, state: State, epochs: int, bar: Any) -> Any:
+    def train(self, state: State, epochs: int, monitor: Monitor | None = None) -> Any:
         del epochs  # always one: epochs of a stream are long
         (tally, due), rows = self.call(programs.begin_epoch, state), 0
         carry, sample = (state, tally, due), None
@@ -482,9 +520,8 @@ class _Streamed(_Run):
             if (on_host(self.call.outcome(carry[0].streak)) >= self._limit).all():
                 break
             rows += int(chunk.count)
-            if bar is not None:
-                bar.set_postfix_str(f"rows={rows:,}", refresh=False)
-                bar.update(0)
+            if monitor is not None:
+                monitor.rows(rows)
         return self.call(programs.end_epoch, carry, sample)
 
     def finish(self, state: State) -> tuple[Params, Stats]:
@@ -558,7 +595,7 @@ def _incremental_run(
         own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
         how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)
         shared = shared._replace(recipe=shared.recipe.replace(patience=None))
-        mesh = default_mesh(jax.local_devices()[:1])
+        mesh = default_mesh(used_devices(local=True)[:1])
         call = population(own._replace(recipe=how), shared, size, mesh, threads)
         return how, _Resident(call, how)
     recipe.check()
@@ -576,9 +613,14 @@ def _initial(call: Runner, given: tuple[Params, Stats] | None) -> tuple[Params, 
 
 
 def _train(
-    run: _Resident | _Streamed, state: State, how: Recipe, saver: Saver | None, progress: bool
-) -> tuple[State, dict[str, np.ndarray]]:
-    """Train all epochs, in groups short enough for the progress bar and checkpoints."""
+    run: _Resident | _Streamed, state: State, how: Recipe, saver: Saver | None, monitor: Monitor
+) -> tuple[State, Records, bool]:
+    """Train all epochs, in groups short enough for Ctrl-C, callbacks and checkpoints.
+
+    Returns:
+      The state, the history, and whether Ctrl-C ended the training after these epochs. Before the
+      first epoch has ended, there is nothing to keep, and it raises `KeyboardInterrupt`.
+    """
     limits = np.ravel(how.epochs)
     total = int(limits.max())
     history = History(run.call.size, validated=run.call.validated)
@@ -586,34 +628,61 @@ def _train(
         state, saved = saver.resume(state)
         if saved:
             history.resume(saved)
-    max_seconds = _max_group_seconds(saver, progress)
+    max_seconds = _max_group_seconds(saver, monitor, run.call.joined)
     done, group = _epochs_done(run, state), 1 if max_seconds < np.inf else engine.HISTORY
     due = bool((done < limits).any())
-    first = int(done.max())
-    with tqdm(total=total, initial=first, unit="epoch", disable=not progress, leave=False) as bar:
+    complete = state, history.so_far()
+    monitor.start(int(done.max()), total)
+    try:
         while due:
             began, before = time.perf_counter(), done
             group = min(group, total - int(before.min()))
-            state, record, running = run.train(state, group, bar if progress else None)
+            group = monitor.at_most(int(before.max()), group)
+            state, record, running = run.train(state, group, monitor)
             record, running = on_host((record, running))
             done = _epochs_done(run, state)
             due = bool(np.any(running))
             history.enter(run.call.outcome(record), before, done)
-            bar.update(int(done.max()) - bar.n)
-            if progress:
-                bar.set_postfix(loss=f"{history.last_loss():.4g}")
+            complete = state, history.so_far()
             seconds = time.perf_counter() - began
+            due = not _told(run, how, monitor, complete, not due) and due
             group = _next_group(group, seconds, max_seconds, run.call.joined)
             if saver is not None and due and saver.due():
-                saver.save(state, history.so_far())
-    return state, history.so_far()
+                saver.save(*complete)
+    except KeyboardInterrupt:
+        if not complete[1]["loss"].shape[-1]:
+            raise
+        return *complete, True
+    finally:
+        monitor.close()
+    return *complete, False
 
 
-def _model(run: _Resident | _Streamed, state: State, joined: bool) -> tuple[Params, Stats]:
+def _told(
+    run: _Resident | _Streamed,
+    how: Recipe,
+    monitor: Monitor,
+    complete: tuple[State, Records],
+    ended: bool,
+) -> bool:
+    """Whether a callback ends the run after these epochs."""
+    if not monitor.watches:
+        return False
+    state, history = complete
+
+    def result() -> Result:
+        figures = _figures(run, state)
+        return _result(_model(run, state), history, figures, how, Stopwatch())
+
+    stops = monitor.tell(history["loss"].shape[-1], history, ended, result)
+    return bool(broadcast(stops)) if run.call.joined else stops
+
+
+def _model(run: _Resident | _Streamed, state: State) -> tuple[Params, Stats]:
     """The final parameters and statistics; of a joined run, on every process's host."""
-    model = run.finish(state)
+    model, joined = run.finish(state), run.call.joined
     model = run.call.outcome(on_host(model) if joined else model)
-    return jax.block_until_ready(model if joined else jax.device_put(model))
+    return interrupts.ready(model if joined else jax.device_put(model))
 
 
 def _epochs_done(run: _Resident | _Streamed, state: State) -> np.ndarray:
@@ -621,9 +690,17 @@ def _epochs_done(run: _Resident | _Streamed, state: State) -> np.ndarray:
     return np.atleast_1d(_figures(run, state).epochs)
 
 
-def _max_group_seconds(saver: Saver | None, progress: bool) -> float:
-    """Longest time of a group of epochs, in seconds."""
-    return min(np.inf if saver is None else saver.max_seconds, 0.25 if progress else np.inf)
+def _max_group_seconds(saver: Saver | None, monitor: Monitor, joined: bool) -> float:
+    """Longest time of a group of epochs, in seconds.
+
+    It is also how long a process may still compute after Ctrl-C. Runs of several processes, which
+    end together or not at all, agree on the size of a group only where somebody watches.
+    """
+    if monitor.watches:
+        longest = _WATCHED
+    else:
+        longest = np.inf if joined else _UNWATCHED
+    return longest if saver is None else min(longest, saver.max_seconds)
 
 
 def _next_group(group: int, seconds: float, max_seconds: float, joined: bool) -> int:

@@ -18,8 +18,9 @@ from jax.sharding import Mesh
 
 from jaxad.rows import Rows, map_rows, unweighted
 from jaxad.training.hosts import on_host
+from jaxad.training.interrupts import ready
 from jaxad.training.members import Member, leading_axes, member_axes, per_member, population_size
-from jaxad.training.mesh import default_mesh
+from jaxad.training.mesh import default_mesh, platform, used_devices
 from jaxad.training.programs import Program
 from jaxad.training.recipe import as_leaves
 from jaxad.training.runners import OnDevices, OneModel, check_places, on_device
@@ -132,7 +133,7 @@ def apply_population(
 ) -> np.ndarray:
     """`apply_rows` by every member of a population: ``[P, N, ...]``; see `score_population`."""
     check_places(mesh, threads)
-    mesh = default_mesh(jax.local_devices()) if mesh is None else mesh
+    mesh = default_mesh(used_devices(local=True)) if mesh is None else mesh
     chunk = _chunk(objective[0] if isinstance(objective, list | tuple) else objective)
     call, model = _placed(objective, params, stats, mesh)
     threads = threads if mesh is None else 1  # a mesh uses several devices already
@@ -171,7 +172,7 @@ _kept: dict[Any, tuple[Any, OnDevices, tuple[Params, Stats]]] = {}
 
 def _chunk(objective: Any) -> int:
     """Rows at a time; on a CPU few, because one row costs as much as a chunk."""
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return objective.chunk
     return min(objective.chunk, getattr(objective, "scoring_chunk", _CPU_CHUNK))
 
@@ -183,7 +184,7 @@ def _computed(
     check_threads(threads)
     rows, program = _rows(x), _row_wise(method, chunk)
     several = not rows.resident or len(rows.like.x) > chunk
-    count = thread_count(threads) if several and jax.default_backend() == "cpu" else 1
+    count = thread_count(threads) if several and platform() == "cpu" else 1
 
     def compute(block: tuple[Any, int]) -> tuple[Any, int]:
         x, real = block
@@ -192,7 +193,7 @@ def _computed(
     def in_thread(block: tuple[Any, int]) -> tuple[Any, int]:
         x, real = block
         call.prepare(program, model, x, np.int32(real))
-        return jax.block_until_ready(compute(block))
+        return ready(compute(block))
 
     blocks = rows.blocks(chunk, parts=count)
     if count == 1:

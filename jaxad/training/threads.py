@@ -15,7 +15,8 @@ import joblib
 from joblib.parallel import get_active_backend
 
 from jaxad.checks import Whole
-from jaxad.training.compilation import counting_for
+from jaxad.training import interrupts
+from jaxad.training.compilation import counting_for, owner
 
 VARIABLE = "JAXAD_THREADS"
 CHECK = Whole()
@@ -85,13 +86,13 @@ def each(
 ) -> list[Value]:
     """The values of a function for all items, computed by at most ``threads`` threads.
 
-    After an error or an interrupt (Ctrl-C) no further call begins, and it is raised when those that
-    have begun are done.
+    After an error or an interrupt (Ctrl-C) no further call begins, those that have begun stop
+    waiting for their results, and it is raised.
     """
     with _workers(threads) as pool:
         if pool is None:
             return list(map(function, items))
-        work = _in_worker(function)
+        work = with_settings(function)
         calls = [pool.submit(work, item) for item in items]
         done, _ = wait(calls, return_when=FIRST_EXCEPTION)
         for call in done:
@@ -114,7 +115,7 @@ def in_order(
         if pool is None:
             yield from map(function, items)
             return
-        work, waiting = _in_worker(function), deque[Future]()
+        work, waiting = with_settings(function), deque[Future]()
         for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) > ahead * pool._max_workers:
@@ -127,7 +128,8 @@ def in_order(
 def _workers(threads: int | None) -> Iterator[ThreadPoolExecutor | None]:
     """A pool of threads, or None for the calling thread alone.
 
-    At its end, calls that have begun are finished and no other begins.
+    At its end no further call begins. Calls that have begun are finished, or after an error stop at
+    the next result that they wait for.
     """
     global _busy
     with _lock:
@@ -138,9 +140,13 @@ def _workers(threads: int | None) -> Iterator[ThreadPoolExecutor | None]:
         if not added:
             yield None
             return
-        pool = ThreadPoolExecutor(count, thread_name_prefix="jaxad", initializer=_mark)
+        stop = threading.Event()
+        pool = ThreadPoolExecutor(count, "jaxad", initializer=_mark, initargs=(stop,))
         try:
             yield pool
+        except BaseException:
+            stop.set()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     finally:
@@ -148,21 +154,22 @@ def _workers(threads: int | None) -> Iterator[ThreadPoolExecutor | None]:
             _busy -= added
 
 
-def _mark() -> None:
+def _mark(stop: threading.Event) -> None:
     _here.works = True
+    interrupts.stop_at(stop)
 
 
-def _in_worker(function: Callable[[Item], Value]) -> Callable[[Item], Value]:
-    """The function with this thread's settings of JAX; compilations count for this thread."""
-    owner = threading.get_ident()
+def with_settings(function: Callable[..., Value]) -> Callable[..., Value]:
+    """The function for another thread, with this one's settings of JAX and its stopwatches."""
+    compiles_for = owner()
     settings = {name: getattr(jax.config, name) for name in _CONTEXTS}
 
-    def work(item: Item) -> Value:
-        with counting_for(owner), contextlib.ExitStack() as stack:
+    def work(*items: Any) -> Value:
+        with counting_for(compiles_for), contextlib.ExitStack() as stack:
             for name, value in settings.items():
                 if getattr(jax.config, name) != value:
                     stack.enter_context(_CONTEXTS[name](value))
-            return function(item)
+            return function(*items)
 
     return work
 
