@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from jaxad import metrics, training
 from jaxad.data.protocols import as_marks
@@ -54,6 +54,7 @@ def fit_many(
 
     Raises:
       ValueError: as in ``fit``, or X is a stream; raised before anything is compiled.
+      KeyboardInterrupt: Ctrl-C. The detectors in training are fitted with the epochs done.
 
     Example:
       >>> import jaxad, numpy as np
@@ -86,15 +87,19 @@ def fit_many(
     for number, members in enumerate(
         tqdm(populations.values(), desc="populations", disable=hidden)
     ):
+        interrupted = False
         with training.Stopwatch() as watch:
-            trained = fitting.fit(
-                [plans[i] for i in members],
-                mesh=mesh,
-                threads=threads,
-                checkpoints=fitting.subfolder(checkpoints, f"population-{number}"),
-                progress=progress,
-                population=True,
-            )
+            try:
+                trained = fitting.fit(
+                    [plans[i] for i in members],
+                    mesh=mesh,
+                    threads=threads,
+                    checkpoints=fitting.subfolder(checkpoints, f"population-{number}"),
+                    progress=progress,
+                    population=True,
+                )
+            except training.Interrupted as interrupt:
+                trained, interrupted = interrupt.result, True
         for i, one in zip(members, trained, strict=True):
             if one is not None:
                 detectors[i]._adopt(plans[i], one, watch)
@@ -105,6 +110,11 @@ def fit_many(
                 f"{fitting.REMEDY}",
                 RuntimeWarning,
                 stacklevel=2,
+            )
+        if interrupted:
+            raise KeyboardInterrupt(
+                f"fit_many was interrupted in population {number + 1} of {len(populations)}: its "
+                "detectors are fitted with the epochs done, later ones are not fitted"
             )
     return detectors
 

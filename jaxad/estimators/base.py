@@ -1,9 +1,12 @@
 """The base class of detectors, with the interface of scikit-learn."""
 
+import copy
 import dataclasses
+import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import jax
@@ -29,12 +32,14 @@ from jaxad.estimators import (
     thresholding,
 )
 from jaxad.estimators.decisions import Decisions
+from jaxad.estimators.devices import check_device, on_device
 from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
 from jaxad.estimators.scaling import SCALERS
 from jaxad.networks import IMAGES, TABULAR
 from jaxad.registry import DETECTORS
 from jaxad.registry import register as _register
 from jaxad.rows import Rows
+from jaxad.training.monitor import Callback, check_callbacks
 from jaxad.training.recipe import RANGES
 from jaxad.typing import Stats
 
@@ -47,7 +52,19 @@ class LabelWarning(UserWarning):
     """A detector that learns from known anomalies is fitted without any."""
 
 
+logger = logging.getLogger("jaxad")
+
 _TEACHER = 0.999  # decay of the average that judges which rows are trimmed, as in K-DSM
+
+
+def _check_verbose(name: str, value: Any) -> Any:
+    """Raise an error unless ``value`` is True or False, or 1 or 0."""
+    if not isinstance(value, bool | int | np.bool_) or value not in (0, 1):
+        raise ValueError(
+            f"{name}={value!r} is not True or False: True shows a progress bar; for lines in a log "
+            "call fit(X, callbacks=[jaxad.callbacks.LogProgress()])"
+        )
+    return value
 
 
 def argument(default: Any, check: Check, *, positional: bool = False) -> Any:
@@ -84,7 +101,7 @@ class Detector(
     Arguments control training (``epochs`` to ``trim``), the ensemble (``n_members``,
     ``combine``), preprocessing and threshold (``scaler``, ``contamination``), repeated fits
     (``warm_start``, ``random_state``), what is recorded (``diagnostics``), and how it works
-    (``threads``, ``verbose``). `DeepSVDD` describes each of them.
+    (``threads``, ``device``, ``verbose``). `DeepSVDD` describes each of them.
     """
 
     epochs: Any = argument("auto", Special("auto", RANGES["epochs"]))
@@ -104,7 +121,8 @@ class Detector(
     random_state: Any = None
     diagnostics: Any = argument((), RANGES["diagnostics"])
     threads: int | None = argument(None, Special(None, Whole()))
-    verbose: bool = False
+    device: Any = argument(None, check_device)
+    verbose: bool = argument(False, _check_verbose)
 
     network: ClassVar[Any] = "mlp"  # an argument of most subclasses
     _own_init: ClassVar[bool] = False  # whether the class or a base has written its __init__
@@ -143,14 +161,33 @@ class Detector(
         if register:
             _register(DETECTORS, cls)
 
-    def fit(self, X: Any, y: Any = None, *, checkpoints: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = None,
+        sample_weight: Any = None,
+        callbacks: Sequence[Callback] = (),
+        checkpoints: Any = None,
+    ) -> Self:
         """Train on ``X``.
+
+        After an error the detector is what it was before.
 
         Args:
           X: ``[N, D]`` array or DataFrame; ``[N, H, W]`` or ``[N, H, W, C]`` for an image network;
             or a `jaxad.data.stream`, of which a few chunks are in memory at a time. The threshold
             takes about 12 further bytes per row and member.
           y: labels ``[N]``; ignored by detectors without labels.
+          validation: further rows like ``X``, or ``(rows, labels)``: for the validation loss and
+            patience, and the threshold is a quantile of their scores, as of those that
+            ``validation_fraction`` holds out. They change no weight, scaler or statistic.
+          sample_weight: ``[N]`` finite weights of at least 0, whose scale does not matter. They
+            count in the loss, in the exact statistics, in mean and variance of the scaler, and in
+            the threshold. A row of weight 0 is as good as absent.
+          callbacks: functions of a `jaxad.callbacks.Progress`, called after each group of epochs;
+            one that returns True ends training.
           checkpoints: `jaxad.training.Checkpoints`, or a folder: save the training regularly, and
             resume from the newest checkpoint.
 
@@ -160,19 +197,44 @@ class Detector(
           OSError: there is too little space for a checkpoint.
           jaxad.NonFiniteError: too many consecutive steps were not finite. In an ensemble such
             members are left out with a warning, unless all of them fail.
+          KeyboardInterrupt: Ctrl-C. After at least one epoch of training (pretraining does not
+            count) the detector is fitted with the epochs done, as its message says. A second
+            Ctrl-C during the last pass over the rows leaves it as it was.
         """
-        return self._fit(prepare.plan(self, X, y, checkpoints), checkpoints)
+        given = {"validation": validation, "sample_weight": sample_weight}
+        return self._fit(X, y, checkpoints, callbacks, **given)
 
-    def _fit(self, plan: Plan, checkpoints: Any) -> Self:
-        """Train as planned."""
-        with training.Stopwatch() as watch:
+    def _fit(
+        self, X: Any, y: Any, checkpoints: Any, callbacks: Sequence[Callback] = (), **given: Any
+    ) -> Self:
+        """Train as `fit` does; ``given`` goes to `prepare.plan`."""
+        interrupted = False
+        with prepare.unchanged_by_errors(self), on_device(self.device):
+            check_callbacks(callbacks)
+            plan = prepare.plan(self, X, y, checkpoints, **given)
             options = {"threads": self.threads, "progress": bool(self.verbose)}
-            (trained,) = fitting.fit([plan], checkpoints=checkpoints, **options)
-        if trained is None:
-            raise training.NonFiniteError(
-                f"all {plan.run.size} members met steps that are not finite. {REMEDY}"
+            options |= {"callbacks": callbacks, "detector": partial(self._ended, plan)}
+            with training.Stopwatch() as watch:
+                try:
+                    (trained,) = fitting.fit([plan], checkpoints=checkpoints, **options)
+                except training.Interrupted as interrupt:
+                    (trained,), interrupted = interrupt.result, True
+            if trained is None:
+                raise training.NonFiniteError(
+                    f"all {plan.run.size} members met steps that are not finite. {REMEDY}"
+                )
+            self._adopt(plan, trained, watch)
+        if interrupted:
+            raise KeyboardInterrupt(
+                f"{type(self).__name__} was interrupted and is fitted with what it has learnt in "
+                f"{fitting.epochs_of(trained)}"
             )
-        return self._adopt(plan, trained, watch)
+        return self
+
+    def _ended(self, plan: Plan, trained: Trained) -> Self:
+        """A copy as if its training ended here, for callbacks."""
+        made = copy.copy(self)
+        return made._adopt(plan, trained, training.Stopwatch())
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train one more epoch, on ``X``.
@@ -208,7 +270,8 @@ class Detector(
           >>> detector.partial_fit(rows[:1]).threshold_ == before
           True
         """
-        return incremental.partial_fit(self, X, y)
+        with on_device(self.device):
+            return incremental.partial_fit(self, X, y)
 
     def _adopt(self, plan: Plan, trained: Trained, watch: training.Stopwatch) -> Self:
         """Set the fitted attributes."""
@@ -242,6 +305,8 @@ class Detector(
             )
         if score is not None:
             self._adopt_scores(plan, score)
+        what = name, fitting.epochs_of(trained), self.fit_seconds_, self.compile_seconds_
+        logger.info("%s: %s in %.2f s, compiled in %.2f s", *what)
         return self
 
     def _adopt_scores(self, plan: Plan, score: np.ndarray) -> None:
@@ -249,10 +314,11 @@ class Detector(
         reference = score[:, plan.reference_rows]
         self.combination_ = ensemble.fit_combination(self._rule(), reference)
         combined = ensemble.combine(self.combination_, reference)
-        thresholding.adopt_scores(self, combined, held_out=len(plan.held_out))
+        weight: Any = plan.rows.like.weight[plan.reference_rows] if plan.rows.resident else None
+        thresholding.adopt_scores(self, combined, weight, held_out=len(plan.held_out))
         self.background_ = explanations.background_of(plan.rows, score)
         if collapse := self._collapsed_members(plan.rows, score):
-            warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=4)
+            warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=5)
 
     def _forget(self) -> None:
         """Become unfitted."""
@@ -269,7 +335,8 @@ class Detector(
         check_is_fitted(self)
         model = self.objective_, self.params_, self.stats_
         rows = prepare.scaled(self, X)
-        return fitting.score(*model, rows, self.n_members_, threads=self.threads)
+        with on_device(self.device):
+            return fitting.score(*model, rows, self.n_members_, threads=self.threads)
 
     def score_spread(self, X: Any) -> np.ndarray:
         """Disagreement of the members on each row ``[N]``.
@@ -537,7 +604,8 @@ class Detector(
     def _apply(self, method: str, rows: Rows) -> np.ndarray:
         """A method of the objective on all scaled rows, for each member ``[P, N, ...]``."""
         model = self.objective_, self.params_, self.stats_
-        return fitting.apply(method, *model, rows, self.n_members_, threads=self.threads)
+        with on_device(self.device):
+            return fitting.apply(method, *model, rows, self.n_members_, threads=self.threads)
 
     def _reconstruct(self, X: Any) -> np.ndarray:
         """Reconstructions in the units of ``X``, averaged over members."""

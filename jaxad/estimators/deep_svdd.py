@@ -70,7 +70,9 @@ class DeepSVDD(CentreDetector):
       threads: at most so many threads share out the members, and rows to score, on a CPU; None: the
         environment variable ``JAXAD_THREADS``, or one for each core that this process may use. The
         results are the same.
-      verbose: show a progress bar.
+      device: where training and scoring take place: None, JAX's default; a kind of device, such as
+        ``"cpu"`` or ``"gpu"``, of which the first is used; or a ``jax.Device``. Not saved.
+      verbose: show a progress bar; for log lines see `jaxad.callbacks.LogProgress`.
 
     Attributes:
       threshold_: scores above it are anomalies. ``set_threshold`` chooses another one.

@@ -1,6 +1,7 @@
 """The training of a detector, or of many detectors of one structure as one population."""
 
-from collections.abc import Hashable, Sequence
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from jaxad import training
 from jaxad.objectives import encoder_of
 from jaxad.rows import ArrayRows, Rows
+from jaxad.training.interrupts import deferred
+from jaxad.training.monitor import Callback, Progress
 from jaxad.typing import Array, Key, Params, Stats
 
 REMEDY = "Lower learning_rate, or set clip_norm (5 is a good start)"
@@ -101,6 +104,12 @@ class Trained(NamedTuple):
     score: np.ndarray | None
 
 
+def epochs_of(trained: Trained) -> str:
+    """The number of epochs, in words."""
+    epochs = int(np.max(trained.result.epochs))
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+
+
 def key_from(seed: int, stream: int = 0) -> Key:
     """A typed key from a seed and a purpose (``stream``), made without compiling anything."""
     return _as_key(_words(seed, stream))
@@ -137,6 +146,8 @@ def fit(
     threads: int | None = None,
     checkpoints: Any = None,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+    detector: Callable[[Trained], Any] | None = None,
     population: bool = False,
 ) -> list[Trained | None]:
     """Train the members of all plans, which must have one structure, as one population.
@@ -147,6 +158,8 @@ def fit(
       threads: as in `jaxad.training.fit_population`.
       checkpoints: as in `jaxad.training.fit`.
       progress: show a progress bar.
+      callbacks: as in `jaxad.training.fit`, of pretraining and training.
+      detector: makes a fitted detector of the outcome so far, of one plan, for callbacks.
       population: train a single model as a population of one, so that a failure does not raise.
 
     Returns:
@@ -154,10 +167,46 @@ def fit(
 
     Raises:
       jaxad.NonFiniteError: a single model had too many steps that were not finite.
+      jaxad.training.Interrupted: Ctrl-C, after at least one epoch; its ``result`` is the list.
     """
     run = as_population([plan.run for plan in plans], population)
     places = {"mesh": mesh, "threads": threads}
-    result, pretrained = _train(run, **places, checkpoints=checkpoints, progress=progress)
+
+    def outcome(result: training.Result, pretrained: training.Result | None) -> list:
+        return _outcomes(plans, run, _on_host(run, result, pretrained), pretrained, places)
+
+    def now(result: training.Result, pretrained: training.Result | None) -> Any:
+        (trained,) = outcome(result, pretrained)
+        if trained is None:
+            raise training.NonFiniteError(f"all {run.size} members met steps that are not finite")
+        assert detector is not None
+        return detector(trained)
+
+    options = {"checkpoints": checkpoints, "progress": progress, "callbacks": callbacks}
+    interrupted = False
+    try:
+        result, pretrained = _train(run, **places, **options, detector=detector and now)
+    except _Interrupted as interrupt:
+        (result, pretrained), interrupted = interrupt.result, True
+    with deferred() as interrupt:
+        trained = outcome(result, pretrained)
+    if interrupted or interrupt.pressed:
+        raise training.Interrupted(trained)
+    return trained
+
+
+class _Interrupted(training.Interrupted):
+    """Its ``result`` is a pair: of the training, and of the pretraining or None."""
+
+
+def _outcomes(
+    plans: Sequence[Plan],
+    run: Run,
+    result: training.Result,
+    pretrained: training.Result | None,
+    places: dict[str, Any],
+) -> list[Trained | None]:
+    """What each plan has of a result, with the scores of its rows."""
     if run.key.ndim == 0:
         (plan,) = plans
         history = None if pretrained is None else pretrained.history
@@ -184,12 +233,27 @@ def outcomes(
     return trained
 
 
+class _Staged:
+    """A callback that is told the stage of training, and how to make a detector."""
+
+    def __init__(self, callback: Callback, stage: str, detector: Callable | None = None):
+        self.every = getattr(callback, "every", None)
+        self._callback, self._known = callback, {"stage": stage, "_detector": detector}
+
+    def __call__(self, progress: Progress) -> Any:
+        return self._callback(dataclasses.replace(progress, **self._known))
+
+
 def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
     """The initial parameters and statistics of a run, and the pretraining's result, or None."""
     first = run.pretraining
     if first is None:
         return run.initial, None
-    pretrained, _ = _train(first, **options)
+    callbacks = [_Staged(callback, "pretraining") for callback in options.pop("callbacks", ())]
+    try:
+        pretrained, _ = _train(first, **options, callbacks=callbacks)
+    except training.Interrupted:  # an autoencoder is no detector
+        raise KeyboardInterrupt("pretraining was interrupted") from None
     objective, rows = _first(run.objective), _first(run.rows)
     model = pretrained.params, pretrained.stats
     return from_encoders(objective, *model, rows.shape, several=run.key.ndim > 0), pretrained
@@ -222,26 +286,46 @@ def _train(
     threads: int | None = None,
     checkpoints: Any = None,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+    detector: Callable | None = None,
 ) -> tuple[training.Result, training.Result | None]:
-    """The results of a run and of its pretraining; a member fails if either of them fails."""
+    """The results of a run and of its pretraining.
+
+    Raises:
+      _Interrupted: Ctrl-C ended the training, but not the pretraining.
+    """
     below = subfolder(checkpoints, "pretraining")
-    places = {"mesh": mesh, "threads": threads}
-    initial, pretrained = initial_of(run, **places, checkpoints=below, progress=progress)
+    places, shown = {"mesh": mesh, "threads": threads}, {"progress": progress}
+    first = {**places, **shown, "checkpoints": below, "callbacks": callbacks}
+    initial, pretrained = initial_of(run, **first)
+    make = detector and (lambda result: detector(result, pretrained))
     options = {
         "validation": run.validation,
         "initial": initial,
         "fitted": run.initial is not None,
         "checkpoints": checkpoints,
-        "progress": progress,
+        "callbacks": [_Staged(callback, "training", make) for callback in callbacks],
+        **shown,
     }
     inputs = run.objective, run.recipe, run.key, run.rows
+    try:
+        if run.key.ndim == 0:
+            return training.fit(*inputs, **options), pretrained
+        return training.fit_population(*inputs, **places, **options), pretrained
+    except training.Interrupted as interrupt:
+        raise _Interrupted((interrupt.result, pretrained)) from None
+
+
+def _on_host(
+    run: Run, result: training.Result, pretrained: training.Result | None
+) -> training.Result:
+    """The result of a population on the host; a member fails if its pretraining did."""
     if run.key.ndim == 0:
-        return training.fit(*inputs, **options), pretrained
-    result = training.fit_population(*inputs, **places, **options)
+        return result
     # Members that did not fail may lie on any device of the mesh; collect them.
     params, stats = jax.device_get((result.params, result.stats))
     failed = result.failed if pretrained is None else result.failed | pretrained.failed
-    return result._replace(params=params, stats=stats, failed=failed), pretrained
+    return result._replace(params=params, stats=stats, failed=failed)
 
 
 def as_population(runs: Sequence[Run], population: bool) -> Run:

@@ -1,5 +1,6 @@
 """Input of estimators: from ``X`` to checked, scaled rows and to the plan of a fit."""
 
+import contextlib
 import math
 import numbers
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from jaxad.checks import first_nonfinite, seed_from
 from jaxad.estimators import frames
 from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
 from jaxad.estimators.scaling import fit_scaler
+from jaxad.estimators.weights import weighted
 from jaxad.rows import ArrayRows, Rows, unweighted
 from jaxad.training import check_diagnostics
 from jaxad.typing import Params, Stats
@@ -68,8 +70,29 @@ def scaled(detector: Any, X: Any) -> Rows:
     return read(detector, X, reset=False, labelled=False).map(detector.scaler_)
 
 
-def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None, *, sample: bool = False) -> Plan:
-    """Check arguments and rows, fit the scaler, and plan ``fit``.
+@contextlib.contextmanager
+def unchanged_by_errors(detector: Any) -> Iterator[None]:
+    """Give a detector its attributes back if the block raises an error, or Ctrl-C ends it."""
+    before = dict(vars(detector))
+    try:
+        yield
+    except BaseException:
+        vars(detector).clear()
+        vars(detector).update(before)
+        raise
+
+
+def plan(
+    detector: Any,
+    X: Any,
+    y: Any,
+    checkpoints: Any = None,
+    *,
+    validation: Any = None,
+    sample_weight: Any = None,
+    sample: bool = False,
+) -> Plan:
+    """Check arguments and rows, fit the scaler, and plan ``fit``; see `Detector.fit`.
 
     With ``sample`` there are other rows with other labels, which the caller has checked.
     """
@@ -81,17 +104,48 @@ def plan(detector: Any, X: Any, y: Any, checkpoints: Any = None, *, sample: bool
         )
     continues = detector.warm_start and hasattr(detector, "params_")
     rows = read(detector, X, y, reset=not continues)
-    return plan_of_rows(detector, rows, continues=continues, sample=sample)
+    if sample_weight is not None:
+        rows = weighted(rows, sample_weight)
+    given = None if validation is None else _read_validation(detector, validation)
+    return plan_of_rows(detector, rows, given, continues=continues, sample=sample)
+
+
+def _read_validation(detector: Any, validation: Any) -> ArrayRows:
+    """Checked validation rows; a tuple is ``(X, y)``."""
+    if detector.validation_fraction:
+        raise ValueError(
+            f"validation rows and validation_fraction={detector.validation_fraction} are given: "
+            "leave one of them out"
+        )
+    pair = validation if isinstance(validation, tuple) else (validation, None)
+    if len(pair) != 2:
+        raise ValueError(
+            f"validation is a tuple of {len(pair)} values: give rows, or (rows, labels)"
+        )
+    if isinstance(pair[0], Rows):
+        raise ValueError("validation rows are a stream: give an array, since they stay in memory")
+    try:
+        rows: Any = read(detector, *pair, reset=False)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation rows: {error}") from error
+    return rows
 
 
 def plan_of_rows(
-    detector: Any, rows: Rows, *, continues: bool, sample: bool = False, arriving: bool = False
+    detector: Any,
+    rows: Rows,
+    given: ArrayRows | None = None,
+    *,
+    continues: bool,
+    sample: bool = False,
+    arriving: bool = False,
 ) -> Plan:
     """The plan of a fit to checked rows.
 
     Args:
       detector: the detector.
       rows: the rows.
+      given: checked validation rows.
       continues: whether it starts from the fitted model.
       sample: whether there are other rows, so that no conclusion is drawn from absent labels.
       arriving: whether earlier rows have fitted it, so that these may be few, or of one label.
@@ -99,27 +153,27 @@ def plan_of_rows(
     seed = seed_from(detector.random_state)
     if not rows.resident:
         _check_streamed(detector, rows)
-    survey = _Survey(rows)
+    trained, held_out, every = _divided(rows, detector.validation_fraction, given, seed)
+    survey = _Survey(trained)
     if continues:
         scaler = detector.scaler_
         survey.finish()
     else:
-        scaler = fit_scaler(detector.scaler, survey.blocks(), rows.shape)
-    if survey.count < 2 and not continues:
+        weight: Any = trained.like.weight if trained.resident else None
+        scaler = fit_scaler(detector.scaler, survey.blocks(), rows.shape, weight)
+    if survey.count < 2 and not rows.resident and not continues:
         raise ValueError("the source has 1 row: at least 2 are needed to fit")
-    rows = rows.map(scaler)
+    count = survey.count
     if not arriving:
-        detector._check_rows(rows.shape, survey.count)
-    if not sample and not arriving:
-        detector._check_marks(survey.labels)
-    trained, validation, held_out = _split(rows, detector.validation_fraction, seed)
-    labels = set(np.unique(trained.like.label).tolist()) if len(held_out) else survey.labels
-    if not arriving:
-        detector._check_labels(labels)
-    count = survey.count - len(held_out)
+        detector._check_rows(rows.shape, count)
+        if not sample:
+            detector._check_marks(_labels(every) | survey.labels)
+        detector._check_labels(survey.labels)
+    validation = every.take(held_out).map(scaler) if len(held_out) else None
+    trained, rows = _scaled_once(trained, every, scaler)
     objective, recipe = detector._full_objective(rows.shape, count), detector._recipe(count)
     check_diagnostics(objective, recipe, rows.shape)  # before the pretraining
-    size = detector.n_members_ if continues else detector._members(rows)
+    size = detector.n_members_ if continues else detector._members(trained)
     first = None if continues else detector._pretraining(objective, trained, seed)
     run = Run(
         detector._of_members(objective, size),
@@ -136,6 +190,11 @@ def plan_of_rows(
 def check_marks(detector: Any, X: Any, y: Any) -> None:
     """Check that labels of all rows are not misunderstood; detectors get parts of them."""
     detector._check_marks(set(np.unique(detector._labels(y, len(X))).tolist()))
+
+
+def _labels(rows: Rows) -> set[int]:
+    """The labels that occur in rows in memory; none of a stream."""
+    return set(np.unique(rows.like.label).tolist()) if rows.resident else set()
 
 
 class _Survey:
@@ -166,30 +225,49 @@ def _check_streamed(detector: Any, rows: Any) -> None:
     if detector.validation_fraction:
         raise ValueError(
             f"validation_fraction={detector.validation_fraction}: rows of a stream cannot be held "
-            "out; set it to 0 and set threshold_ from rows of your own"
+            "out; set it to 0, and give fit validation rows of your own"
         )
     if detector.scaler == "robust":
         raise ValueError("scaler='robust' needs all rows at once: choose 'standard' or 'minmax'")
 
 
-def _split(rows: Any, fraction: float, seed: int) -> tuple[Rows, Rows | None, np.ndarray]:
-    """Rows to train on, held-out rows or None, and the numbers of the held-out rows."""
+def _divided(rows: Any, fraction: float, given: Any, seed: int) -> tuple[Rows, np.ndarray, Any]:
+    """Rows to train on; and rows for the threshold, with the numbers of those held out.
+
+    Of a stream with validation rows, only these make the threshold.
+    """
+    if given is not None:
+        if not rows.resident:
+            return rows, np.arange(len(given.x)), given
+        both = zip(rows.like[:3], given.like[:3], strict=True)
+        every = ArrayRows(*(np.concatenate(pair) for pair in both))
+        return rows, np.arange(len(rows.x), len(every.x)), every
     if not fraction:
-        return rows, None, np.zeros(0, np.int64)
-    held_out = round(len(rows.x) * fraction)
+        return rows, np.zeros(0, np.int64), rows
+    train, held_out = _split(len(rows.x), fraction, seed)
+    return rows.take(train), held_out, rows
+
+
+def _split(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the rows to train on, and of those held out."""
+    held_out = round(count * fraction)
     if not held_out:
         raise ValueError(
-            f"validation_fraction={fraction} holds out none of {len(rows.x)} rows: raise it, or "
-            "set it to 0"
+            f"validation_fraction={fraction} holds out none of {count} rows: raise it, or set it "
+            "to 0"
         )
-    if held_out >= len(rows.x):
+    if held_out >= count:
         raise ValueError(
-            f"validation_fraction={fraction} leaves none of {len(rows.x)} rows to train on: lower "
-            "it"
+            f"validation_fraction={fraction} leaves none of {count} rows to train on: lower it"
         )
-    order = np.random.default_rng(seed).permutation(len(rows.x))
-    held, train = np.sort(order[:held_out]), np.sort(order[held_out:])
-    return rows.take(train), rows.take(held), held
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _scaled_once(trained: Rows, rows: Any, scaler: Any) -> tuple[Rows, Rows]:
+    """Both sets of rows, scaled; the same rows are in memory once."""
+    scaled = trained.map(scaler)
+    return scaled, scaled if rows is trained else rows.map(scaler)
 
 
 def _fitted_model(detector: Any, objective: Any, shape: tuple[int, ...]) -> tuple[Params, Stats]:

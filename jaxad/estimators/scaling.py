@@ -57,7 +57,12 @@ class AffineScaler:
         return scaled / self.scale + self.shift
 
 
-def fit_scaler(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) -> AffineScaler:
+def fit_scaler(
+    name: str,
+    blocks: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    weight: np.ndarray | None = None,
+) -> AffineScaler:
     """Fit a scaler by name to a table or to images, in one pass over blocks of rows.
 
     A constant feature becomes 0: it is shifted by its value and scaled by 1.
@@ -69,6 +74,8 @@ def fit_scaler(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) 
         minimum and one maximum over all pixels, which keeps their contrast comparable.
       blocks: finite rows ``[b, *shape]`` of any real type.
       shape: the shape of one row.
+      weight: ``[N]`` positive weights of the rows, for mean and variance; the other scalers count
+        every row once. None: all weigh the same.
 
     Raises:
       ValueError: an unknown name, values whose spread float64 cannot hold, or ``"robust"`` with
@@ -81,7 +88,7 @@ def fit_scaler(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) 
     """
     check_choice("scaler", name, SCALERS)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        shift, scale = _fit(name, blocks, shape)
+        shift, scale = _fit(name, blocks, shape, weight)
     if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
         raise ValueError(
             f"scaler={name!r}: the spread of some feature of X overflows float64; clip X to a "
@@ -90,10 +97,17 @@ def fit_scaler(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) 
     return AffineScaler(shift.reshape(shape), scale.reshape(shape))
 
 
-def _fit(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]):
+def _fit(
+    name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...], weight: np.ndarray | None
+):
     extremes, moments, robust = MinMaxScaler(), StandardScaler(), RobustScaler()
+    if weight is not None and np.ptp(weight) == 0:
+        weight = None  # sums with weights round differently
+    done = 0
     for number, x in enumerate(blocks):
         x = x.reshape(len(x), -1)
+        own = None if weight is None else weight[done : done + len(x)]
+        done += len(x)
         if name == "robust":
             if number:
                 raise ValueError("scaler='robust' needs all rows at once: choose another")
@@ -101,7 +115,7 @@ def _fit(name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...]):
         elif name != "none":
             extremes.partial_fit(x)
         if name == "standard" or (name == "auto" and len(shape) == 1):
-            moments.partial_fit(x)
+            moments.partial_fit(x, sample_weight=own)
     if name == "none":
         return np.zeros(shape), np.ones(shape)
     if name == "robust":

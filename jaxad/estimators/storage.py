@@ -52,7 +52,8 @@ def pack(detector: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{kind.__name__} is not registered, so its file could not be loaded: define the class "
             "in a module, under a name of its own, without register=False"
         )
-    parameters = {k: plain(v) for k, v in detector.get_params(deep=False).items()}
+    given = detector.get_params(deep=False).items()
+    parameters = {k: plain(v) for k, v in given if k != "device"}  # the reader has others
     modules = sorted(k for k, v in parameters.items() if v is NOT_WRITTEN)
     names = getattr(detector, "feature_names_in_", None)
     metadata = {

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxad import thresholds
 from jaxad.checks import POSITIVE, Interval
+from jaxad.estimators.weights import in_proportion, quantile
 from jaxad.rows import Rows
 
 CONTAMINATION = Interval(0, 0.5, "both")
@@ -14,18 +15,23 @@ RATE = Interval(0, 1, "neither")
 QUANTILES = 10_001  # most scores of training rows that are kept, one for each 0.01 %
 
 
-def adopt_scores(detector: Any, scores: np.ndarray, held_out: int) -> None:
+def adopt_scores(
+    detector: Any, scores: np.ndarray, weight: np.ndarray | None, *, held_out: int
+) -> None:
     """Set ``threshold_`` by ``contamination``, and keep the scores that later thresholds need.
 
     Args:
       detector: the detector being fitted.
       scores: ``[N]`` scores of the held-out rows or, if there are none, of the training rows. They
-        are sorted in place.
+        may be sorted in place.
+      weight: their weights ``[N]``, or None.
       held_out: number of held-out rows.
     """
-    share = 1 - detector.contamination
-    detector.threshold_ = float(np.quantile(scores, share, overwrite_input=True))
-    scores.sort()
+    detector.threshold_ = quantile(scores, 1 - detector.contamination, weight)
+    if weight is None or held_out:
+        scores.sort()
+    else:
+        scores = in_proportion(scores, weight)
     if not held_out and len(scores) > QUANTILES:
         scores = scores[np.linspace(0, len(scores) - 1, QUANTILES).round().astype(int)]
     detector.reference_scores_ = scores

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxad.estimators import ensemble, prepare
+from jaxad.estimators import ensemble
 from jaxad.estimators.fitting import REMEDY
 from jaxad.fleet import scaling
 from jaxad.fleet.models import Models
@@ -105,7 +105,7 @@ def begin(
     frame = pd.DataFrame(x[train], columns=list(columns)) if named else x[train]
     members = detector.n_members
     given = frame, label[train] if labelled else None, checkpoints
-    detector._fit(prepare.plan(detector, *given, sample=True), checkpoints)
+    detector._fit(*given, sample=True)
     del detector.reference_scores_  # a fleet has thresholds of its own
     if detector.n_members_ < members:
         raise NonFiniteError(

@@ -24,7 +24,7 @@ from jaxad.training.checkpoint import Checkpoints, differences
 from jaxad.training.trees import described, digest
 
 KIND = "Fleet"  # how a file says that it holds a fleet
-_NO_MATTER = ("threads", "verbose", "contamination")  # arguments that change no model
+_NO_MATTER = ("threads", "device", "verbose", "contamination")  # arguments that change no model
 _SECONDS = "compile_seconds_", "fit_seconds_"  # not of a fleet that was merged
 
 
