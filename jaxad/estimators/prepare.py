@@ -20,6 +20,7 @@ from jaxad.estimators.scaling import fit_scaler
 from jaxad.estimators.weights import weighted
 from jaxad.rows import ArrayRows, Rows, unweighted
 from jaxad.training import check_diagnostics
+from jaxad.training.forks import check_not_forked
 from jaxad.typing import Params, Stats
 
 
@@ -36,7 +37,9 @@ def read(detector: Any, X: Any, y: Any = None, *, reset: bool, labelled: bool = 
 
     Raises:
       ValueError: ``X`` or ``y`` is invalid; the message names the place and the remedy.
+      RuntimeError: the process was forked after jaxad had used JAX.
     """
+    check_not_forked()
     if isinstance(X, ArrayRows):
         raise ValueError(
             "X holds rows of jaxad.training.as_rows, which are for jaxad.training: give the "

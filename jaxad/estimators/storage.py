@@ -14,6 +14,7 @@ from jaxad.estimators import calibration
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.persistence import FileFormatError
 from jaxad.registry import DETECTORS, function_named, import_path, name_of, named
+from jaxad.training.forks import check_not_forked
 
 # Fitted attributes that are not arrays.
 _FACTS = (
@@ -109,6 +110,7 @@ def unpack(
       jaxad.FileFormatError: the file holds no detector, or names a function, that is known here.
       ValueError: a module is missing or not needed.
     """
+    check_not_forked()
     try:
         kind = named(DETECTORS, metadata.get("detector"))
     except LookupError as error:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxad.training import interrupts
+from jaxad.training.forks import check_not_forked
 from jaxad.training.kept import keep
 from jaxad.training.mesh import platform
 from jaxad.training.threads import with_settings
@@ -54,6 +55,7 @@ class _Compiled:
         self._made = jax.jit(self._function, compiler_options=options), options
 
     def __call__(self, *arguments: Any) -> Any:
+        check_not_forked()
         return self._with_known_options(lambda made: made(*arguments))
 
     def shapes(self, *arguments: Any) -> Any:
@@ -62,6 +64,7 @@ class _Compiled:
 
     def prepare(self, *arguments: Any) -> None:
         """Compile for arguments of these shapes, once. Ctrl-C interrupts it."""
+        check_not_forked()
         leaves, structure = jax.tree.flatten(arguments)
         key = hash((structure, *((np.shape(leaf), str(leaf.dtype)) for leaf in leaves)))
         if key in self._prepared:
