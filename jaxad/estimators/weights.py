@@ -44,6 +44,10 @@ def weighted(rows: Rows, sample_weight: Any) -> ArrayRows:
             "for example by 0 to leave the row out"
         )
     counts = np.flatnonzero(given)
+    if not len(counts):
+        raise ValueError(
+            "sample_weight is zero for every row: give at least 2 rows a positive weight"
+        )
     if len(counts) < 2:
         raise ValueError(
             f"sample_weight has {len(counts)} positive weights: at least 2 rows are needed to fit"

@@ -1,4 +1,4 @@
-"""scikit-learn's checks for every estimator, without exceptions."""
+"""scikit-learn's checks for every estimator, with one exception."""
 
 import cases
 import numpy as np
@@ -28,8 +28,13 @@ def classes_as_labels(monkeypatch):
     monkeypatch.setattr(jaxad.ObjectiveDetector, "_labels", from_classes)
 
 
+# Batches are drawn from the rows, so training on a row twice is not training on weight 2. The other
+# half of this check, that weight 0 is absence, has a test in test_weights.py.
+EXPECTED = {"check_sample_weight_equivalence_on_dense_data": "training draws batches of rows"}
+
+
 @pytest.mark.slow
-@parametrize_with_checks(DETECTORS)
+@parametrize_with_checks(DETECTORS, expected_failed_checks=lambda estimator: EXPECTED)
 def test_scikit_learn(estimator, check, monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")  # else the check of array dispatch is skipped
     check(estimator)
@@ -39,4 +44,5 @@ def test_scikit_learn(estimator, check, monkeypatch):
 def test_scikit_learn_of_an_objective(monkeypatch):
     """In one test, since the function in its repr has another address in each worker of pytest."""
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
-    check_estimator(clone(cases.OF_AN_OBJECTIVE).set_params(epochs=2))
+    made = clone(cases.OF_AN_OBJECTIVE).set_params(epochs=2)
+    check_estimator(made, expected_failed_checks=EXPECTED, on_skip=None)
