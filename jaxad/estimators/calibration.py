@@ -318,7 +318,7 @@ def _trained(
         if of_bootstraps:
             copy.n_members = copy._fewest_members
         copy._check_parameters()
-        plans.append(prepare.plan_of_rows(copy, rows.take(subset), continues=False))
+        plans.append(prepare.plan_of_rows(copy, rows.take(subset), continues=False, sample=True))
         copies.append(copy)
     options = {"threads": detector.threads, "progress": bool(detector.verbose)}
     outcomes = fitting.fit(plans, population=True, **options)
@@ -331,7 +331,8 @@ def _trained(
             )
         copy.n_members_ = trained.result.size
         rule = copy._ensemble_rule if of_bootstraps else copy._rule()
-        combination = ensemble.fit_combination(rule, trained.score[:, plan.reference_rows])
+        score: Any = trained.score
+        combination = ensemble.fit_combination(rule, score[:, plan.reference_rows])
         result = trained.result
         models.append(Model(plan.scaler, result.params, result.stats, combination))
     return models
