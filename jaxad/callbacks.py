@@ -94,12 +94,10 @@ class LogProgress:
       ValueError: ``seconds`` is negative.
 
     Example:
-      >>> import jaxad, logging, numpy as np
-      >>> logging.basicConfig(level="INFO", force=True)
+      >>> import jaxad, numpy as np
       >>> x = np.random.default_rng(0).normal(size=(200, 4))
-      >>> how = {"epochs": 5, "n_members": 1, "random_state": 0}
-      >>> _ = jaxad.DeepSVDD(**how).fit(x, callbacks=[jaxad.callbacks.LogProgress()])
-      >>> logging.basicConfig(level="WARNING", force=True)
+      >>> detector = jaxad.DeepSVDD(epochs=5, n_members=1, random_state=0)
+      >>> _ = detector.fit(x, callbacks=[jaxad.callbacks.LogProgress(seconds=1)])
     """
 
     def __init__(self, seconds: float = 5.0):

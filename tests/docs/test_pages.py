@@ -26,6 +26,7 @@ PRINTED = {  # page -> a text that it prints
     "streams.md": "(4000,)",
     "tables.md": "y has values 0 and 1 and no -1",
     "thresholds.md": "of them false alarms",
+    "training.md": "20 of 20: ",
     "tutorial.md": "Deep SAD   AUROC 0.9",
 }
 
