@@ -77,13 +77,14 @@ def owner() -> int:
 
 
 @contextlib.contextmanager
-def counting_for(owner: int) -> Iterator[None]:
-    """What this thread compiles counts for the stopwatches of the thread ``owner``."""
-    _here.owner = owner
+def counting_for(thread: int) -> Iterator[None]:
+    """What this thread compiles counts for the stopwatches of the thread ``thread``."""
+    before = owner()
+    _here.owner = thread
     try:
         yield
     finally:
-        del _here.owner
+        _here.owner = before
 
 
 def _listen() -> None:

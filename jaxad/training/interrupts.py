@@ -18,33 +18,16 @@ Value = TypeVar("Value")
 Tree = TypeVar("Tree")
 
 _LONGEST = 0.02  # seconds between two looks
-_SHARE = 1 / 64  # of the time waited so far: the most that looking too late adds
-
-_here = threading.local()  # .stop: an Event at which this thread stops waiting
-
-
-class Stopped(Exception):
-    """The thread for which this one works was interrupted, or met an error."""
-
-
-def stop_at(event: threading.Event) -> None:
-    """From now on, this thread raises `Stopped` instead of waiting once ``event`` is set."""
-    _here.stop = event
-
-
-def check() -> None:
-    """Raise `Stopped` if this thread's event is set."""
-    stop = getattr(_here, "stop", None)
-    if stop is not None and stop.is_set():
-        raise Stopped
+_SHARE = 1 / 16  # of the time waited so far, likewise
+_SHORTEST = 1e-4
 
 
 def until(done: Callable[[], bool]) -> None:
     """Wait until ``done()`` is true. Ctrl-C interrupts it."""
     began = time.perf_counter()
     while not done():
-        check()
-        time.sleep(min(_LONGEST, _SHARE * (time.perf_counter() - began)))
+        waited = time.perf_counter() - began
+        time.sleep(min(_LONGEST, max(_SHORTEST, _SHARE * waited)))
 
 
 def ready(tree: Tree) -> Tree:
@@ -55,17 +38,20 @@ def ready(tree: Tree) -> Tree:
       >>> float(ready({"x": jnp.ones(3)})["x"].sum())
       3.0
     """
-    pending: list[Any] = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "is_ready")]
-    until(lambda: all(leaf.is_ready() for leaf in pending))
+    if _is_main():
+        pending: list[Any] = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "is_ready")]
+        until(lambda: all(leaf.is_ready() for leaf in pending))
     return jax.block_until_ready(tree)  # raises what the computation met
 
 
 def in_thread(function: Callable[[], Value]) -> Value:
-    """The value of a function, computed by another thread. Ctrl-C interrupts the waiting for it.
+    """The value of a function, from another thread. Ctrl-C interrupts the waiting for it.
 
-    The function runs to its end even then; the process waits for it before it exits.
+    The function runs to its end even then; the process waits for it before it exits. Threads other
+    than the main one, to which Ctrl-C does not come, call the function themselves.
     """
-    check()
+    if not _is_main():
+        return function()
     outcome: list[tuple[Any, BaseException | None]] = []
 
     def run() -> None:
@@ -80,6 +66,10 @@ def in_thread(function: Callable[[], Value]) -> Value:
     if error is not None:
         raise error
     return value
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class Deferred:
@@ -104,7 +94,7 @@ def deferred() -> Iterator[Deferred]:
     """
     found = Deferred()
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
+    if not usual or not _is_main():
         yield found
         return
 

@@ -15,7 +15,6 @@ import joblib
 from joblib.parallel import get_active_backend
 
 from jaxad.checks import Whole
-from jaxad.training import interrupts
 from jaxad.training.compilation import counting_for, owner
 
 VARIABLE = "JAXAD_THREADS"
@@ -86,8 +85,8 @@ def each(
 ) -> list[Value]:
     """The values of a function for all items, computed by at most ``threads`` threads.
 
-    After an error or an interrupt (Ctrl-C) no further call begins, those that have begun stop
-    waiting for their results, and it is raised.
+    After an error no further call begins, and it is raised when those that have begun are done. An
+    interrupt (Ctrl-C) does not wait for them.
     """
     with _workers(threads) as pool:
         if pool is None:
@@ -128,8 +127,8 @@ def in_order(
 def _workers(threads: int | None) -> Iterator[ThreadPoolExecutor | None]:
     """A pool of threads, or None for the calling thread alone.
 
-    At its end no further call begins. Calls that have begun are finished, or after an error stop at
-    the next result that they wait for.
+    At its end no further call begins, and those that have begun are finished. After an interrupt
+    they are left to themselves.
     """
     global _busy
     with _lock:
@@ -140,23 +139,22 @@ def _workers(threads: int | None) -> Iterator[ThreadPoolExecutor | None]:
         if not added:
             yield None
             return
-        stop = threading.Event()
-        pool = ThreadPoolExecutor(count, "jaxad", initializer=_mark, initargs=(stop,))
+        pool = ThreadPoolExecutor(count, thread_name_prefix="jaxad", initializer=_mark)
+        waits = True
         try:
             yield pool
-        except BaseException:
-            stop.set()
+        except KeyboardInterrupt:
+            waits = False
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=waits, cancel_futures=True)
     finally:
         with _lock:
             _busy -= added
 
 
-def _mark(stop: threading.Event) -> None:
+def _mark() -> None:
     _here.works = True
-    interrupts.stop_at(stop)
 
 
 def with_settings(function: Callable[..., Value]) -> Callable[..., Value]:

@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-import threading
 
 import pytest
 
-from jaxad.training import interrupts, threads
+from jaxad.training import interrupts
 
 CODE = """
 import json, os, signal, sys, threading, time
@@ -67,21 +66,6 @@ def test_ctrl_c_before_the_first_epoch_leaves_the_detector_as_it_was():
     assert message == ""
     assert epochs == 2
     assert unchanged
-
-
-def test_an_error_in_one_thread_ends_the_waiting_of_the_others(monkeypatch):
-    monkeypatch.setattr(threads, "thread_count", lambda threads=None: 2)
-    waits = threading.Event()
-
-    def work(item):
-        if item == 0:
-            waits.set()
-            interrupts.until(lambda: False)
-        waits.wait()
-        raise ArithmeticError
-
-    with pytest.raises(ArithmeticError):
-        threads.each(work, range(2))
 
 
 def test_a_thread_hands_on_values_and_errors():

@@ -143,14 +143,15 @@ threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     threads.each(work, range(2000), 2)
 except KeyboardInterrupt:
-    left = [t for t in threading.enumerate() if t.name.startswith("jaxad")]
-    print("interrupted", 0 < len(begun) < 2000, left, threads._busy)
+    for left in [t for t in threading.enumerate() if t.name.startswith("jaxad")]:
+        left.join()  # what has begun ends on its own
+    print("interrupted", 0 < len(begun) < 2000, threads._busy)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are others there")
 def test_ctrl_c_ends_the_calls_that_have_not_begun():
-    assert run_alone(INTERRUPTED) == "interrupted True [] 0\n"
+    assert run_alone(INTERRUPTED) == "interrupted True 0\n"
 
 
 def test_workers_use_the_callers_settings_of_jax(cores):
