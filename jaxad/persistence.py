@@ -13,13 +13,14 @@ directly: the safetensors library makes files that only their owner can read, re
 an error of its own, and orders the metadata at random.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import secrets
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata as distributions
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,33 @@ _CODES |= {f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)}
 _DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items()}
 
 
+# What code that reads a crafted file may raise.
+_AMISS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
+
 class FileFormatError(ValueError):
     """The file is truncated, damaged, not written by jaxad, or in a newer format."""
+
+
+@contextlib.contextmanager
+def made_from(path: Any, kind: str) -> Iterator[None]:
+    """Raise a `FileFormatError` if the contents of a file do not make an object of this kind.
+
+    Example:
+      >>> with made_from("a.safetensors", "DeepSVDD"):
+      ...     {}["params"]
+      Traceback (most recent call last):
+      jaxad.persistence.FileFormatError: a.safetensors: holds no DeepSVDD that this jaxad can ...
+    """
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except _AMISS as error:
+        raise FileFormatError(
+            f"{path}: holds no {kind} that this jaxad can read ({type(error).__name__}: {error}); "
+            "save it again, or read it with the version that saved it"
+        ) from error
 
 
 def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
@@ -289,7 +315,7 @@ def _parse(path: Path, data: np.ndarray, *, whole: bool) -> tuple[dict[str, Any]
         version = document["version"]
         writer = document["libraries"]["jaxad"]
         newer = version > VERSION
-    except (ValueError, TypeError, LookupError):
+    except _AMISS:
         raise _damaged(path) from None
     if newer:
         raise FileFormatError(
@@ -310,10 +336,12 @@ def _parse(path: Path, data: np.ndarray, *, whole: bool) -> tuple[dict[str, Any]
         tensors = {name: _view(body, **tensor) for name, tensor in header.items()}
         if whole and _digest(entries[FORMAT], tensors) != entries["sha256"]:
             raise _damaged(path)
+        if not isinstance(document["metadata"], dict):
+            raise _damaged(path)
         return _restore(document["structure"], "", tensors), document["metadata"]
     except FileFormatError:
         raise
-    except (ValueError, TypeError, LookupError) as error:
+    except _AMISS as error:
         raise _damaged(path) from error
 
 
@@ -332,7 +360,7 @@ def _split(path: Path, data: np.ndarray) -> tuple[bytes, dict[str, Any], dict[st
         entries = header.pop("__metadata__", {})
         body = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
         missing = 8 + length + body - len(data)
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except _AMISS:
         raise (_damaged(path) if FORMAT.encode() in text else _foreign(path)) from None
     if not isinstance(entries, dict) or FORMAT not in entries:
         raise _foreign(path)

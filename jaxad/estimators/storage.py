@@ -12,7 +12,7 @@ import numpy as np
 from jaxad import persistence, training
 from jaxad.estimators import calibration
 from jaxad.estimators.scaling import AffineScaler
-from jaxad.persistence import FileFormatError
+from jaxad.persistence import FileFormatError, made_from
 from jaxad.registry import DETECTORS, function_named, import_path, name_of, named
 from jaxad.training.forks import check_not_forked
 
@@ -111,16 +111,30 @@ def unpack(
       ValueError: a module is missing or not needed.
     """
     check_not_forked()
-    try:
-        kind = named(DETECTORS, metadata.get("detector"))
-    except LookupError as error:
-        raise FileFormatError(f"{path}: {error.args[0]}") from None
-    needed = [k for k in metadata["given_at_load"] if k != "random_state"]
+    with made_from(path, "detector"):
+        try:
+            kind = named(DETECTORS, metadata.get("detector"))
+        except LookupError as error:
+            raise FileFormatError(f"{path}: {error.args[0]}") from None
+        needed = [k for k in metadata["given_at_load"] if k != "random_state"]
     if set(modules) != set(needed):
         raise ValueError(
             f"{path}: this detector was made with {needed or 'no'} arguments that are not stored "
             f"as text; got {sorted(modules)}: pass exactly those to jaxad.load"
         )
+    with made_from(path, kind.__name__):
+        return _made(path, kind, arrays, metadata, losses, modules)
+
+
+def _made(
+    path: Any,
+    kind: Any,
+    arrays: dict[str, Any],
+    metadata: dict[str, Any],
+    losses: Mapping[str, Callable],
+    modules: dict[str, Any],
+) -> Any:
+    """A detector of a class, made from a file."""
     try:
         parameters = {k: _restored(v, losses) for k, v in metadata["parameters"].items()}
     except LookupError as error:
@@ -131,6 +145,10 @@ def unpack(
     detector = kind(**parameters, **modules)
     detector.n_members_ = 1
     for name, value in metadata["facts"].items():
+        if name not in _FACTS or not _is_fact(value):
+            raise FileFormatError(
+                f"{path}: damaged, a detector has no attribute {name!r} of the value {value!r:.60}"
+            )
         setattr(detector, name, tuple(value) if isinstance(value, list) else value)
     if metadata["feature_names"] is not None:
         detector.feature_names_in_ = np.asarray(metadata["feature_names"], dtype=object)
@@ -155,6 +173,12 @@ def unpack(
             "the version of the class that saved it"
         )
     return detector
+
+
+def _is_fact(value: Any) -> bool:
+    """Whether ``value`` is a number, None, or a list of these."""
+    items = value if isinstance(value, list) else [value]
+    return all(item is None or isinstance(item, int | float) for item in items)
 
 
 def _on_device(tree: Any) -> Any:

@@ -19,7 +19,7 @@ from jaxad.fleet.shared import Shared
 from jaxad.fleet.survey import Survey, waves
 from jaxad.fleet.tables import Table, name_of
 from jaxad.fleet.waves import Saver, Trained
-from jaxad.persistence import FileFormatError
+from jaxad.persistence import FileFormatError, made_from
 from jaxad.training.checkpoint import Checkpoints, differences
 from jaxad.training.trees import described, digest
 
@@ -64,17 +64,27 @@ def _pack(fleet: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def load(kind: Any, path: Any, losses: Mapping[str, Callable] | None = None, **modules: Any) -> Any:
     """Open a fleet, of the class ``kind``, that ``save`` wrote; see `jaxad.load`."""
     arrays, metadata = persistence.memory_map(path)
-    small = {name: arrays[name] for name in ("global", "prior", "held_out")}
-    small = jax.tree.map(np.array, small)
-    if digest(small) != metadata["digest"]:
-        raise FileFormatError(
-            f"{path}: damaged, its global model does not match its checksum; copy it again or "
-            "save the fleet again"
-        )
+    with made_from(path, KIND):
+        small = {name: arrays[name] for name in ("global", "prior", "held_out")}
+        small = jax.tree.map(np.array, small)
+        if digest(small) != metadata["digest"]:
+            raise FileFormatError(
+                f"{path}: damaged, its global model does not match its checksum; copy it again or "
+                "save the fleet again"
+            )
     common = unpack_shared(path, small, metadata, losses or {}, modules)
+    with made_from(path, KIND):
+        return _made(kind, path, arrays, metadata, common)
+
+
+def _made(
+    kind: Any, path: Any, arrays: dict[str, Any], metadata: dict[str, Any], common: Shared
+) -> Any:
+    """A fleet, made from a file and from what its groups share."""
     fleet = kind(clone(common.detector), **metadata["parameters"])
     fleet._keys = [tuple(key) for key in metadata["keys"]]
-    vars(fleet).update(metadata["seconds"])
+    seconds = metadata["seconds"]
+    vars(fleet).update({name: float(seconds[name]) for name in _SECONDS if name in seconds})
     fleet._rows, fleet._rate = np.array(arrays["rows"]), metadata["rate"]
     notes = {tuple(key): note for key, note in metadata["notes"]}
     recent = {tuple(key): tuple(counts) for key, counts in metadata["recent"]}
@@ -148,9 +158,12 @@ def unpack_shared(
     modules: dict[str, Any],
 ) -> Shared:
     """The inverse of `pack_shared`."""
-    detector = detectors.unpack(path, arrays["global"], metadata["global"], losses, modules)
-    columns, prior = tuple(metadata["columns"]), Prior(**arrays["prior"])
-    return Shared(metadata["seed"], columns, prior, detector, arrays["held_out"])
+    with made_from(path, KIND):
+        own = arrays["global"], metadata["global"]
+        columns, prior = tuple(metadata["columns"]), Prior(**arrays["prior"])
+    detector = detectors.unpack(path, *own, losses, modules)
+    with made_from(path, KIND):
+        return Shared(metadata["seed"], columns, prior, detector, arrays["held_out"])
 
 
 def pack_trained(trained: Trained) -> tuple[dict[str, Any], dict[str, Any]]:
