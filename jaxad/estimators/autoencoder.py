@@ -96,6 +96,8 @@ class AutoEncoder(LossDetector):
                 "decoder=None: a Flax module as network needs the Flax module that maps its "
                 "latent vectors back to rows"
             )
+        if self.decoder is not None:
+            build.check_module("decoder", self.decoder)
 
     def _objective(self, shape: tuple[int, ...], count: int) -> Objective:
         options = {

@@ -6,7 +6,16 @@ import numpy as np
 from sklearn.base import clone
 
 from jaxad import objectives
-from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Interval, Whole, check_choice
+from jaxad.checks import (
+    AT_LEAST_ZERO,
+    POSITIVE,
+    Choice,
+    Each,
+    Interval,
+    Special,
+    Whole,
+    check_choice,
+)
 from jaxad.estimators.base import argument
 from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import MLP, build
@@ -56,10 +65,10 @@ class DAGMM(LossDetector):
       (300, 4)
     """
 
-    latent_dim: int | None = None
+    latent_dim: int | None = argument(None, Special(None, Whole()))
     n_components: int = argument(4, Whole())
     hidden: tuple[int, ...] = (60, 30)
-    estimation_hidden: tuple[int, ...] = (10,)
+    estimation_hidden: tuple[int, ...] = argument((10,), Each(Whole()))
     lambda_energy: float = argument(0.1, AT_LEAST_ZERO)
     lambda_covariance: float = argument(0.005, AT_LEAST_ZERO)
     jitter: float = argument(1e-3, POSITIVE)

@@ -6,7 +6,7 @@ from jaxad import objectives
 from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special, Whole
 from jaxad.estimators.base import argument
 from jaxad.estimators.own_loss import LossDetector
-from jaxad.networks import MLP, WideResNet, build, check_shift
+from jaxad.networks import WideResNet, build, check_shift
 from jaxad.networks.wide_resnet import check_sizes
 from jaxad.typing import Objective
 
@@ -126,7 +126,7 @@ class GOAD(LossDetector):
         objective = objectives.goad(trunk, **numbers, **maps)
         if not self.reconstruction_weight:
             return objective
-        decoder = MLP((*reversed(self.hidden), int(self.transform_dim)))
+        decoder = build.decoder("mlp", (int(self.transform_dim),), hidden=self.hidden)
         part = objectives.MapReconstruction(trunk, decoder, **maps)
         return objectives.Compound((objective, part), (1.0, self.reconstruction_weight))
 

@@ -10,6 +10,9 @@ from jaxad.checks import check_choice
 
 SCALERS = ("auto", "standard", "minmax", "robust", "none")
 
+# Squares of larger values, and sums of these, would overflow float32 in losses and scores.
+_LARGEST = 1e15
+
 _BLOCK_BYTES = 2**20  # stays in the second-level cache
 
 
@@ -29,8 +32,8 @@ class AffineScaler:
         """Scale rows ``[N, ...]`` to float32. A row's result does not depend on other rows.
 
         Raises:
-          ValueError: the rows have another shape than the fitted ones, or float32 cannot hold a
-            scaled value.
+          ValueError: the rows have another shape than the fitted ones, or a scaled value exceeds
+            1e15, whose square losses and scores could not hold in float32.
         """
         if x.shape[1:] != self.shift.shape:
             raise ValueError(
@@ -43,8 +46,9 @@ class AffineScaler:
                 block = slice(start, start + rows)
                 centred = np.subtract(x[block], self.shift, dtype=np.float64)
                 np.multiply(centred, self.scale, out=scaled[block], casting="same_kind")
-                if not np.isfinite(scaled[block]).all():
-                    index = np.argwhere(~np.isfinite(scaled[block]))[0]
+                inside = np.abs(scaled[block]) <= _LARGEST
+                if not inside.all():
+                    index = np.argwhere(~inside)[0]
                     index[0] += start
                     raise ValueError(
                         f"X[{', '.join(map(str, index))}]={x[tuple(index)]:g} is too far from "

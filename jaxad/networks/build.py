@@ -8,7 +8,7 @@ import flax.linen as nn
 from jaxad.networks.dense import MLP
 from jaxad.networks.images import ConvDecoder, ConvEncoder
 from jaxad.networks.lenet import LeNetDecoder, LeNetEncoder
-from jaxad.networks.modules import call
+from jaxad.networks.modules import call, check_output
 from jaxad.typing import Array
 
 TABULAR = ("mlp",)
@@ -108,7 +108,30 @@ class EncoderDecoder(nn.Module):
     ) -> tuple[Array, Array]:
         """Return the reconstructions ``[B, ...]`` and the latent vectors ``[B, L]``."""
         z = call(self.encoder, x, train=train, weight=weight)
-        return call(self.decoder, z, train=train, weight=weight), z
+        check_output("the encoder", z, len(x))
+        output = call(self.decoder, z, train=train, weight=weight)
+        if output.shape != x.shape:
+            raise ValueError(
+                f"the decoder returned an array of shape {output.shape} for rows of shape "
+                f"{x.shape}: it must return the shape of the rows"
+            )
+        return output, z
+
+
+def check_module(name: str, value: Any) -> None:
+    """Raise a TypeError unless ``value`` is a Flax module."""
+    if not isinstance(value, nn.Module):
+        raise TypeError(
+            f"{name}={value!r:.60} is not an instance of flax.linen.Module{_hint(value)}"
+        )
+
+
+def _hint(value: Any) -> str:
+    if isinstance(value, type):
+        return f". It is a class: give an instance, {value.__name__}(...)"
+    if any(kind.__module__.startswith("flax.nnx") for kind in type(value).__mro__):
+        return ". NNX modules are not taken: write the network as a flax.linen.Module"
+    return ""
 
 
 def _sizes(
@@ -120,8 +143,8 @@ def _sizes(
     """
     if not isinstance(network, str) or network not in (*TABULAR, *IMAGES):
         raise ValueError(
-            f"network={network!r} is neither an instance of flax.linen.Module nor one of: "
-            f"{', '.join(map(repr, (*TABULAR, *IMAGES)))}"
+            f"network={network!r:.60} is neither an instance of flax.linen.Module nor one of: "
+            f"{', '.join(map(repr, (*TABULAR, *IMAGES)))}{_hint(network)}"
         )
     if network in _PAPERS:
         if hidden is not None or latent_dim is not None:

@@ -30,6 +30,17 @@ def call(module: nn.Module, x: Array, **options) -> Array:
     return module(x, **{k: v for k, v in options.items() if k in _accepted(type(module))})
 
 
+def check_output(name: str, output: Any, rows: int) -> None:
+    """Raise a ValueError unless a network's output is ``[B, ...]`` for ``rows`` B."""
+    shape = getattr(output, "shape", None)
+    if shape is None or len(shape) < 2 or shape[0] != rows:
+        what = f"an array of shape {shape}" if shape is not None else f"a {type(output).__name__}"
+        raise ValueError(
+            f"{name} returned {what} for {rows} rows: it must return a vector for each row, "
+            f"[{rows}, L]"
+        )
+
+
 def init(module: nn.Module, key: Key, x: Array) -> tuple[Params, PyTree]:
     """Initialise a module's parameters and running statistics for rows like ``x`` ``[B, ...]``.
 
@@ -69,7 +80,9 @@ def apply(
     """
     variables = {"params": params, "batch_stats": batch_stats}
     if key is None:
-        return module.apply(variables, x, method=functools.partial(call, train=False)), batch_stats
+        output = module.apply(variables, x, method=functools.partial(call, train=False))
+        _check(module, output, x)
+        return output, batch_stats
     output, updated = module.apply(
         variables,
         x,
@@ -77,7 +90,13 @@ def apply(
         rngs={"dropout": key},
         mutable=["batch_stats"],
     )
+    _check(module, output, x)
     return output, updated.get("batch_stats", batch_stats)
+
+
+def _check(module: nn.Module, output: Any, x: Array) -> None:
+    if not isinstance(output, tuple):  # of an encoder and a decoder, which check theirs
+        check_output(f"the network {type(module).__name__}", output, len(x))
 
 
 def calibrate(
