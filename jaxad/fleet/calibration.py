@@ -115,10 +115,6 @@ class Calibration:
         high[~own], low[~own] = spread_of_rates(rates, counts[pooled], self.rate)
         return high, low
 
-    def at(self, rate: float) -> "Calibration":
-        """The calibration for another rate of false alarms, from the same scores."""
-        return dataclasses.replace(self, rate=_checked_rate(rate))
-
     def _standardised(self, group: np.ndarray | int, scores: np.ndarray) -> np.ndarray:
         return (np.asarray(scores, np.float64) - self.centre[group]) / self.spread[group]
 

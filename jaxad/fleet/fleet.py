@@ -178,7 +178,7 @@ class Fleet(BaseEstimator):
                 self._finish(*self._fit_on(engine, frame, seed))
             else:
                 table = self._open(frame, None)
-                found = self._survey(table, seed)
+                found = self._survey(table, seed, self.false_alarm_rate)
                 common = self._shared_by(found, seed, checkpoints)
                 self._finish(common, self._fit_part(common, table, found, checkpoints))
         self.compile_seconds_, self.fit_seconds_ = watch.compile_seconds, watch.run_seconds
@@ -360,7 +360,7 @@ class Fleet(BaseEstimator):
             replace the held-out rows of the groups that occur in it. Those of groups without a
             model replace the held-out rows of the global model, if they suffice for the rate. None:
             keep those of ``fit``.
-          false_alarm_rate: the new rate; None keeps it.
+          false_alarm_rate: the new rate; None keeps the one that the fleet has.
 
         Raises:
           ValueError: neither is given, or an argument, a column or a value is invalid.
@@ -368,11 +368,11 @@ class Fleet(BaseEstimator):
         check_is_fitted(self)
         if frame is None and false_alarm_rate is None:
             raise ValueError("recalibrate needs normal rows, a false_alarm_rate, or both")
-        rate = self.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
+        rate = self._rate if false_alarm_rate is None else false_alarm_rate
         _CHECKS["false_alarm_rate"]("false_alarm_rate", rate)
         common, models, recent = self._common, self._whole_models(), {}
         if frame is not None:
-            table = self._open_known(frame)
+            table = self._open_known(frame, empty=False)
             found = {s.key: s for s in self._scored(table)}
             recent = {key: s.alarms(self._flags) for key, s in found.items()}
             normal = {k: np.sort(s.score[s.normal]) for k, s in found.items() if s.normal.any()}
@@ -534,14 +534,14 @@ class Fleet(BaseEstimator):
                 "checkpoints of the one before: give a whole number"
             )
 
-    def _open(self, frame: Any, known: tuple[Any, ...] | None) -> Table:
+    def _open(self, frame: Any, known: tuple[Any, ...] | None, *, empty: bool = False) -> Table:
         """The table of a frame; with the fitted columns, to score or to train on."""
-        return open_table(frame, self.group, columns=self.columns, label=self.label, known=known)
+        names = {"columns": self.columns, "label": self.label, "known": known}
+        return open_table(frame, self.group, **names, empty=empty)
 
-    def _survey(self, table: Table, seed: int) -> Survey:
+    def _survey(self, table: Table, seed: int, rate: float) -> Survey:
         """What is known of a table's groups before any model is trained."""
-        rate, anomalies = self.false_alarm_rate, takes_labels(self.detector)
-        return survey(table, seed, rate, len(table.keys), anomalies)
+        return survey(table, seed, rate, len(table.keys), takes_labels(self.detector))
 
     def _shared_by(self, found: Survey, seed: int, checkpoints: Any = None) -> Shared:
         detector: Any = clone(self.detector)
@@ -554,8 +554,8 @@ class Fleet(BaseEstimator):
         options |= {"checkpoints": subfolder(checkpoints, "global")}
         return shared.begin(detector, found, **options)
 
-    def _trainer(self, common: Shared, **options: Any) -> Trainer:
-        inputs = common.detector, common.seed, self.false_alarm_rate
+    def _trainer(self, common: Shared, rate: float, **options: Any) -> Trainer:
+        inputs = common.detector, common.seed, rate
         return Trainer(*inputs, threads=self.threads, **options)
 
     def _train_new(
@@ -564,6 +564,7 @@ class Fleet(BaseEstimator):
         table: Table,
         found: Survey,
         wanted: np.ndarray,
+        rate: float,
         *,
         start: Any,
         saved: Any = None,
@@ -572,7 +573,7 @@ class Fleet(BaseEstimator):
         order = found.order_of(table.keys)
         shift, scale = common.scalers(found.moments)
         task = Task(table, wanted, found.train_rows(table.keys), shift[order], scale[order])
-        trainer = self._trainer(common, shared=start)
+        trainer = self._trainer(common, rate, shared=start)
         return trainer.train(task, saved=saved, progress=self.verbose)
 
     def _fit_part(
@@ -582,7 +583,8 @@ class Fleet(BaseEstimator):
         saved = storage.wave_saver(checkpoints, self, common, table, found)
         start = common.model if self.start == "global" else None
         wanted = table.counts >= self.min_rows
-        trained = self._train_new(common, table, found, wanted, start=start, saved=saved)
+        inputs = common, table, found, wanted, self.false_alarm_rate
+        trained = self._train_new(*inputs, start=start, saved=saved)
         return Part(list(table.keys), table.counts, trained, {})
 
     def _fit_on(self, engine: Engine, frame: Any, seed: int) -> tuple[Shared, Part]:
@@ -608,18 +610,19 @@ class Fleet(BaseEstimator):
     def _update_part(self, table: Table, epochs: int) -> Part:
         """Train on the groups of a table, of which some may have models."""
         common, models = self._common, self._whole_models()
-        found = self._survey(table, common.seed)
+        found = self._survey(table, common.seed, self._rate)
         recent = self._recent_of(table)
         enough = table.counts >= self.min_rows
         known = np.array([key in self._numbers for key in table.keys])
-        parts = [self._train_new(common, table, found, enough & ~known, start=common.model)]
+        inputs = common, table, found, enough & ~known, self._rate
+        parts = [self._train_new(*inputs, start=common.model)]
         goes_on = enough & known
         if models is not None and goes_on.any():
             before = models.take([self._numbers[table.keys[g]] for g in np.flatnonzero(goes_on)])
             shift, scale = np.zeros((2, len(table.keys), len(table.columns)))
             scaler = before.arrays["scaler"]
             shift[goes_on], scale[goes_on] = scaler["shift"], scaler["scale"]
-            trainer = self._trainer(common, before=before, epochs=epochs)
+            trainer = self._trainer(common, self._rate, before=before, epochs=epochs)
             task = Task(table, goes_on, found.train_rows(table.keys), shift, scale)
             parts.append(trainer.train(task, progress=self.verbose))
         return Part(list(table.keys), table.counts, Trained.join(parts), recent)
@@ -680,16 +683,16 @@ class Fleet(BaseEstimator):
         self._found_thresholds: Any = None
         self._table: pd.DataFrame | None = None
 
-    def _open_known(self, frame: Any) -> Table:
-        """The table of a frame whose rows models are applied to.
+    def _open_known(self, frame: Any, *, empty: bool = True) -> Table:
+        """The table of a frame whose rows models are applied to; it may be ``empty``.
 
         Raises:
           ValueError: ``unseen`` is "raise", and a group is new.
         """
-        table = self._open(frame, self._common.columns)
+        table = self._open(frame, self._common.columns, empty=empty)
         new = [key for key in table.keys if key not in self._places]
         kinds = [tuple(map(type, keys[0])) for keys in (new, self._keys) if keys]
-        if len(new) == len(table.keys) and len(set(kinds)) > 1:
+        if new and len(new) == len(table.keys) and len(set(kinds)) > 1:
             _warning(
                 f"no group of the frame is known, for its identifiers, such as {name_of(new[0])}, "
                 f"are of another type than the fleet's, such as {name_of(self._keys[0])}: convert "

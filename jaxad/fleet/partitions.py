@@ -142,7 +142,7 @@ def survey_partition(frame: Any, fleet: Any) -> pd.DataFrame:
         return _row(survey=None)
     with among_others():
         table = fleet._open(frames, None)
-        found = fleet._survey(table, seed)
+        found = fleet._survey(table, seed, fleet.false_alarm_rate)
     return _row(survey=(len(found.keys), persistence.dumps(*_pack_survey(found))))
 
 
@@ -179,7 +179,8 @@ def fit_partition(frame: Any, fleet: Any) -> pd.DataFrame:
 
 def fit_part(fleet: Any, shared: Shared, table: Table) -> Part:
     """Train the groups of a table, given what all groups share."""
-    return fleet._fit_part(shared, table, fleet._survey(table, shared.seed))
+    found = fleet._survey(table, shared.seed, fleet.false_alarm_rate)
+    return fleet._fit_part(shared, table, found)
 
 
 def update_partition(frame: Any, fleet: Any, epochs: int) -> Part:

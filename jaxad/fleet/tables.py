@@ -117,15 +117,17 @@ class Table:
             if len(column) != len(self):
                 raise ValueError(f"{name} has {len(column)} values for {len(self)} rows")
         if self._source.native is None:
-            columns = zip(self.group, zip(*self.keys, strict=True), strict=True)
-            found = {name: pd.Series(list(column)) for name, column in columns}
+            found = {
+                name: pd.Series([key[i] for key in self.keys]) for i, name in enumerate(self.group)
+            }
             frame = pd.DataFrame(found).take(self.codes).reset_index(drop=True)
             return frame.assign(**values)
-        frame = nw.from_native(self._source.native, eager_only=True).select(*self.group)
-        if frame.implementation.is_pandas():
+        frame = nw.from_native(self._source.native, eager_only=True)
+        if frame.implementation.is_pandas():  # its names need not be text
             native = frame.to_native()
             groups = {name: native[name].array for name in self.group}
             return pd.DataFrame(groups | dict(values), index=native.index)
+        frame = frame.select(*self.group)
         if frame.implementation.is_pandas_like():
             return frame.to_native().assign(**values)
         added = (
@@ -227,6 +229,7 @@ def open_table(
     columns: Sequence[Any] | None = None,
     label: Any = None,
     known: Sequence[Any] | None = None,
+    empty: bool = False,
 ) -> Table:
     """Open a long table and find its groups. Features are not read yet.
 
@@ -244,6 +247,7 @@ def open_table(
       label: name of a label column.
       known: names of the features that a fleet was fitted on; the table must have them, in any
         order. The label column may then be missing.
+      empty: whether the table may have no rows.
 
     Raises:
       FileNotFoundError: there is no such file, or the folder has no Parquet file.
@@ -271,7 +275,7 @@ def open_table(
             compare(first, chunk, choice)
         exact = exact and choice.fits_float32(chunk)
         codes.append(identifiers.encode(chunk.load(choice.group)))
-    if choice is None or not identifiers.rows:
+    if choice is None or not (identifiers.rows or empty):
         raise ValueError(f"{opened.name} has no rows")
     dtype = np.dtype(np.float32 if exact else np.float64)
     return Table(opened, choice.columns, choice.label, identifiers, codes, dtype)
