@@ -16,6 +16,7 @@ PARTS = {
     "persistence": set(),
     "hashing": {"typing"},
     "layout": {"typing"},
+    "precision": set(),
     "losses": {"typing"},
     "metrics": {"typing"},
     "rows": {"typing", "checks"},
@@ -25,13 +26,13 @@ PARTS = {
         *("typing", "checks", "layout", "rows", "registry", "hashing"),
         *("losses", "networks"),
     },
-    "training": {"typing", "layout", "rows", "checks", "hashing", "persistence"},
+    "training": {"typing", "layout", "precision", "rows", "checks", "hashing", "persistence"},
     "callbacks": {"training"},
     "data": {"typing", "rows"},
     "deployment": {"typing", "checks", "persistence"},
     "plotting": {"typing", "metrics", "thresholds"},
     "estimators": {
-        *("typing", "rows", "checks", "registry", "persistence", "thresholds"),
+        *("typing", "precision", "rows", "checks", "registry", "persistence", "thresholds"),
         *("losses", "networks", "objectives", "training", "deployment"),
     },
     "fleet": {

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxad.precision import in_single_precision
 from jaxad.rows import ArrayRows, map_rows
 from jaxad.typing import Array, Params, Stats
 
@@ -62,6 +63,7 @@ def available(objective: Any, row: tuple[int, ...]) -> tuple[str, ...]:
 
 
 @cache
+@in_single_precision
 def _available(structure: Any, row: tuple[int, ...]) -> tuple[str, ...]:
     objective = jax.tree.unflatten(structure, [np.float32(1)] * structure.num_leaves)
     names = [n for n in GENERAL if n not in LATENT or hasattr(objective, "transform")]

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 
+from jaxad.precision import in_single_precision
 from jaxad.rows import Rows, map_rows, unweighted
 from jaxad.training.hosts import on_host
 from jaxad.training.interrupts import ready
@@ -59,6 +60,7 @@ def score(
     return apply_rows("score", objective, params, stats, x, threads=threads)
 
 
+@in_single_precision
 def apply_rows(
     method: str,
     objective: Any,
@@ -121,6 +123,7 @@ def score_population(
     return apply_population("score", *given, mesh=mesh, threads=threads)
 
 
+@in_single_precision
 def apply_population(
     method: str,
     objective: Any,

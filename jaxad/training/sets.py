@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxad.precision import in_single_precision
 from jaxad.rows import ArrayRows
 from jaxad.training import programs
 from jaxad.training.history import History
@@ -79,6 +80,7 @@ def _parameters(structure: Any, row: tuple[int, ...]) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
+@in_single_precision
 def draw_sets(
     objectives: Sequence[Any], keys: Key, row: tuple[int, ...], *, mesh: Mesh | None = None
 ) -> tuple[Params, Stats]:
@@ -88,6 +90,7 @@ def draw_sets(
     return on_host(_call(programs.initialise, mesh, None, own))
 
 
+@in_single_precision
 def train_sets(
     objectives: Sequence[Any],
     recipes: Sequence[Any],
@@ -139,6 +142,7 @@ def train_sets(
     return Result(params, stats, history.so_far(), *counted, figures.failed(how), 0, 0.0, 0.0)
 
 
+@in_single_precision
 def apply_sets(
     method: str,
     objectives: Sequence[Any],
