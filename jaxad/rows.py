@@ -57,8 +57,13 @@ class Rows(abc.ABC):
         """Arrays that identify the rows: all rows, or the first chunk of a stream."""
 
     @abc.abstractmethod
-    def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
-        """Fold ``step`` over chunks of ``chunk`` rows, so that every row counts once."""
+    def fold(
+        self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int, fewest: int = 1
+    ) -> Carry:
+        """Fold ``step`` over chunks of ``chunk`` rows, so that every row counts once.
+
+        If the last chunk had fewer than ``fewest`` rows, the last two share theirs equally.
+        """
 
     @abc.abstractmethod
     def values(self, function: Callable[[Array], Array], *, chunk: int) -> tuple[Any, Any]:
@@ -164,7 +169,9 @@ class ArrayRows(Rows):
         """All rows."""
         return self.like
 
-    def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
+    def fold(
+        self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int, fewest: int = 1
+    ) -> Carry:
         """See `Rows.fold`.
 
         If ``chunk`` does not divide the number of rows, the last chunk overlaps the previous one,
@@ -176,12 +183,14 @@ class ArrayRows(Rows):
         extent = jnp.max(jnp.where(self.weight > 0, place, 0))  # up to the last row that counts
 
         def body(i, carry):
-            start = jnp.minimum(i * chunk, total - chunk)
+            begin, end = batch_bounds(i, chunk, extent, fewest)
+            start = jnp.minimum(begin, total - chunk)
             x, label, weight = (
                 lax.dynamic_slice_in_dim(leaf, start, chunk)
                 for leaf in (self.x, self.label, self.weight)
             )
-            fresh = start + jnp.arange(chunk) >= i * chunk
+            row = start + jnp.arange(chunk)
+            fresh = (row >= begin) & (row < end)
             return step(carry, Batch(x, label, jnp.where(fresh, weight, 0)))
 
         return lax.fori_loop(0, (extent + chunk - 1) // chunk, body, carry)
@@ -235,14 +244,9 @@ class ArrayRows(Rows):
 
     def padded(self, size: int, sharding: Any = None) -> "ArrayRows":
         """The rows on the device, or with ``sharding``, padded to ``size`` rows."""
-
-        def pad(values):
-            whole = np.zeros((size, *values.shape[1:]), values.dtype)
-            whole[: len(values)] = values
-            return jax.device_put(whole, sharding)
-
-        count = np.int32(len(self.x))
-        return ArrayRows(pad(self.x), pad(self.label), pad(self.weight), count)
+        leaves = [pad_rows(leaf, size) for leaf in (self.x, self.label, self.weight)]
+        x, label, weight = jax.device_put(leaves, sharding)
+        return ArrayRows(x, label, weight, np.int32(len(self.x)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,6 +266,7 @@ class Stream(Rows):
       once: whether the source can be read only once.
       transform: function that is applied to every block on the host, or None.
       weigh: function that computes the weights ``[rows]`` of a chunk, or None for weights of 1.
+      fewest: if the last chunk had fewer rows than this, the last two share theirs equally.
       sharding: sharding of the chunks, or None.
 
     Example:
@@ -278,6 +283,7 @@ class Stream(Rows):
     once: bool = False
     transform: Callable[[np.ndarray], np.ndarray] | None = None
     weigh: Callable[[Batch], Array] | None = None
+    fewest: int = 1
     sharding: Any = None
 
     resident = False
@@ -310,19 +316,21 @@ class Stream(Rows):
         Raises:
           ValueError: rows are invalid; the message names their range, counted from 0.
         """
-        return _recut(self._checked(), self.rows)
+        return _evened(_recut(self._checked(), self.rows), self.fewest)
 
-    def fold(self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int) -> Carry:
+    def fold(
+        self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int, fewest: int = 1
+    ) -> Carry:
         """See `Rows.fold`."""
 
         @jax.jit
         def jaxad_fold(carry, rows):
-            return rows.fold(step, carry, chunk=chunk)
+            return rows.fold(step, carry, chunk=chunk, fewest=fewest)
 
         if self.sharding is not None:  # a carry that lay elsewhere first would compile twice
             everywhere = NamedSharding(self.sharding.mesh, PartitionSpec())
             carry = jax.device_put(carry, everywhere)
-        for rows in self.in_multiples_of(chunk):
+        for rows in dataclasses.replace(self.in_multiples_of(chunk), fewest=fewest):
             # Without waiting, chunks would queue up in memory.
             carry = jax.block_until_ready(jaxad_fold(carry, rows))
         return carry
@@ -474,6 +482,51 @@ def bucket(count: int) -> int:
     return -(-count // step) * step
 
 
+def batch_bounds(number: Any, size: int, count: Any, fewest: int) -> tuple[Any, Any]:
+    """Where a batch begins and ends, if ``count`` rows in order are cut into batches of ``size``.
+
+    Only the last batch can be smaller. If it had fewer than ``fewest`` rows, the last two batches
+    share theirs equally.
+
+    Args:
+      number: the batch, counted from 0; may be traced.
+      size: rows of a batch.
+      count: rows; may be traced.
+      fewest: rows that a batch needs, at least 1.
+
+    Returns:
+      The first row, and the row after the last one.
+
+    Example:
+      >>> [[int(row) for row in batch_bounds(i, 4, 9, 2)] for i in range(3)]
+      [[0, 4], [4, 7], [7, 9]]
+    """
+    begin, end = number * size, jnp.minimum(number * size + size, count)
+    if fewest == 1:
+        return begin, end
+    last, left = (count - 1) // size, (count - 1) % size + 1
+    shares, cut = (left < fewest) & (last > 0), count - (size + left) // 2
+    begin = jnp.where(shares & (number == last), cut, begin)
+    return begin, jnp.where(shares & (number == last - 1), cut, end)
+
+
+def pad_rows(values: Any, size: int) -> np.ndarray:
+    """``values`` ``[N, ...]`` on the host, padded to ``[size, ...]``.
+
+    Rows are padded with copies of the first one, because a network or a loss may not be finite at
+    a row of zeros; labels and weights ``[N]`` with 0.
+
+    Example:
+      >>> pad_rows(np.array([[2.0], [3.0]]), 4).ravel().tolist()
+      [2.0, 3.0, 2.0, 2.0]
+    """
+    whole = np.zeros((size, *values.shape[1:]), values.dtype)
+    whole[: len(values)] = values
+    if values.ndim > 1:
+        whole[len(values) :] = values[:1]
+    return whole
+
+
 def map_rows(
     function: Callable[[Array], Array], x: Array, *, chunk: int, count: Array | None = None
 ) -> Array:
@@ -540,6 +593,26 @@ def _recut(blocks: Iterator[Block], size: int) -> Iterator[Block]:
                 held, missing = [], size
     if held:
         yield join_blocks(held)
+
+
+def _evened(blocks: Iterator[Block], fewest: int) -> Iterator[Block]:
+    """The same blocks; the last two share their rows equally if the last has too few."""
+    if fewest == 1:
+        yield from blocks
+        return
+    # A copy, because a source may reuse its array while it is held.
+    copies = ((np.array(x), np.array(label)) for x, label in blocks)
+    held = next(copies)
+    for block in copies:
+        if len(block[0]) < fewest:  # only the last one can be so short
+            x, label = join_blocks([held, block])
+            half = len(x) - len(x) // 2
+            yield x[:half], label[:half]
+            held = x[half:], label[half:]
+        else:
+            yield held
+            held = block
+    yield held
 
 
 def _check_block(

@@ -56,6 +56,15 @@ class Objective(Protocol):
     * ``finish(params, stats, rows) -> stats``, after the last step: what scoring needs, with the
       final weights, such as the mixture of DAGMM.
 
+    Two more matter only where the rows of a batch interact, as in a mixture of the batch or in
+    batch normalisation:
+
+    * ``pool(params, stats, rows) -> stats``, before a validation loss: statistics of all validation
+      rows, which ``loss`` with ``key=None`` then uses instead of those of its batch.
+    * ``fewest_rows(stats) -> int``: rows that a batch needs at least, from the shapes of ``stats``.
+      A smaller last batch of an epoch shares the rows of the one before; a smaller ``batch_size``
+      is an error.
+
     A further optional method, ``diagnose(params, stats, rows) -> dict``, returns diagnostics of its
     own, scalars or ``[K]`` by name, such as the radius of Deep SVDD. ``stats`` are those of
     ``finish`` for the same rows. See `jaxad.training.diagnostics`.

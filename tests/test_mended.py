@@ -3,12 +3,16 @@
 import threading
 import warnings
 
+import cases
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import QUICK, fresh
+from flax import struct
 
 import jaxad
-from jaxad import data
+from jaxad import data, networks, objectives, training
+from jaxad.training import engine
 
 pytestmark = pytest.mark.defect
 
@@ -78,3 +82,160 @@ def test_a_fit_does_not_count_the_compilations_of_other_threads(rows):
         thread.join()
     assert len(found) == 5
     assert min(found) > 0
+
+
+def sphere(**options):
+    return objectives.deep_svdd(networks.MLP((8, 4), **options))
+
+
+def relative_error(x, reconstruction):
+    return jnp.sum((x - reconstruction) ** 2, 1) / jnp.sum(x**2, 1)
+
+
+MIXTURE = cases.OBJECTIVES["dagmm"]  # its mixture has 4 dimensions: a batch needs 5 rows
+TWO = training.Recipe(epochs=2, batch_size=64, learning_rate=1e-3)
+
+
+class Couple(objectives.BaseObjective):
+    """Records the rows of its batches, and needs three of them."""
+
+    chunk: int = struct.field(pytree_node=False, default=64)
+
+    def init(self, key, x):
+        return {"w": jnp.zeros(())}, {"rows": jnp.zeros((4, 64)), "step": jnp.int32(0)}
+
+    def loss(self, params, stats, batch, key):
+        if key is not None:
+            seen = jnp.where(batch.weight > 0, batch.x[:, 0], 0)
+            step = stats["step"]
+            stats = {"rows": stats["rows"].at[step, : len(seen)].set(seen), "step": step + 1}
+        return jnp.square(params["w"] - 1) * batch.weight, stats
+
+    def score(self, params, stats, x):
+        return params["w"] + 0 * x[:, 0]
+
+    def fewest_rows(self, stats):
+        return 3
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(129, [64, 33, 32]), (131, [64, 64, 3]), (2, [2])])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_last_batch_of_too_few_rows_shares_those_of_the_one_before(count, sizes, streamed):
+    x = np.arange(1, count + 1, dtype=np.float32)[:, None]
+    given = data.stream(x, rows=64) if streamed else x
+    recipe = TWO.replace(epochs=1, shuffle=False)
+    result = training.fit(Couple(), recipe, cases.KEY, given)
+    batches = [row[row > 0].tolist() for row in np.asarray(result.stats["rows"])]
+    assert [len(batch) for batch in batches if batch] == sizes
+    assert sum(batches, []) == x[:, 0].tolist()
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_one_row_more_hardly_changes_dagmms_losses(members, rows):
+    key = cases.KEY if members == 1 else cases.KEYS[:members]
+    train = training.fit if members == 1 else training.fit_population
+
+    def losses(count, held_out):
+        result = train(MIXTURE, TWO, key, rows[:count], validation=rows[200 : 200 + held_out])
+        return result.history["loss"], result.history["validation_loss"]
+
+    for one, more in zip(losses(128, 64), losses(129, 65), strict=True):
+        np.testing.assert_allclose(more, one, rtol=0.5)
+
+
+@pytest.mark.parametrize("name", ["dagmm", "goad"])
+def test_the_validation_loss_does_not_depend_on_the_batches(name, rows):
+    """The mixture, or the class centres, are those of all validation rows."""
+    objective = cases.OBJECTIVES[name]
+    for wrapped in (objective, objectives.Trimmed(objective, 0.0, 0.9)):
+        model = wrapped.init(cases.KEY, rows[:1])
+        state = engine.start(TWO.replace(optimizer="sgd"), cases.KEY, *model)
+        held_out = training.as_rows(rows[:65])
+        small, whole = (engine._validate(wrapped, state, held_out, size) for size in (16, 65))
+        np.testing.assert_allclose(small, whole, rtol=1e-4)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_padding_is_a_copy_of_a_row(several, rows):
+    """The loss is not finite at a row of zeros, which padding was."""
+    network = networks.MLP((4,)), networks.MLP((5,))
+    objective = objectives.autoencoder(*network, loss=relative_error)
+    x, validation = rows[:150] + 9, rows[150:] + 9
+    if several:
+        key, given = cases.KEYS[:2], {"subsets": [np.arange(9), np.arange(70)]}
+        result = training.fit_population(objective, TWO, key, x, validation=validation, **given)
+        own = training.fit_population(objective, TWO, key, [x[:9], x[:70]])
+        np.testing.assert_allclose(own.history["loss"], result.history["loss"], rtol=1e-5)
+    else:
+        result = training.fit(objective, TWO, cases.KEY, x, validation=validation)
+        streamed = training.fit(objective, TWO, cases.KEY, data.stream(x, rows=100))
+        assert np.isfinite(streamed.history["loss"]).all()
+    assert np.isfinite(result.history["validation_loss"]).all()
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_batches_smaller_than_the_objective_needs_are_an_error(size, rows):
+    objective, needed = (sphere(batch_norm=True), 2) if size == 1 else (MIXTURE, 5)
+    recipe, message = TWO.replace(batch_size=size), f"batch_size={size} .* at least {needed} rows"
+    for wrapped in (objective, objectives.Trimmed(objective, 0.1, 0.9)):
+        with pytest.raises(ValueError, match=message):
+            training.fit(wrapped, recipe, cases.KEY, rows)
+    with pytest.raises(ValueError, match=message):
+        training.fit_population(objective, recipe, cases.KEYS, rows)
+    name = "DeepSVDD" if size == 1 else "DAGMM"
+    with pytest.raises(ValueError, match=message):
+        fresh(name, batch_size=size).fit(rows)
+
+
+def test_a_large_batch_size_costs_no_more_than_the_rows(rows):
+    """A batch of 10^12 rows would not fit into any memory."""
+    huge, fitting = (
+        training.fit(sphere(), TWO.replace(batch_size=size), cases.KEY, rows[:200])
+        for size in (10**12, 200)
+    )
+    np.testing.assert_allclose(huge.history["loss"], fitting.history["loss"], rtol=1e-5)
+    detector = fresh("AutoEncoder", batch_size=10**12, epochs=1)
+    assert detector.fit(data.stream(rows, rows=100)).n_steps_ == 1
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_divergence_near_the_end_is_an_error(several, rows):
+    """Fewer steps are left than the guard waits for."""
+    objective = objectives.autoencoder(networks.MLP((4,)), networks.MLP((5,)))
+    recipe = TWO.replace(learning_rate=1e20)
+    if several:
+        rates = np.array([1e-3, 1e20])
+        found = training.fit_population(
+            objective, recipe.replace(learning_rate=rates), cases.KEYS[:2], rows
+        )
+        assert found.failed.tolist() == [False, True]
+        return
+    with pytest.raises(training.NonFiniteError, match="learning_rate=1e.20"):
+        training.fit(objective, recipe, cases.KEY, rows)
+    with pytest.raises(training.NonFiniteError, match="scores"):  # in the very last step
+        fresh("AutoEncoder", learning_rate=1e20, epochs=1, batch_size=300).fit(rows)
+
+
+def test_a_skipped_last_step_alone_is_no_divergence(rows):
+    x = rows.copy()
+    x[-1] = 1e25  # its batch, the last one, is skipped
+    recipe = TWO.replace(shuffle=False, batch_size=60)
+    objective = objectives.autoencoder(networks.MLP((4,)), networks.MLP((5,)))
+    result = training.fit(objective, recipe, cases.KEY, x)
+    assert result.skipped == 2
+    assert not result.failed
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_patience_with_a_loss_that_is_never_finite_is_an_error(several, rows):
+    recipe = TWO.replace(epochs=3, patience=2)
+    validation = rows[:50] * np.float32(1e25)
+    if several:
+        given = cases.KEYS[:2], rows
+        found = training.fit_population(sphere(), recipe, *given, validation=validation)
+        assert found.failed.all()
+    else:
+        with pytest.raises(training.NonFiniteError, match="patience=2: the watched loss"):
+            training.fit(sphere(), recipe, cases.KEY, rows, validation=validation)
+    untrained = training.fit(sphere(), recipe.replace(epochs=0), cases.KEY, rows)
+    assert not untrained.failed

@@ -221,7 +221,7 @@ class Detector(
                     (trained,), interrupted = interrupt.result, True
             if trained is None:
                 raise training.NonFiniteError(
-                    f"all {plan.run.size} members met steps that are not finite. {REMEDY}"
+                    f"all {plan.run.size} members met steps or scores that are not finite. {REMEDY}"
                 )
             self._adopt(plan, trained, watch)
         if interrupted:
@@ -299,7 +299,7 @@ class Detector(
         if trained.lost:
             warnings.warn(
                 f"{name}: members {trained.lost} of {plan.run.size} are left "
-                f"out: their training met steps that are not finite. {REMEDY}",
+                f"out: their training met steps or scores that are not finite. {REMEDY}",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxad import training
 from jaxad.objectives import encoder_of
+from jaxad.precision import in_single_precision
 from jaxad.rows import ArrayRows, Rows
 from jaxad.training.interrupts import deferred
 from jaxad.training.monitor import Callback, Progress
@@ -166,7 +167,7 @@ def fit(
       The outcome of each plan; None if all its members failed.
 
     Raises:
-      jaxad.NonFiniteError: a single model had too many steps that were not finite.
+      jaxad.NonFiniteError: a single model had too many steps, or a score, that was not finite.
       jaxad.training.Interrupted: Ctrl-C, after at least one epoch; its ``result`` is the list.
     """
     run = as_population([plan.run for plan in plans], population)
@@ -210,7 +211,13 @@ def _outcomes(
     if run.key.ndim == 0:
         (plan,) = plans
         history = None if pretrained is None else pretrained.history
-        return [Trained(result, history, [], _score(plan, result, **places))]
+        scores = _score(plan, result, **places)
+        if not np.isfinite(scores).all():
+            raise training.NonFiniteError(
+                f"after training {np.sum(~np.isfinite(scores))} of {scores.size} rows have scores "
+                f"that are not finite. {REMEDY}, or scale the inputs"
+            )
+        return [Trained(result, history, [], scores)]
     return outcomes(plans, result, pretrained, **places)
 
 
@@ -221,15 +228,19 @@ def outcomes(
     ends = np.cumsum([plan.run.size for plan in plans])[:-1]
     trained = []
     for plan, own in zip(plans, np.split(np.arange(result.size), ends), strict=True):
-        failed = result.failed[own]
-        kept = own[~failed]
+        kept = own[~result.failed[own]]
+        scores = np.empty((0, 0))
+        if len(kept):
+            scores = _score(plan, _members(result, kept), **places)
+            finite = np.isfinite(scores).all(axis=1)
+            kept, scores = kept[finite], scores[finite]
         if not len(kept):
             trained.append(None)
             continue
         model = _members(result, kept)
         history = None if pretrained is None else _members(pretrained, kept).history
-        lost = np.flatnonzero(failed).tolist()
-        trained.append(Trained(model, history, lost, _score(plan, model, **places)))
+        lost = np.setdiff1d(own, kept) - own[0]
+        trained.append(Trained(model, history, lost.tolist(), scores))
     return trained
 
 
@@ -259,6 +270,7 @@ def initial_of(run: Run, **options: Any) -> tuple[Any, training.Result | None]:
     return from_encoders(objective, *model, rows.shape, several=run.key.ndim > 0), pretrained
 
 
+@in_single_precision
 def from_encoders(
     objective: Any, params: Params, stats: Stats, row: tuple[int, ...], *, several: bool
 ) -> tuple[Params, Stats]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxad import training
 from jaxad.estimators import fitting, prepare
-from jaxad.estimators.fitting import Plan, Run, Trained
+from jaxad.estimators.fitting import REMEDY, Plan, Run, Trained
 from jaxad.rows import ArrayRows
 from jaxad.training.history import joined
 
@@ -63,6 +63,10 @@ def _advance(detector: Any, rows: ArrayRows) -> None:
         if refits:
             model = plan.objective, result.params, result.stats
             score = fitting.score(*model, recent.rows, result.size, threads=detector.threads)
+            if not np.isfinite(score).all():
+                raise training.NonFiniteError(
+                    f"after this call some rows have scores that are not finite. {REMEDY}"
+                )
         else:
             result = result._replace(stats=detector.stats_)
     detector._adopt(plan, Trained(result, pretrained, [], score), watch)

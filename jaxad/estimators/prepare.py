@@ -18,8 +18,8 @@ from jaxad.estimators import frames
 from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
 from jaxad.estimators.scaling import fit_scaler
 from jaxad.estimators.weights import weighted
-from jaxad.rows import ArrayRows, Rows, unweighted
-from jaxad.training import check_diagnostics
+from jaxad.rows import ArrayRows, Rows, bucket, unweighted
+from jaxad.training import check_batch_size, check_diagnostics
 from jaxad.training.forks import check_not_forked
 from jaxad.typing import Params, Stats
 
@@ -175,16 +175,20 @@ def plan_of_rows(
     validation = every.take(held_out).map(scaler) if len(held_out) else None
     trained, rows = _scaled_once(trained, every, scaler)
     objective, recipe = detector._full_objective(rows.shape, count), detector._recipe(count)
-    check_diagnostics(objective, recipe, rows.shape)  # before the pretraining
+    check_batch_size(objective, recipe.batch_size, rows.shape)  # before the pretraining
+    check_diagnostics(objective, recipe, rows.shape)
     size = detector.n_members_ if continues else detector._members(trained)
     first = None if continues else detector._pretraining(objective, trained, seed)
+    if first is not None:
+        before = _no_larger(first.recipe, survey.count)
+        first = first._replace(recipe=before, key=member_keys(first.key, size))
     run = Run(
         detector._of_members(objective, size),
-        recipe,
+        _no_larger(recipe, count),
         member_keys(key_from(seed), size),
         trained,
         validation,
-        first and first._replace(key=member_keys(first.key, size)),
+        first,
         _fitted_model(detector, objective, rows.shape) if continues else None,
     )
     return Plan(scaler, objective, rows, held_out, run)
@@ -198,6 +202,14 @@ def check_marks(detector: Any, X: Any, y: Any) -> None:
 def _labels(rows: Rows) -> set[int]:
     """The labels that occur in rows in memory; none of a stream."""
     return set(np.unique(rows.like.label).tolist()) if rows.resident else set()
+
+
+def _no_larger(recipe: Any, count: int) -> Any:
+    """The recipe with batches of no more than ``count`` rows, padded.
+
+    Training cuts the batches of rows in memory itself, but a stream does not know its rows.
+    """
+    return recipe.replace(batch_size=min(recipe.batch_size, bucket(count)))
 
 
 class _Survey:

@@ -22,7 +22,7 @@ from jaxad.fleet.scoring import Bank, Request, Scaled
 from jaxad.fleet.survey import Key, Split, labels_of, split, takes_labels, waves, words_of
 from jaxad.fleet.tables import Table
 from jaxad.rows import ArrayRows, unweighted
-from jaxad.training import sets
+from jaxad.training import check_batch_size, sets
 from jaxad.training.members import stacked
 from jaxad.training.mesh import POPULATION, default_mesh
 from jaxad.training.threads import each
@@ -145,9 +145,13 @@ class Trainer:
     @cached_property
     def structure(self) -> Callable[[tuple[int, ...], int], Any]:
         """What must be equal for groups that are trained in one call, by shape and rows."""
-        return cache(
-            lambda row, rows: jax.tree.structure((self.objective(row, rows), self.recipe(rows)))
-        )
+
+        def structure(row: tuple[int, ...], rows: int) -> Any:
+            objective, recipe = self.objective(row, rows), self.recipe(rows)
+            check_batch_size(objective, recipe.batch_size, row)
+            return jax.tree.structure((objective, recipe))
+
+        return cache(structure)
 
     def members_of(self, objective: Any) -> list[Any]:
         """The objective of each member."""
@@ -418,7 +422,7 @@ class _Wave:
 
 
 def _padded(sets_of_rows: list[ArrayRows], size: int, repeats: int) -> ArrayRows:
-    """Sets of rows as leaves ``[S * repeats, size, ...]``, padded with zeros."""
+    """Sets of rows as leaves ``[S * repeats, size, ...]``, padded."""
     rows = stacked(sets_of_rows, size)
     return (
         jax.tree.map(lambda leaf: np.repeat(leaf, repeats, axis=0), rows) if repeats > 1 else rows

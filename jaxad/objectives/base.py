@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from flax import struct
 
@@ -66,6 +67,15 @@ class BaseObjective(struct.PyTreeNode):
         """Fit the statistics that scoring needs, with the final parameters; by default none."""
         del params, rows
         return stats
+
+    def pool(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Add what couples the rows of a batch, from all validation rows; by default nothing."""
+        del params, rows
+        return stats
+
+    def fewest_rows(self, stats: Stats) -> int:
+        """Rows that a batch needs: batch normalisation turns a single row into zeros."""
+        return 2 if jax.tree.leaves(stats.get("batch_stats", {})) else 1
 
     def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
         """Diagnostics of its own, by name; by default none. See `jaxad.typing.Objective`."""

@@ -86,6 +86,15 @@ class Compound(BaseObjective):
         """Finish each part."""
         return self._exact("finish", params, stats, rows)
 
+    def pool(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Add what couples the rows of a batch in each part."""
+        return self._exact("pool", params, stats, rows)
+
+    def fewest_rows(self, stats: Stats) -> int:
+        """The most that a part needs."""
+        needed = (getattr(part, "fewest_rows", None) for part in self.parts)
+        return max((function(stats) for function in needed if function), default=1)
+
     def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
         """The diagnostics of all parts; of two with one name, the first part's."""
         found: dict[str, Array] = {}
@@ -97,7 +106,7 @@ class Compound(BaseObjective):
 
     def _exact(self, method: str, params: Params, stats: Stats, rows: Rows) -> Stats:
         for part in self.parts:
-            if hasattr(part, method):  # both methods are optional
+            if hasattr(part, method):  # these methods are optional
                 stats = getattr(part, method)(params, stats, rows)
         return stats
 

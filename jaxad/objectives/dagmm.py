@@ -106,7 +106,10 @@ class DAGMM(BaseObjective):
         """Reconstruction, energy under the batch's own mixture, and covariance penalty."""
         x = networks.lay_features_first(batch.x)
         output, error, z, gamma, batch_stats = self._forward(params, stats, x, batch.weight, key)
-        own = mixture.fit(mixture.moments(z, gamma, batch.weight), jitter=self.jitter)
+        if pooled := stats.get("pooled_mixture"):
+            own = mixture.Mixture(**pooled)
+        else:
+            own = mixture.fit(mixture.moments(z, gamma, batch.weight), jitter=self.jitter)
         energy, penalty = mixture.energy(z, own), mixture.covariance_penalty(own)
         if self.function is None:
             values = error + self.lambda_energy * energy + self.lambda_covariance * penalty
@@ -127,15 +130,25 @@ class DAGMM(BaseObjective):
             self.autoencoder, _without_estimator(params), pair, rows, chunk=self.chunk
         )
         stats = stats | {"batch_stats": running | pair}
+        return stats | {"mixture": self._mixture(params, stats, rows)}
 
+    def pool(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Add the mixture of all validation rows, in place of each batch's."""
+        return stats | {"pooled_mixture": self._mixture(params, stats, rows)}
+
+    def fewest_rows(self, stats: Stats) -> int:
+        """One row more than the mixture has dimensions: fewer have a singular covariance."""
+        return stats["mixture"]["mean"].shape[-1] + 1
+
+    def _mixture(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
         def add(moments, batch):
             _, _, z, gamma, _ = self._forward(params, stats, batch.x, None, None)
             return mixture.merge_moments(moments, mixture.moments(z, gamma, batch.weight))
 
         components, latent = stats["mixture"]["mean"].shape
         empty = mixture.empty_moments(components, latent)
-        fitted = mixture.fit(rows.fold(add, empty, chunk=self.chunk), jitter=self.jitter)
-        return stats | {"mixture": fitted._asdict()}
+        found = rows.fold(add, empty, chunk=self.chunk)
+        return mixture.fit(found, jitter=self.jitter)._asdict()
 
     def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
         """The ``occupation`` ``[K]``: the mean responsibility of each component; its sum is 1."""

@@ -85,7 +85,9 @@ class ViewClassifier(BaseObjective):
     ) -> tuple[Array, Stats]:
         """Cross-entropy plus triplet-centre loss, with the class centres of the batch."""
         z, running = _encode(self.trunk, self.views, params, stats, batch.x, batch.weight, key)
-        centres, head = transformation.class_centres(z, batch.weight), params["head"]["kernel"]
+        centres, head = stats.get("pooled_centres"), params["head"]["kernel"]
+        if centres is None:
+            centres = transformation.class_centres(z, batch.weight)
         weights = {"margin": self.margin, "triplet_weight": self.triplet_weight}
         if self.function is None:
             values = transformation.fused_loss(z, centres, head, **weights)
@@ -97,11 +99,22 @@ class ViewClassifier(BaseObjective):
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate batch norm and set the class centres."""
         stats = _calibrate(self.trunk, self.views, params, stats, rows)
+        return stats | {"centres": self._centres(params, stats, rows)}
 
+    def pool(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Add the class centres of all validation rows, in place of each batch's."""
+        return stats | {"pooled_centres": self._centres(params, stats, rows)}
+
+    def fewest_rows(self, stats: Stats) -> int:
+        """One: batch normalisation sees M views of a row."""
+        del stats
+        return 1
+
+    def _centres(self, params: Params, stats: Stats, rows: Rows) -> Array:
         def encode(x):
             return _encode(self.trunk, self.views, params, stats, x)[0]
 
-        return stats | {"centres": rows.mean(encode, chunk=self.chunk)}
+        return rows.mean(encode, chunk=self.chunk)
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Sum over m of ``-log p(m | z_m)``; p is the softmax of ``-max(distance^2, epsilon)``."""

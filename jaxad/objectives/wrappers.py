@@ -98,6 +98,15 @@ class Wrapper(BaseObjective):
         """Finish ``objective``."""
         return _fit(self.objective, "finish", params, stats, rows)
 
+    def pool(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Add what couples the rows of a batch in ``objective``."""
+        return _fit(self.objective, "pool", params, stats, rows)
+
+    def fewest_rows(self, stats: Stats) -> int:
+        """Rows that a batch of ``objective`` needs."""
+        needed = getattr(self.objective, "fewest_rows", None)
+        return 1 if needed is None else needed(stats)
+
     def diagnose(self, params: Params, stats: Stats, rows: Rows) -> dict[str, Array]:
         """Diagnostics of ``objective``'s own."""
         needed = getattr(self.objective, "diagnose", None)
@@ -190,6 +199,15 @@ class Trimmed(Wrapper):
         kept = self._without_highest(params, ready, rows)
         return _fit(self.objective, "finish", params, stats, kept)
 
+    def pool(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Add what couples the rows of a batch in ``objective``, also for the teacher."""
+        teacher = self._averaged(params, stats)
+        seen = stats | {"batch_stats": teacher["batch_stats"]}
+        judging = _fit(self.objective, "pool", teacher["params"], seen, rows)
+        added = {name: value for name, value in judging.items() if name not in stats}
+        stats = _fit(self.objective, "pool", params, stats, rows)
+        return stats | {"pooled_teacher": added}
+
     def _entries(self, params: Params, stats: Stats) -> Stats:
         return {"teacher": _model(params, stats)}
 
@@ -203,7 +221,7 @@ class Trimmed(Wrapper):
 
     def _judge(self, teacher: Stats, stats: Stats, batch: Batch) -> Array:
         """The teacher's loss of each row ``[B]``, by which rows are trimmed."""
-        stats = stats | {"batch_stats": teacher["batch_stats"]}
+        stats = stats | {"batch_stats": teacher["batch_stats"]} | stats.get("pooled_teacher", {})
         return self.objective.loss(teacher["params"], stats, batch, None)[0]
 
     def _without_highest(self, params: Params, stats: Stats, rows: Rows) -> Rows:
@@ -384,6 +402,10 @@ class FeatureBag(Wrapper):
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Finish ``objective`` with the bag."""
         return super().finish(params, stats, rows.map(lambda x: _seen(stats, x)))
+
+    def pool(self, params: Params, stats: Stats, rows: Rows) -> Stats:
+        """Add what couples the rows of a batch in ``objective``, by the bag alone."""
+        return super().pool(params, stats, rows.map(lambda x: _seen(stats, x)))
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """Anomaly scores ``[B]``, by the bag alone."""

@@ -195,6 +195,7 @@ def _check(detector: Any, given: Task) -> None:
     if len(shape) == 1:
         objective, recipe = detector._full_objective(shape, len(given.train)), detector._recipe(2)
         check_objective(objective, shape)
+        training.check_batch_size(objective, recipe.batch_size, shape)
         training.check_diagnostics(objective, recipe, shape)
 
 

@@ -1,4 +1,4 @@
-"""Batches on the device: an exact shuffle inside the compiled run, and gathering rows."""
+"""Batches on the device: an exact shuffle inside the compiled run, and the rows a batch needs."""
 
 from typing import Any
 
@@ -6,7 +6,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxad.hashing import words
-from jaxad.typing import Array, Key
+from jaxad.typing import Array, Key, Stats
+
+
+def fewest_rows(objective: Any, stats: Stats) -> int:
+    """Rows that a batch of the objective needs at least; 1 unless it has ``fewest_rows``.
+
+    Only the shapes of ``stats`` matter.
+    """
+    needed = getattr(objective, "fewest_rows", None)
+    return 1 if needed is None else max(1, int(needed(stats)))
 
 
 def rounds_for(bits: Any) -> Any:

@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxad.precision import in_single_precision
+from jaxad.training.batching import fewest_rows
 from jaxad.typing import Batch
 
 METHODS = {
@@ -19,6 +22,7 @@ _ROWS = 3  # of the batch it is traced with
 _checked: set[Any] = set()  # structures and shapes of rows
 
 
+@in_single_precision
 def check_objective(objective: Any, row: tuple[int, ...]) -> None:
     """Check an objective that holds code of the user's; jaxad's own are known to be right.
 
@@ -52,6 +56,42 @@ def check_objective(objective: Any, row: tuple[int, ...]) -> None:
         return
     _trace(objective, name, row)
     _checked.add(mark)
+
+
+def check_batch_size(objective: Any, batch_size: int, row: tuple[int, ...]) -> None:
+    """Raise a ValueError if batches have fewer rows than the objective needs.
+
+    Args:
+      objective: the objective, or a list of equal structure.
+      batch_size: rows of a batch.
+      row: the shape of one row.
+    """
+    if type(objective) in (list, tuple):
+        objective = objective[0]
+    needed = rows_needed(objective, row)
+    if batch_size < needed:
+        raise ValueError(
+            f"batch_size={batch_size} is too small: {type(objective).__name__} needs at least "
+            f"{needed} rows in a batch, because fewer have no spread to normalise them by, or to "
+            "fit a mixture to. Raise batch_size, or use a network without batch normalisation"
+        )
+
+
+def rows_needed(objective: Any, row: tuple[int, ...]) -> int:
+    """`fewest_rows` of an objective for rows of a shape; its numbers do not matter."""
+    return _rows_needed(jax.tree.structure(objective), tuple(row))
+
+
+@cache
+@in_single_precision
+def _rows_needed(structure: Any, row: tuple[int, ...]) -> int:
+    objective = jax.tree.unflatten(structure, [np.float32(1)] * structure.num_leaves)
+    if not hasattr(objective, "fewest_rows"):
+        return 1
+    key: Any = jax.eval_shape(lambda: jax.random.key(0))
+    sample = jax.ShapeDtypeStruct((1, *row), jnp.float32)
+    _, stats = jax.eval_shape(objective.init, key, sample)
+    return fewest_rows(objective, stats)
 
 
 def _check_fields(part: Any) -> None:

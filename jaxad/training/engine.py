@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxad.layout import gather
-from jaxad.rows import ArrayRows, Rows
+from jaxad.rows import ArrayRows, Rows, batch_bounds
 from jaxad.training import batching, diagnostics, recipe
 from jaxad.training.mesh import across_data, shares_batches
 from jaxad.training.recipe import Recipe
@@ -85,6 +85,12 @@ def initialise(objective: Objective, key: Key, x: Array) -> tuple[Params, Stats]
 def prepare(objective: Any, params: Params, stats: Stats, rows: Rows) -> Stats:
     """Call the objective's ``prepare``, if it has one."""
     needed = getattr(objective, "prepare", None)
+    return stats if needed is None else needed(params, stats, rows)
+
+
+def pool(objective: Any, params: Params, stats: Stats, rows: Rows) -> Stats:
+    """Call the objective's ``pool``, if it has one."""
+    needed = getattr(objective, "pool", None)
     return stats if needed is None else needed(params, stats, rows)
 
 
@@ -178,7 +184,9 @@ def steps(
     that is not finite is skipped. Unguarded steps are faster, equal to the bit while all steps are
     finite, and otherwise worthless, which `sound` finds out afterwards.
     """
-    size, count = how.batch_size, rows.count
+    count = rows.count
+    size = min(how.batch_size, len(rows.weight))  # a larger batch would only be padding
+    fewest = batching.fewest_rows(objective, state.stats)
     length = -(-len(rows.weight) // size) * size
     if how.shuffle:
         order = batching.epoch_order(state.key, state.epoch, count, length, *salts)
@@ -188,8 +196,9 @@ def steps(
 
     def body(i, carry):
         state, tally = carry
-        real = i * size + jnp.arange(size) < count
-        at = lax.dynamic_slice_in_dim(order, i * size, size)
+        begin, end = batch_bounds(i, size, count, fewest)
+        real = begin + jnp.arange(size) < end
+        at = lax.dynamic_slice_in_dim(order, begin, size)
         take = lambda a: a.at[at].get(mode="promise_in_bounds")  # noqa: E731
         batch_weight = jnp.where(real, take(rows.weight), 0)
         x = take(rows.x) if shares_batches() else gather(rows.x, at)
@@ -302,13 +311,16 @@ def _diagnose(
 
 def _validate(objective: Objective, state: State, rows: ArrayRows, size: int) -> Array:
     """The weighted mean loss of the validation rows, without dropout or noise."""
+    stats = pool(objective, state.params, state.stats, rows)
 
     def add(carry, batch):
         total, weight = carry
-        values, _ = objective.loss(state.params, state.stats, batch, None)
+        values, _ = objective.loss(state.params, stats, batch, None)
         return total + jnp.sum(values * batch.weight), weight + jnp.sum(batch.weight)
 
-    total, weight = rows.fold(add, (jnp.float32(0), jnp.float32(0)), chunk=size)
+    zeros = jnp.float32(0), jnp.float32(0)
+    fewest = batching.fewest_rows(objective, state.stats)
+    total, weight = rows.fold(add, zeros, chunk=size, fewest=fewest)
     return total / jnp.maximum(weight, 1e-12)
 
 

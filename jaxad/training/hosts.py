@@ -188,6 +188,7 @@ def join_rows(name: str, rows: ArrayRows, mesh: Mesh) -> ArrayRows:
         [spread(values) for values in leaves.values()],
         begin.astype(np.int32),
         held.astype(np.int32),
+        np.int32(total),
         size=padded_size(total, mesh) // len(owner),
         mesh=mesh,
     )
@@ -215,20 +216,28 @@ def _canonical(values: Any) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("size", "mesh"))
 def _compact(
-    leaves: list[Array], begin: Array, held: Array, *, size: int, mesh: Mesh
+    leaves: list[Array], begin: Array, held: Array, count: Array, *, size: int, mesh: Mesh
 ) -> list[Array]:
-    """Move all padding to the last places; afterwards every place has ``size`` rows.
+    """Move all padding to the last places, and make it as `jaxad.rows.pad_rows` does.
 
     Args:
       leaves: arrays ``[places * n, ...]``, sharded along the mesh's data axis.
       begin: ``[places]`` number of the first row at each place.
       held: ``[places]`` real rows at each place; they come first.
+      count: number of real rows at all places.
       size: rows at each place afterwards.
       mesh: the mesh.
     """
 
-    def at_place(leaves, begin, held):
+    def at_place(leaves, begin, held, count):
         me = lax.axis_index(DATA)
+
+        def pad(leaf):
+            if leaf.ndim == 1:
+                return leaf
+            first = lax.psum(jnp.where(me == 0, leaf[:1], 0), DATA)
+            real = me * size + jnp.arange(size) < count
+            return jnp.where(real.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, first)
 
         def fill(place, kept):
             local = place * size + jnp.arange(size) - begin[0]
@@ -242,12 +251,16 @@ def _compact(
             return jax.tree.map(total, leaves, kept)
 
         empty = [jnp.zeros((size, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
-        return lax.fori_loop(0, mesh.shape[DATA], fill, empty)
+        return [pad(leaf) for leaf in lax.fori_loop(0, mesh.shape[DATA], fill, empty)]
 
     places = P(DATA)
     return jax.shard_map(
-        at_place, mesh=mesh, in_specs=(places, places, places), out_specs=places, check_vma=False
-    )(leaves, begin, held)
+        at_place,
+        mesh=mesh,
+        in_specs=(places, places, places, P()),
+        out_specs=places,
+        check_vma=False,
+    )(leaves, begin, held, count)
 
 
 def broadcast(value: int) -> int:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxad.rows import ArrayRows, Rows, as_rows, bucket
+from jaxad.rows import ArrayRows, Rows, as_rows, bucket, pad_rows
+from jaxad.training.contract import check_batch_size
 from jaxad.training.diagnostics import check_diagnostics
 from jaxad.training.recipe import Recipe
 from jaxad.typing import Key
@@ -121,6 +122,7 @@ def split_members(
     else:
         row = as_rows(rows).shape
         shared = shared._replace(sample=np.zeros((1, *row), np.float32))
+    check_batch_size(own.objective, own.recipe.batch_size, row)
     check_diagnostics(own.objective, own.recipe, row)
     return own, shared, size
 
@@ -187,9 +189,19 @@ def leading_axes(named: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _check_keys(keys: Any) -> None:
+def check_key(key: Any) -> None:
+    """Raise a TypeError unless ``key`` is one typed key."""
+    if not _is_typed(key) or key.ndim:
+        raise TypeError(f"key={key!r:.60} is not a typed key: make one by jax.random.key(0)")
+
+
+def _is_typed(keys: Any) -> bool:
     dtype = getattr(keys, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key) or keys.ndim > 1:
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def _check_keys(keys: Any) -> None:
+    if not _is_typed(keys) or keys.ndim > 1:
         raise ValueError(
             f"keys={keys!r} is neither a typed key nor keys [P]: make them by "
             "jax.random.split(jax.random.key(0), 5)"
@@ -292,15 +304,9 @@ def _own_sets(name: str, sets: Sequence[Any]) -> tuple[Subset, Subset]:
 
 
 def stacked(sets: Sequence[ArrayRows], size: int) -> ArrayRows:
-    """Sets of rows of one shape as leaves ``[P, size, ...]``, padded with zeros."""
-
-    def stack(leaves: Sequence[Any]) -> np.ndarray:
-        whole = np.zeros((len(leaves), size, *leaves[0].shape[1:]), leaves[0].dtype)
-        for place, leaf in zip(whole, leaves, strict=True):
-            place[: len(leaf)] = leaf
-        return whole
-
-    x, label, weight = map(stack, zip(*(rows.like[:3] for rows in sets), strict=True))
+    """Sets of rows of one shape as leaves ``[P, size, ...]``, padded by `pad_rows`."""
+    padded = [[pad_rows(leaf, size) for leaf in rows.like[:3]] for rows in sets]
+    x, label, weight = map(np.stack, zip(*padded, strict=True))
     return ArrayRows(x, label, weight, np.asarray([len(rows.x) for rows in sets], np.int32))
 
 
@@ -320,7 +326,6 @@ def _index(name: str, subsets: Sequence[Any], count: int) -> tuple[np.ndarray, n
             )
         chosen.append(rows)
     counts = np.asarray([len(rows) for rows in chosen], np.int32)
-    index = np.zeros((len(chosen), bucket(int(counts.max()))), np.int32)
-    for place, rows in zip(index, chosen, strict=True):
-        place[: len(rows)] = rows
-    return index, counts
+    size = bucket(int(counts.max()))
+    padded = [np.pad(rows, (0, size - len(rows)), constant_values=rows[0]) for rows in chosen]
+    return np.stack(padded).astype(np.int32), counts

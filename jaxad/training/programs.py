@@ -90,9 +90,10 @@ def whole(length: int, *, fitted: bool, guarded: bool) -> Program:
     """A program for a whole run of at most ``length`` epochs, for sets too small to be worth more.
 
     It takes initial parameters and statistics, which are prepared from the rows unless ``fitted``.
-    It returns the best epoch (None without patience), epochs, steps, skipped steps and the series
-    of skipped steps at the end; the records ``[length]``; the trained parameters and statistics;
-    and whether all of this is valid. Unless ``guarded``, it may not be.
+    It returns the best epoch (None without patience), epochs, steps, skipped steps, the series of
+    skipped steps at the end, and the best epoch's loss or None; the records ``[length]``; the
+    trained parameters and statistics; and whether all of this is valid. Unless ``guarded``, it may
+    not be.
     """
 
     def run(initial: tuple[PyTree, Stats], member: Member):
@@ -105,8 +106,8 @@ def whole(length: int, *, fitted: bool, guarded: bool) -> Program:
         last, record = engine.train(*inputs, guarded=guarded, length=length)
         params, stats, *_ = last.best or (last.params, last.stats)
         model = params, engine.finish(objective, params, stats, rows)
-        best = None if last.best is None else last.best.epoch
-        figures = best, last.epoch, last.step, last.skipped, last.streak
+        best = (None, None) if last.best is None else (last.best.epoch, last.best.loss)
+        figures = best[0], last.epoch, last.step, last.skipped, last.streak, best[1]
         return figures, record, model, jnp.bool_(True) if guarded else engine.sound(first, last)
 
     run.__name__ = "whole_guarded" if guarded else "whole"

@@ -50,6 +50,7 @@ class OneModel:
         self.validated = member.validation is not None
         self.joined = spans_processes(mesh)
         self._trains = member.recipe is not None  # compiling is long, and Ctrl-C may interrupt it
+        self.objective = member.objective
 
     def __call__(self, program: Program, carry: PyTree, *given: Any) -> Any:
         """Run a program."""
@@ -98,7 +99,7 @@ class _Population(abc.ABC):
     def __init__(self, own: Member, shared: Member, size: int):
         self.size = size
         self.validated = own.validation is not None
-        self._objective = own.objective
+        self.objective = own.objective
 
     @abc.abstractmethod
     def place(self, tree: PyTree) -> PyTree:
@@ -107,7 +108,7 @@ class _Population(abc.ABC):
     def fit_statistics(self, function: Callable, params: Any, stats: Stats, rows: Any) -> Stats:
         """Call `engine.prepare` or `engine.finish` for one member after the other."""
         # Taking members from arrays on the host compiles nothing.
-        model = jax.device_get((self._objective, params, stats))
+        model = jax.device_get((self.objective, params, stats))
         each = [function(*part(model, p), rows) for p in range(self.size)]
         return self.place(jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(each)))
 
@@ -401,7 +402,10 @@ def _needed(member: Member, program: Program) -> Member:
 def _is_large(member: Member) -> bool:
     if member.recipe is None or member.sample is None:
         return False
-    return member.recipe.batch_size * math.prod(member.sample.shape) >= _LARGE_BATCH
+    size = member.recipe.batch_size
+    if member.rows is not None:
+        size = min(size, len(member.rows.data.weight))
+    return size * math.prod(member.sample.shape) >= _LARGE_BATCH
 
 
 def _parameters(carry: Any) -> int:

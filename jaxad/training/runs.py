@@ -14,22 +14,30 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxad.precision import in_single_precision
 from jaxad.rows import ArrayRows, Rows, Stream, as_rows, bucket
 from jaxad.training import diagnostics, engine, interrupts, programs
 from jaxad.training.checkpoint import Saver, open_saver
 from jaxad.training.compilation import Stopwatch
-from jaxad.training.contract import check_objective
+from jaxad.training.contract import check_batch_size, check_objective, rows_needed
 from jaxad.training.engine import State
 from jaxad.training.history import History, Records
 from jaxad.training.hosts import (
     broadcast,
     check_alike,
     failing_together,
+    gather_arrays,
     join_rows,
     on_host,
     spans_processes,
 )
-from jaxad.training.members import Member, Subset, check_resident, split_members
+from jaxad.training.members import (
+    Member,
+    Subset,
+    check_key,
+    check_resident,
+    split_members,
+)
 from jaxad.training.mesh import (
     check_data_axis,
     default_mesh,
@@ -41,7 +49,8 @@ from jaxad.training.monitor import Callback, Monitor
 from jaxad.training.programs import Program
 from jaxad.training.recipe import Recipe, as_leaves, optimizer
 from jaxad.training.runners import OnDevices, OneModel, OnThreads, check_places, population
-from jaxad.training.trees import chosen
+from jaxad.training.scoring import score
+from jaxad.training.trees import chosen, part
 from jaxad.typing import Key, Objective, Params, Stats
 
 Runner = OneModel | OnDevices | OnThreads
@@ -136,6 +145,7 @@ class Result(NamedTuple):
         )
 
 
+@in_single_precision
 def fit(
     objective: Objective,
     recipe: Recipe,
@@ -196,9 +206,11 @@ def fit(
     monitor = Monitor(progress, callbacks)
     with failing_together(joined):
         recipe.check()
+        check_key(key)
         check_data_axis(mesh, recipe.batch_size)
         data = _checked_for_one(rows, joined)
         check_objective(objective, data.shape)
+        check_batch_size(objective, recipe.batch_size, data.shape)
         diagnostics.check_diagnostics(objective, recipe, data.shape)
         held_out = None if validation is None else _checked_for_one(validation, joined)
         if held_out is not None:
@@ -223,12 +235,15 @@ def fit(
             if saver is not None:
                 saver.save(state, history)
             model = _model(run, state)
-    result = _result(model, history, figures, how, watch)
+            if _diverged(objective, model, figures, data, joined):
+                raise NonFiniteError(_advice(how, figures))
+    result = _result(model, history, figures, figures.failed(how), watch)
     if interrupted or interrupt.pressed:
         raise Interrupted(result)
     return result
 
 
+@in_single_precision
 def fit_population(
     objective: Any,
     recipe: Any,
@@ -330,12 +345,15 @@ def fit_population(
             if saver is not None:
                 saver.save(state, history)
             model, figures = _model(run, state), _figures(run, state)
-    result = _result(model, history, figures, own.recipe, watch)
+            failed = figures.failed(own.recipe)
+            failed = failed | _diverged(own.objective, model, figures, data, joined)
+    result = _result(model, history, figures, failed, watch)
     if interrupted or interrupt.pressed:
         raise Interrupted(result)
     return result
 
 
+@in_single_precision
 def begin(
     objective: Any,
     recipe: Any,
@@ -365,6 +383,7 @@ def begin(
     return run.begin(initial, fitted)
 
 
+@in_single_precision
 def advance(
     objective: Any,
     recipe: Any,
@@ -425,10 +444,15 @@ def advance(
         figures = _figures(run, state)
         if not mark_failures and np.any(figures.failed(how, before)):
             raise NonFiniteError(_advice(how, figures))
+        model = _model(run, state)
+        diverged = _diverged(run.call.objective, model, figures, rows, joined=False)
+        if not mark_failures and np.any(diverged):
+            raise NonFiniteError(_advice(how, figures))
         if statistics is not None:
             _, run = _incremental_run(objective, recipe, state.key, statistics, threads)
-        model = _model(run, state)
-    return state, _result(model, history.so_far(), figures, how, watch)
+            model = _model(run, state)
+    failed = figures.failed(how) | diverged
+    return state, _result(model, history.so_far(), figures, failed, watch)
 
 
 class _Run:
@@ -498,7 +522,9 @@ class _Streamed(_Run):
 
     def __init__(self, call: Runner, rows: Stream, how: Recipe):
         super().__init__(call, how)
-        self._rows, self._chunks = rows, rows.in_multiples_of(how.batch_size)
+        fewest = rows_needed(call.objective, rows.shape)
+        chunks = rows.in_multiples_of(how.batch_size)
+        self._rows, self._chunks = rows, dataclasses.replace(chunks, fewest=fewest)
         self._limit, self._diagnosed = how.max_skipped, bool(how.diagnostics)
 
     def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:
@@ -591,16 +617,18 @@ def _incremental_run(
     endless = {"epochs": np.inf, "patience": None}
     listed = isinstance(rows, list | tuple)
     check_objective(objective, as_rows(rows[0] if listed else rows).shape)
-    if key.ndim:
+    if np.ndim(key):
         own, shared, size = split_members(objective, recipe, key, rows, None, None, None, None)
         how = own.recipe.replace(epochs=np.full(size, np.inf, np.float32), patience=None)
         shared = shared._replace(recipe=shared.recipe.replace(patience=None))
         mesh = default_mesh(used_devices(local=True)[:1])
         call = population(own._replace(recipe=how), shared, size, mesh, threads)
         return how, _Resident(call, how)
+    check_key(key)
     recipe.check()
     objective, how = as_leaves((objective, recipe.replace(**endless)))
     data = as_rows(rows)
+    check_batch_size(objective, recipe.batch_size, data.shape)
     diagnostics.check_diagnostics(objective, recipe, data.shape)
     member = Member(objective, how, key, Subset(None, data.padded(bucket(len(data.x)))))
     sample = np.zeros((1, *data.shape), np.float32)
@@ -672,7 +700,7 @@ def _told(
 
     def result() -> Result:
         figures = _figures(run, state)
-        return _result(_model(run, state), history, figures, how, Stopwatch())
+        return _result(_model(run, state), history, figures, figures.failed(how), Stopwatch())
 
     stops = monitor.tell(history["loss"].shape[-1], history, ended, result)
     return bool(broadcast(stops)) if run.call.joined else stops
@@ -719,23 +747,56 @@ class Figures(NamedTuple):
     steps: Any
     skipped: Any
     streak: Any
+    best_loss: Any = None
 
     def failed(self, how: Recipe, before: "Figures | None" = None) -> Any:
-        """Whether too many steps in a row, or all steps since ``before``, were skipped."""
+        """Whether training broke down.
+
+        Too many steps in a row were skipped, or all steps since ``before``; or there is no best
+        epoch, because the watched loss was never finite.
+        """
         steps, skipped = self.steps, self.skipped
         if before is not None:
             steps, skipped = steps - before.steps, skipped - before.skipped
         stuck = (self.streak >= how.max_skipped) | (skipped == steps)
-        return (self.skipped > 0) & stuck
+        return (self.skipped > 0) & stuck | self.unwatched
+
+    @property
+    def unwatched(self) -> Any:
+        """Whether patience had no finite loss to watch."""
+        if self.best_loss is None:
+            return np.zeros_like(self.epochs, bool)
+        return (self.epochs > 0) & ~np.isfinite(self.best_loss)
 
 
 def _figures(run: _Resident | _Streamed, state: State) -> Figures:
-    best = None if state.best is None else state.best.epoch
-    found = on_host((best, state.epoch, state.step, state.skipped, state.streak))
+    best = (None, None) if state.best is None else (state.best.epoch, state.best.loss)
+    found = on_host((best[0], state.epoch, state.step, state.skipped, state.streak, best[1]))
     return Figures(*jax.tree.map(np.array, run.call.outcome(found)))  # copies
 
 
+def _diverged(objective: Any, model: Any, figures: Figures, rows: Any, joined: bool) -> np.ndarray:
+    """Whether runs, ``[]`` or ``[P]``, that ended with skipped steps score no row finitely.
+
+    They may have had fewer steps left than `Recipe.max_skipped`.
+    """
+    found = np.zeros(np.shape(figures.streak), bool)
+    for place in np.argwhere(figures.streak > 0).tolist():
+        own = part((objective, model), *place) if place else (objective, model)
+        own_rows = rows[place[0]] if isinstance(rows, list | tuple) else rows
+        params, stats = own[1]
+        finite = np.isfinite(score(own[0], params, stats, own_rows)).any()
+        found[tuple(place)] = not (gather_arrays(finite).any() if joined else finite)
+    return found
+
+
 def _advice(how: Recipe, figures: Figures) -> str:
+    if np.any(figures.unwatched):
+        return (
+            f"patience={np.ravel(how.patience)[0]:g}: the watched loss (of the validation rows, or "
+            "without them of the training rows) was not finite in any epoch, so there is no best "
+            "epoch to restore. Scale the rows or clip far values, or set patience=None"
+        )
     worst = int(np.argmax(np.ravel(figures.streak)))
     streak, step = np.ravel(figures.streak)[worst], np.ravel(figures.steps)[worst]
     rate = np.ravel(how.learning_rate)[worst]
@@ -750,10 +811,10 @@ def _result(
     model: tuple[Params, Stats],
     history: dict[str, np.ndarray],
     figures: Figures,
-    how: Recipe,
+    failed: Any,
     watch: Stopwatch,
 ) -> Result:
-    facts = *figures[:4], figures.failed(how)
+    facts = *figures[:4], failed
     alone = np.ndim(figures.steps) == 0
     best_epoch, epochs, steps, skipped, failed = (
         fact.item() if alone and fact is not None else fact for fact in facts
