@@ -1,17 +1,22 @@
 """Defects that jaxad itself has had: each test failed before the defect was mended."""
 
+import json
+import re
 import threading
 import warnings
 
 import cases
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import QUICK, fresh
-from flax import struct
+from flax import nnx, struct
 
 import jaxad
-from jaxad import data, networks, objectives, training
+from jaxad import data, networks, objectives, persistence, training
+from jaxad.estimators import storage
 from jaxad.training import engine
 
 pytestmark = pytest.mark.defect
@@ -239,3 +244,132 @@ def test_patience_with_a_loss_that_is_never_finite_is_an_error(several, rows):
             training.fit(sphere(), recipe, cases.KEY, rows, validation=validation)
     untrained = training.fit(sphere(), recipe.replace(epochs=0), cases.KEY, rows)
     assert not untrained.failed
+
+
+@pytest.mark.parametrize("name", list(cases.DETECTORS))
+def test_detectors_work_in_float32_where_64_bit_types_are_enabled(name, rows, tmp_path):
+    options = {"epochs": 1, "validation_fraction": 0.2}
+    usual = fresh(name, **options).fit(rows)
+    with jax.enable_x64(True):
+        detector = fresh(name, **options).fit(rows)
+        detector.save(tmp_path / "d")
+        loaded = jaxad.load(tmp_path / "d")
+        for one in (detector, loaded):
+            np.testing.assert_array_equal(one.anomaly_score(rows), usual.anomaly_score(rows))
+    kinds = {str(leaf.dtype) for leaf in jax.tree.leaves((loaded.params_, loaded.stats_))}
+    assert kinds == {"float32"}
+
+
+def test_populations_and_streams_work_where_64_bit_types_are_enabled(rows):
+    with jax.enable_x64(True):
+        objective = objectives.Trimmed(sphere(batch_norm=True), 0.1, 0.9)
+        streamed = training.fit_population(
+            objective, TWO, cases.KEYS[:2], data.stream(rows, rows=128)
+        )
+        state = training.begin(objective, TWO, cases.KEY, rows)
+        _, advanced = training.advance(objective, TWO, state, rows)
+    for result in (streamed, advanced):
+        leaves = jax.tree.leaves((result.params, result.stats))
+        assert {str(leaf.dtype) for leaf in leaves} == {"float32"}
+
+
+CRAFTED = {
+    "no facts": lambda metadata: metadata.pop("facts"),
+    "unknown parameter": lambda metadata: metadata["parameters"].update(evil=1),
+    "parameters are no dict": lambda metadata: metadata.update(parameters=3),
+    "detector is a list": lambda metadata: metadata.update(detector=["AutoEncoder"]),
+    "a method as fact": lambda metadata: metadata["facts"].update(anomaly_score=5),
+    "a class as fact": lambda metadata: metadata["facts"].update(__class__="x"),
+    "text as threshold": lambda metadata: metadata["facts"].update(threshold_="high"),
+    "hidden is text": lambda metadata: metadata["parameters"].update(hidden="abc"),
+}
+
+
+@pytest.fixture(scope="module")
+def packed():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    return storage.pack(fresh("AutoEncoder", epochs=0).fit(x))
+
+
+@pytest.mark.parametrize("craft", CRAFTED.values(), ids=CRAFTED)
+def test_crafted_metadata_is_a_format_error(craft, packed, tmp_path):
+    arrays, metadata = packed
+    metadata = json.loads(json.dumps(metadata))
+    craft(metadata)
+    persistence.write(tmp_path / "d", arrays, metadata)
+    with pytest.raises(persistence.FileFormatError, match=re.escape(str(tmp_path / "d"))):
+        jaxad.load(tmp_path / "d")
+
+
+def test_arrays_that_do_not_fit_the_detector_are_a_format_error(packed, tmp_path):
+    arrays, metadata = packed
+    for lacking in ("params", "scaler", "history"):
+        persistence.write(
+            tmp_path / "d", {k: v for k, v in arrays.items() if k != lacking}, metadata
+        )
+        with pytest.raises(persistence.FileFormatError, match="AutoEncoder"):
+            jaxad.load(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b'{"a":' * 100_000, b'{"jaxad":' * 100_000, b"[]", b'{"__metadata__":3}', b'{"a":3}'],
+    ids=["deep", "deep and ours", "a list", "metadata is a number", "a tensor is a number"],
+)
+def test_a_crafted_header_is_a_format_error(header, tmp_path):
+    (tmp_path / "d").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(persistence.FileFormatError):
+        jaxad.load(tmp_path / "d")
+
+
+class Scalar(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(x).sum()
+
+
+class Latent(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(x)
+
+
+class OfNNX(nnx.Module):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("DAGMM", {"latent_dim": "a"}, "latent_dim='a' is not an integer"),
+        ("DAGMM", {"estimation_hidden": (0,)}, "estimation_hidden=0 is too small"),
+        ("DAGMM", {"estimation_hidden": 5}, "estimation_hidden=5 is not a sequence"),
+        ("GOAD", {"hidden": 5, "reconstruction_weight": 1.0}, "hidden=5 is not a sequence"),
+        ("AutoEncoder", {"decoder": 5}, "decoder=5 is not an instance of flax.linen.Module"),
+        ("AutoEncoder", {"network": Latent(), "decoder": Latent}, r"give an instance, Latent\("),
+        ("AutoEncoder", {"network": Latent(), "decoder": Latent()}, r"the decoder .* \(1, 3\)"),
+        ("DeepSVDD", {"network": Latent}, r"network=.* give an instance, Latent\("),
+        ("DeepSVDD", {"network": OfNNX()}, "network=.*NNX modules are not taken"),
+        ("DeepSVDD", {"network": Scalar()}, r"the network Scalar returned an array of shape \(\)"),
+    ],
+    ids=str,
+)
+def test_errors_name_the_argument(name, options, message, rows):
+    with pytest.raises((TypeError, ValueError), match=message):
+        fresh(name, **options).fit(rows)
+
+
+@pytest.mark.parametrize("key", [0, None, cases.KEYS])
+def test_a_key_that_is_none_is_named(key, rows):
+    with pytest.raises(TypeError, match="(?s)key=.* is not a typed key: make one by"):
+        training.fit(sphere(), TWO, key, rows)
+
+
+def test_rows_whose_squares_overflow_are_an_error(rows):
+    detector = fresh("DAGMM", epochs=0).fit(rows)
+    far = rows.astype(np.float64)
+    far[2, 1] = 1e20
+    with pytest.raises(ValueError, match=r"X\[2, 1\]=1e\+20 is too far .* clip X"):
+        detector.anomaly_score(far)
+    far[2, 1] = 1e14
+    assert np.isfinite(detector.anomaly_score(far)).all()

@@ -358,3 +358,27 @@ def test_deep_sad_learns_from_the_labels_of_a_column():
     scores = [f.score(frame).score.to_numpy() for f in (with_labels, without)]
     gaps = [np.median(s[frame.label == -1]) / np.median(s[frame.label == 0]) for s in scores]
     assert gaps[0] > 3 * gaps[1]
+
+
+def test_no_rows_have_no_scores(base):
+    none = FRAME.iloc[:0]
+    for found in (base.score(none), base.score([none])):
+        assert found.columns.tolist() == base.score(FRAME[:1]).columns.tolist()
+        assert len(found) == 0
+    assert len(base.predict(none)) == len(base.explain(none)) == 0
+    for method in (base.update, base.recalibrate):
+        with pytest.raises(ValueError, match="the frame has no rows"):
+            method(none)
+
+
+def test_recalibrate_keeps_the_rate_of_the_fleet(fleet):
+    expected = copy.deepcopy(fleet).recalibrate(FRAME).groups_
+    found = fleet.set_params(false_alarm_rate=0.4).recalibrate(FRAME)
+    assert found.false_alarm_rate == 0.1
+    assert same(found.groups_, expected)
+
+
+def test_names_of_columns_need_not_be_text(base):
+    numbered = FRAME.set_axis(range(len(FRAME.columns)), axis=1)
+    found = fitted(numbered, group=len(FRAME.columns) - 1).score(numbered)
+    assert same(found.score, base.score(FRAME).score)
