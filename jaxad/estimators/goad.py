@@ -19,7 +19,8 @@ class GOAD(LossDetector):
     anomalous. Train on mostly normal rows; labels are not used.
 
     The network sees every image 72 times: choose a small ``batch_size``, and without an accelerator
-    a small ``resnet_width`` and few rows.
+    a small ``resnet_width`` and few rows. The time grows with the square of ``resnet_width``, and
+    fewer images than ``batch_size`` take as long as that many.
 
     Args:
       network: ``"mlp"`` for tables, ``"wide_resnet"`` for images, or a Flax module that takes

@@ -60,7 +60,8 @@ class Recipe:
 
     Attributes:
       epochs: leaf, passes over the rows.
-      batch_size: rows per step; the last batch of an epoch may be smaller.
+      batch_size: rows per step; the last batch of an epoch may be smaller. If it had too few rows
+        for batch normalisation or a mixture, it shares those of the batch before.
       shuffle: whether every epoch visits the rows in a new order, or in their own order.
       learning_rate: leaf.
       milestones: leaves, epochs counted from 0. Each multiplies the rate by ``milestone_factor``

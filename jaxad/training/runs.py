@@ -89,7 +89,8 @@ class Result(NamedTuple):
       epochs: epochs done.
       steps: steps done, including skipped ones.
       skipped: steps skipped because they were not finite, see `Recipe`.
-      failed: whether too many steps were skipped. A failing member does not affect the others.
+      failed: whether training broke down, as `fit` raises `NonFiniteError` for. A failing member
+        does not affect the others.
       compilations: programs compiled in this call.
       compile_seconds: seconds spent compiling.
       run_seconds: remaining seconds of the call.
@@ -189,7 +190,9 @@ def fit(
       ValueError: rows or a recipe are out of range, or the checkpoints are another run's; raised
         before anything is compiled. Rows of a stream are checked when they are read.
       OSError: there is too little space for a checkpoint; earlier checkpoints are unchanged.
-      NonFiniteError: ``recipe.max_skipped`` steps in a row, or all steps, were not finite.
+      NonFiniteError: ``recipe.max_skipped`` steps in a row, or all steps, were not finite; or the
+        last steps were not and no row has a finite score; or with patience, the watched loss never
+        was.
       Interrupted: Ctrl-C, after at least one epoch; a `KeyboardInterrupt` that holds the result.
         The computation in progress, at most one epoch or half a second, ends on its own.
 
