@@ -19,7 +19,8 @@ from jaxad.estimators.fitting import Plan, Run, key_from, member_keys
 from jaxad.estimators.scaling import fit_scaler
 from jaxad.estimators.weights import weighted
 from jaxad.rows import ArrayRows, Rows, bucket, unweighted
-from jaxad.training import check_batch_size, check_diagnostics
+from jaxad.training import check_diagnostics
+from jaxad.training.contract import check_batch_size
 from jaxad.training.forks import check_not_forked
 from jaxad.typing import Params, Stats
 

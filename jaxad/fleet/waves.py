@@ -22,7 +22,8 @@ from jaxad.fleet.scoring import Bank, Request, Scaled
 from jaxad.fleet.survey import Key, Split, labels_of, split, takes_labels, waves, words_of
 from jaxad.fleet.tables import Table
 from jaxad.rows import ArrayRows, unweighted
-from jaxad.training import check_batch_size, sets
+from jaxad.training import sets
+from jaxad.training.contract import check_batch_size
 from jaxad.training.members import stacked
 from jaxad.training.mesh import POPULATION, default_mesh
 from jaxad.training.threads import each

@@ -23,7 +23,7 @@ from jaxad.study.contenders import Contender, contenders
 from jaxad.study.populations import Job, Outcome
 from jaxad.study.runs import METRICS
 from jaxad.study.sets import Task, check_sets, task
-from jaxad.training.contract import check_objective
+from jaxad.training.contract import check_batch_size, check_objective
 from jaxad.training.threads import in_order
 
 FILE = "rows.jsonl"
@@ -195,7 +195,7 @@ def _check(detector: Any, given: Task) -> None:
     if len(shape) == 1:
         objective, recipe = detector._full_objective(shape, len(given.train)), detector._recipe(2)
         check_objective(objective, shape)
-        training.check_batch_size(objective, recipe.batch_size, shape)
+        check_batch_size(objective, recipe.batch_size, shape)
         training.check_diagnostics(objective, recipe, shape)
 
 

@@ -3,7 +3,6 @@
 from jaxad.rows import as_rows as as_rows
 from jaxad.training.checkpoint import Checkpoints as Checkpoints
 from jaxad.training.compilation import Stopwatch as Stopwatch
-from jaxad.training.contract import check_batch_size as check_batch_size
 from jaxad.training.diagnostics import check_diagnostics as check_diagnostics
 from jaxad.training.engine import State as State
 from jaxad.training.hosts import check_alike as check_alike
