@@ -1,8 +1,10 @@
 """No public name is missing in the reference."""
 
 import importlib
+import inspect
 import pathlib
 import re
+import sys
 import types
 
 import pytest
@@ -32,7 +34,8 @@ def found(path):
     return None
 
 
-# A function may have the name of a module, as `jaxad.plotting.diagnostics`: the function counts.
+# A function with the name of its module, as `jaxad.plotting.diagnostics`, is named inside of it:
+# the generator of the pages takes the shorter path for the module.
 THINGS = [getattr(found(p.rpartition(".")[0]), p.rpartition(".")[2], None) for p in DIRECTIVES]
 MODULES = {thing.__name__ for thing in THINGS if isinstance(thing, types.ModuleType)}
 
@@ -52,6 +55,9 @@ def is_covered(thing):
 
 def test_every_directive_names_something():
     assert [p for p, thing in zip(DIRECTIVES, THINGS, strict=True) if thing is None] == []
+    modules = {name for name in sys.modules if name.startswith("jaxad.")}
+    functions = [p for p, t in zip(DIRECTIVES, THINGS, strict=True) if inspect.isfunction(t)]
+    assert modules.intersection(functions) == set()
     assert len(DIRECTIVES) == len(set(DIRECTIVES))
 
 
