@@ -29,10 +29,7 @@ ENSEMBLES = {
 
 def fitted(detector):
     y = np.where(np.arange(len(TRAIN)) < 5, -1, 0)
-    detector.fit(TRAIN, y)
-    scores = np.sort(detector.anomaly_score(CALIBRATION))
-    detector.calibration_ = types.SimpleNamespace(method="split", scores=scores)
-    return detector
+    return detector.fit(TRAIN, y).calibrate(CALIBRATION)
 
 
 @pytest.fixture(scope="module", params=[*DETECTORS, *ENSEMBLES])
