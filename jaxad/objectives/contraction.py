@@ -38,7 +38,7 @@ class ContractionMatching(BaseObjective):
           ValueError: rows are images, or the network does not return a row.
         """
         roles.check_table("TCCM", x)
-        given = _with_times(x[:1], jnp.ones((1, 1), x.dtype))[:, 0]
+        given = _with_times(x[:1], jnp.ones((1, 1)))[:, 0]
         params, stats = roles.init(self.network, "velocity", key, given)
         output, _ = roles.apply(self.network, "velocity", params, stats, given)
         roles.check_output(self.network, output, x)
@@ -85,7 +85,7 @@ class ContractionMatching(BaseObjective):
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """``-f(x, 1)`` ``[B, D]``, the row that the network takes to the origin."""
-        given = _with_times(x, jnp.ones((len(x), 1), x.dtype))[:, 0]
+        given = _with_times(x, jnp.ones((len(x), 1)))[:, 0]
         return -roles.apply(self.network, "velocity", params, stats, given)[0]
 
 
@@ -120,10 +120,11 @@ def tccm(network: nn.Module, *, chunk: int = 1024) -> ContractionMatching:
 
 
 def _fixed_times(x: Array) -> Array:
-    return jnp.broadcast_to(jnp.asarray(TIMES, x.dtype), (len(x), len(TIMES)))
+    return jnp.broadcast_to(jnp.asarray(TIMES, jnp.float32), (len(x), len(TIMES)))
 
 
 def _with_times(x: Array, times: Array) -> Array:
     """Every row ``[B, D]`` with each of its times ``[B, T]`` as last entry, ``[B, T, D + 1]``."""
-    shape = (*times.shape, x.shape[1])
-    return jnp.concatenate([jnp.broadcast_to(x[:, None], shape), times[..., None]], 2)
+    x = jnp.asarray(x)
+    repeated = jnp.broadcast_to(x[:, None], (*times.shape, x.shape[1]))
+    return jnp.concatenate([repeated, times[..., None].astype(x.dtype)], 2)

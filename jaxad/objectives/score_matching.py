@@ -55,7 +55,7 @@ class ScoreMatching(BaseObjective):
         roles.check_table("K-DSM", x)
         params, stats = roles.init(self.network, "score", key, x)
         roles.check_output(self.network, self.scores(params, stats, x[:1]), x)
-        return params, stats | {"noise_scale": jnp.ones(x.shape[1], x.dtype)}
+        return params, stats | {"noise_scale": jnp.ones(x.shape[1], jnp.float32)}
 
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None

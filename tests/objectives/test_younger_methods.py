@@ -234,6 +234,16 @@ class TestNoiseScales:
         np.testing.assert_allclose(one.stats["noise_scale"], other.stats["noise_scale"], rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", YOUNGER)
+def test_rows_of_float64_are_scored_outside_of_programs(name, table):
+    result, x = trained(name), table[:5].astype(np.float64)
+    params, stats = jax.tree.map(jnp.asarray, (result.params, result.stats))
+    eager = PLANTED[name].score(params, stats, x)
+    np.testing.assert_allclose(
+        eager, training.score(PLANTED[name], result.params, result.stats, x), rtol=1e-3
+    )
+
+
 def test_members_have_orders_and_bags_of_their_own():
     for name, entry in (("icl", "order"), ("dean", "bag")):
         stats = [PLANTED[name].init(key, jnp.zeros((1, 12)))[1][entry].tolist() for key in KEYS]
