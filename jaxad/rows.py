@@ -266,7 +266,9 @@ class Stream(Rows):
       once: whether the source can be read only once.
       transform: function that is applied to every block on the host, or None.
       weigh: function that computes the weights ``[rows]`` of a chunk, or None for weights of 1.
-      fewest: if the last chunk had fewer rows than this, the last two share theirs equally.
+      fewest: if the last chunk had fewer rows than this, it and the last batch before it share
+        theirs equally.
+      batch: rows of the batches that chunks are cut into; None: a chunk is a batch.
       sharding: sharding of the chunks, or None.
 
     Example:
@@ -284,6 +286,7 @@ class Stream(Rows):
     transform: Callable[[np.ndarray], np.ndarray] | None = None
     weigh: Callable[[Batch], Array] | None = None
     fewest: int = 1
+    batch: int | None = None
     sharding: Any = None
 
     resident = False
@@ -316,7 +319,7 @@ class Stream(Rows):
         Raises:
           ValueError: rows are invalid; the message names their range, counted from 0.
         """
-        return _evened(_recut(self._checked(), self.rows), self.fewest)
+        return _evened(_recut(self._checked(), self.rows), self.fewest, self.batch or self.rows)
 
     def fold(
         self, step: Callable[[Carry, Batch], Carry], carry: Carry, *, chunk: int, fewest: int = 1
@@ -330,7 +333,8 @@ class Stream(Rows):
         if self.sharding is not None:  # a carry that lay elsewhere first would compile twice
             everywhere = NamedSharding(self.sharding.mesh, PartitionSpec())
             carry = jax.device_put(carry, everywhere)
-        for rows in dataclasses.replace(self.in_multiples_of(chunk), fewest=fewest):
+        chunks = self.in_multiples_of(chunk)
+        for rows in dataclasses.replace(chunks, fewest=fewest, batch=chunk):
             # Without waiting, chunks would queue up in memory.
             carry = jax.block_until_ready(jaxad_fold(carry, rows))
         return carry
@@ -595,8 +599,11 @@ def _recut(blocks: Iterator[Block], size: int) -> Iterator[Block]:
         yield join_blocks(held)
 
 
-def _evened(blocks: Iterator[Block], fewest: int) -> Iterator[Block]:
-    """The same blocks; the last two share their rows equally if the last has too few."""
+def _evened(blocks: Iterator[Block], fewest: int, batch: int) -> Iterator[Block]:
+    """The same blocks, but a last one of too few rows shares those of the last batch before it.
+
+    So the batches are those of all rows in one block; see `batch_bounds`.
+    """
     if fewest == 1:
         yield from blocks
         return
@@ -606,9 +613,9 @@ def _evened(blocks: Iterator[Block], fewest: int) -> Iterator[Block]:
     for block in copies:
         if len(block[0]) < fewest:  # only the last one can be so short
             x, label = join_blocks([held, block])
-            half = len(x) - len(x) // 2
-            yield x[:half], label[:half]
-            held = x[half:], label[half:]
+            cut = len(x) - (min(batch, len(held[0])) + len(block[0])) // 2
+            yield x[:cut], label[:cut]
+            held = x[cut:], label[cut:]
         else:
             yield held
             held = block

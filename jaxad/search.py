@@ -5,6 +5,7 @@ Detectors of one structure train as one population, in one compiled program on a
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -73,13 +74,15 @@ def fit_many(
     if threads is None:
         threads = min((d.threads for d in detectors if d.threads is not None), default=None)
     sets = [None] * len(detectors) if subsets is None else subsets
-    if subsets is not None and detectors:
-        prepare.check_marks(detectors[0], X, y)
     plans: list[fitting.Plan] = []
-    for detector, rows in zip(detectors, sets, strict=True):
-        sample = rows is not None
-        plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints, sample=sample)
-        plans.append(plan.sharing(plans[-1]) if plans else plan)
+    with ExitStack() as unchanged:
+        for detector, rows in zip(detectors, sets, strict=True):
+            unchanged.enter_context(prepare.unchanged_by_errors(detector))
+            sample = rows is not None
+            if sample:
+                prepare.check_marks(detector, X, y)
+            plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints, sample=sample)
+            plans.append(plan.sharing(plans[-1]) if plans else plan)
     populations: dict[Any, list[int]] = {}
     for i, (detector, plan) in enumerate(zip(detectors, plans, strict=True)):
         populations.setdefault((type(detector), plan.run.structure), []).append(i)

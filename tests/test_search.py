@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cases import fresh
 from scipy import stats
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -150,3 +151,12 @@ def test_a_pipeline_is_told_how_to_be_swept(rows):
     pipeline = make_pipeline(StandardScaler(), jaxad.DeepSVDD())
     with pytest.raises(TypeError, match=r"Pipeline: .*pipeline\[-1\], and rows"):
         jaxad.sweep(pipeline, {}, rows)
+
+
+@pytest.mark.defect
+def test_a_plan_that_fails_leaves_fitted_detectors_as_they_were(rows):
+    fitted = fresh("DeepSVDD", epochs=1).fit(rows)
+    before = fitted.anomaly_score(rows)
+    with pytest.raises(ValueError, match="learning_rate"):
+        jaxad.fit_many([fitted, fresh("DeepSVDD", learning_rate=-1)], rows[:, :3])
+    np.testing.assert_array_equal(fitted.anomaly_score(rows), before)

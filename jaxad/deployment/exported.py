@@ -155,14 +155,19 @@ def load_exported(path: str | os.PathLike) -> Exported:
             f"{path}: holds a detector or fleet, not an exported program: open it by jaxad.load, "
             "or make a file by detector.export"
         )
-    if metadata.get("version", 1) > VERSION:
+    version = metadata.get("version", 1)
+    if not isinstance(version, int):
+        raise FileFormatError(f"{path}: damaged, its format is {version!r}")
+    if version > VERSION:
         raise FileFormatError(
-            f"{path}: exported in format {metadata['version']}; this jaxad reads up to format "
+            f"{path}: exported in format {version}; this jaxad reads up to format "
             f"{VERSION}. Upgrade with `pip install --upgrade jaxad`"
         )
     try:
         program = jax.export.deserialize(bytearray(arrays["program"].tobytes()))
-        return Exported(metadata, program)
+        exported = Exported(metadata, program)
+        repr(exported)  # reads what the metadata must hold
+        return exported
     except Exception as error:
         raise FileFormatError(
             f"{path}: this jax {jax.__version__} cannot read the program ({error}): use the "

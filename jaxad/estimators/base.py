@@ -185,7 +185,8 @@ class Detector(
             ``validation_fraction`` holds out. They change no weight, scaler or statistic.
           sample_weight: ``[N]`` finite weights of at least 0, whose scale does not matter. They
             count in the loss, in the exact statistics, in mean and variance of the scaler, and in
-            the threshold. A row of weight 0 is as good as absent.
+            the threshold, but not in how members' scores are combined by ``"z"`` and ``"rank"``. A
+            row of weight 0 is as good as absent.
           callbacks: functions of a `jaxad.callbacks.Progress`, called after each group of epochs;
             one that returns True ends training.
           checkpoints: `jaxad.training.Checkpoints`, or a folder: save the training regularly, and
@@ -270,7 +271,7 @@ class Detector(
           >>> detector.partial_fit(rows[:1]).threshold_ == before
           True
         """
-        with on_device(self.device):
+        with prepare.unchanged_by_errors(self), on_device(self.device):
             return incremental.partial_fit(self, X, y)
 
     def _adopt(self, plan: Plan, trained: Trained, watch: training.Stopwatch) -> Self:
@@ -294,7 +295,8 @@ class Detector(
         self.n_steps_ = tuple(result.steps.tolist()) if several else result.steps
         self.n_skipped_ = tuple(result.skipped.tolist()) if several else result.skipped
         self.n_members_ = result.size
-        vars(self).pop("calibration_", None)
+        for name in ("calibration_", "held_out_scores_"):  # of the parameters before
+            vars(self).pop(name, None)
         name = type(self).__name__
         if trained.lost:
             warnings.warn(
@@ -314,9 +316,8 @@ class Detector(
         reference = score[:, plan.reference_rows]
         self.combination_ = ensemble.fit_combination(self._rule(), reference)
         combined = ensemble.combine(self.combination_, reference)
-        weight: Any = plan.rows.like.weight[plan.reference_rows] if plan.rows.resident else None
-        thresholding.adopt_scores(self, combined, weight, held_out=len(plan.held_out))
-        self.background_ = explanations.background_of(plan.rows, score)
+        thresholding.adopt_scores(self, combined, plan)
+        self.background_ = explanations.background_of(plan, score)
         if collapse := self._collapsed_members(plan.rows, score):
             warnings.warn(f"{type(self).__name__}: {collapse}", CollapseWarning, stacklevel=5)
 
@@ -427,6 +428,9 @@ class Detector(
 
     def save(self, path: Any) -> None:
         """Write the fitted detector atomically to one file; `jaxad.load` reads it.
+
+        The file holds up to 16 training rows, `background_`, for ``explain``. Set it to None before
+        if no row may leave the machine.
 
         Raises:
           ValueError: the detector's class is not registered.

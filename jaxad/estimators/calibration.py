@@ -240,6 +240,7 @@ def calibrate(
     if isinstance(X, Rows):
         raise ValueError(f"method={method!r} needs rows in memory, which a stream's are not")
     rows: Any = prepare.read(detector, X, y, reset=False)
+    prepare.check_binary(detector, set(np.unique(rows.label).tolist()))
     normal, anomalies = np.flatnonzero(rows.label >= 0), np.flatnonzero(rows.label < 0)
     name, number = ("folds", folds) if method == "cross" else ("bootstraps", bootstraps)
     most = len(normal) if method == "cross" else math.inf
@@ -261,7 +262,7 @@ def _split(detector: Any, X: Any, y: Any) -> SplitCalibration:
             "there are no rows to calibrate on: give normal rows that were not trained on as X, "
             "fit with validation_fraction=0.2, or give the training rows as X with method='cross'"
         )
-    return SplitCalibration(scores)
+    return SplitCalibration(scores.copy())
 
 
 def _cross(

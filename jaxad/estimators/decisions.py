@@ -110,18 +110,18 @@ class Decisions:
           detection Hennhöfer & Preisach, "Leave-One-Out-, Bootstrap- and Cross-Conformal Anomaly
           Detectors", 2024.
 
-        The last two need no rows set aside. They train their models, with the detector's arguments,
-        as one population. The probability of a p-value of at most ``a`` may rise to about ``2 a``
-        in the worst case, but is close to ``a`` in practice (Barber et al., "Predictive inference
-        with the jackknife+", 2021).
+        The last two need no rows set aside. They train their models, with the detector's arguments
+        but without sample weights and validation rows, as one population. The probability of a
+        p-value of at most ``a`` may rise to about ``2 a`` in the worst case, but is close to ``a``
+        in practice (Barber et al., "Predictive inference with the jackknife+", 2021).
 
         Anomalies in X make p-values larger: fewer false alarms, more misses. If the held-out rows
         also chose the epoch (``patience``) or the ensemble's combination (``"z"``, ``"rank"``),
         their p-values are valid only approximately; give other rows as X for the guarantee.
 
         Args:
-          X: normal rows. ``"split"``: not trained on; None takes those that
-            ``validation_fraction`` held out. Otherwise: the training rows, in memory.
+          X: normal rows. ``"split"``: not trained on; None takes those that were held out from
+            ``fit``, but for known anomalies. Otherwise: the training rows, in memory.
           y: with ``"cross"`` and ``"jackknife+"`` labels ``[N]``, as for ``fit``. Known anomalies
             train every model, and calibrate none.
           method: ``"split"``, ``"cross"`` or ``"jackknife+"``.

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxad.checks import check_choice
 from jaxad.estimators import ensemble, fitting, frames, prepare
+from jaxad.estimators.fitting import Plan
 from jaxad.rows import Rows
 
 _DRAWN = 32  # training rows, of which the half that scores lower is the background
@@ -23,6 +24,11 @@ def explain(
     """Contributions of the entries of ``X``; see `jaxad.Detector.explain`."""
     check_is_fitted(detector)
     exact = hasattr(detector.objective_, "contributions")
+    if method == "gradient":
+        raise ValueError(
+            "method='gradient': gradients times entries do not sum to the score; leave method out, "
+            "or choose 'integrated_gradients'"
+        )
     choices = ("auto", "integrated_gradients", *(["reconstruction"] if exact else []))
     check_choice("method", method, choices)
     rows = prepare.scaled(detector, X)
@@ -31,8 +37,8 @@ def explain(
     if exact and method != "integrated_gradients":
         if background is not None:
             raise ValueError(
-                "background=... is for method='integrated_gradients': reconstruction errors are "
-                "not compared with other rows, so leave it out"
+                "background=... is for method='integrated_gradients': the parts of this "
+                "detector's score are exact and not compared with other rows, so leave it out"
             )
         values, base = _reconstruction(detector, rows)
     else:
@@ -44,21 +50,27 @@ def explain(
     return (found, base) if return_base else found
 
 
-def background_of(rows: Rows, scores: np.ndarray) -> np.ndarray:
+def background_of(plan: Plan, scores: np.ndarray) -> np.ndarray:
     """Typical normal rows ``[K, ...]`` of scaled training rows, for `explain`; K is at most 16.
 
-    Of 32 rows at equal distances they are the half whose scores are lower. Known anomalies are left
-    out. Of a stream, the rows are those of its first chunk.
+    Of 32 rows at equal distances they are the half whose scores are lower. Known anomalies and
+    held-out rows are left out. Of a stream, the rows are those of its first chunk; beside
+    validation rows, which alone have scores, they are not chosen by score.
 
     Args:
-      rows: scaled training rows.
-      scores: scores ``[P, N]`` of their members.
+      plan: the plan of the fit.
+      scores: scores ``[P, N]`` of the plan's rows.
     """
-    x, label = next(rows.on_host())
-    places = np.flatnonzero(np.asarray(label) >= 0)
-    if not len(places):
-        places = np.arange(len(x))
+    scored = plan.run.rows.resident or not len(plan.held_out)
+    x, label = next((plan.rows if scored else plan.run.rows).on_host())
+    usable = np.ones(len(x), bool)
+    if scored:
+        usable[plan.held_out] = False
+    normal = usable & (np.asarray(label) >= 0)
+    places = np.flatnonzero(normal if normal.any() else usable)
     drawn = places[np.unique(np.linspace(0, len(places) - 1, _DRAWN).round().astype(int))]
+    if not scored:
+        return np.array(x[drawn[: _DRAWN // 2]], np.float32)
     order = np.argsort(scores[:, drawn].mean(axis=0), kind="stable")
     return np.array(x[drawn[np.sort(order[: max(1, len(drawn) // 2)])]], np.float32)
 

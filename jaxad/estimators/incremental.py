@@ -48,8 +48,9 @@ def _advance(detector: Any, rows: ArrayRows) -> None:
     plan = prepare.plan_of_rows(detector, rows, continues=continues, arriving=continues)
     before = detector.history_ if detector._state is not None else {}
     recent = _with(detector._recent, plan.rows)
+    size = detector._recipe(len(rows.x)).batch_size  # the plan's is cut to the rows
     refits = not continues or recent.fitted or len(recent.rows.x) >= ENOUGH
-    plan = plan._replace(rows=recent.rows, run=_slowed(plan.run) if continues else plan.run)
+    plan = plan._replace(rows=recent.rows, run=_slowed(plan.run, size) if continues else plan.run)
     with training.Stopwatch() as watch:
         state, pretrained = detector._state, None
         if state is None:
@@ -74,13 +75,13 @@ def _advance(detector: Any, rows: ArrayRows) -> None:
     detector._recent = Recent(_last(recent.rows), refits)
 
 
-def _slowed(run: Run) -> Run:
+def _slowed(run: Run, batch_size: int) -> Run:
     """The run with a rate in proportion to its rows, if they are fewer than a batch.
 
     One row's gradient is noisy, and Adam's steps do not shrink with it. So all rows of a batch,
     given one by one, move the parameters about as far as the batch would.
     """
-    share = len(run.rows.x) / run.recipe.batch_size
+    share = len(run.rows.x) / batch_size
     if share >= 1:
         return run
     rate = run.recipe.learning_rate * share

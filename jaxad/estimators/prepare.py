@@ -171,7 +171,9 @@ def plan_of_rows(
     if not arriving:
         detector._check_rows(rows.shape, count)
         if not sample:
-            detector._check_marks(_labels(every) | survey.labels)
+            detector._check_marks(_labels(rows) | survey.labels)
+            if given is not None:
+                check_binary(detector, _labels(given))
         detector._check_labels(survey.labels)
     validation = every.take(held_out).map(scaler) if len(held_out) else None
     trained, rows = _scaled_once(trained, every, scaler)
@@ -198,6 +200,12 @@ def plan_of_rows(
 def check_marks(detector: Any, X: Any, y: Any) -> None:
     """Check that labels of all rows are not misunderstood; detectors get parts of them."""
     detector._check_marks(set(np.unique(detector._labels(y, len(X))).tolist()))
+
+
+def check_binary(detector: Any, labels: set[int]) -> None:
+    """Check labels of further rows only if they look like marks, 0 and 1 without a -1."""
+    if labels == {0, 1}:
+        detector._check_marks(labels)
 
 
 def _labels(rows: Rows) -> set[int]:

@@ -25,7 +25,6 @@ _FACTS = (
     "n_steps_",
     "n_skipped_",
     "n_members_",
-    "n_held_out_",
 )
 NOT_WRITTEN = object()
 _FUNCTION, _RECIPE = "function", "recipe"  # marks of arguments that are no plain values
@@ -75,6 +74,8 @@ def pack(detector: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     if hasattr(detector, "reference_scores_"):
         arrays["reference_scores"] = detector.reference_scores_
+    if hasattr(detector, "held_out_scores_"):
+        arrays["held_out_scores"] = detector.held_out_scores_
     if hasattr(detector, "calibration_"):
         metadata["calibration"] = detector.calibration_.method
         arrays["calibration"] = detector.calibration_.arrays()
@@ -160,6 +161,8 @@ def _made(
     detector.combination_ = arrays.get("combination", identity)
     if "reference_scores" in arrays:  # earlier files have none
         detector.reference_scores_ = arrays["reference_scores"]
+    if "held_out_scores" in arrays:
+        detector.held_out_scores_ = arrays["held_out_scores"]
     if (method := metadata.get("calibration")) is not None:
         if method not in calibration.KINDS:
             raise FileFormatError(f"{path}: calibrated by {method!r}, which is not known here")

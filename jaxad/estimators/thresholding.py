@@ -7,35 +7,36 @@ import numpy as np
 
 from jaxad import thresholds
 from jaxad.checks import POSITIVE, Interval
-from jaxad.estimators.weights import in_proportion, quantile
+from jaxad.estimators.fitting import Plan
+from jaxad.estimators.weights import in_proportion
 from jaxad.rows import Rows
 
 CONTAMINATION = Interval(0, 0.5, "both")
 RATE = Interval(0, 1, "neither")
-QUANTILES = 10_001  # most scores of training rows that are kept, one for each 0.01 %
+QUANTILES = 10_001  # most scores that are kept for shares of rows, one for each 0.01 %
 
 
-def adopt_scores(
-    detector: Any, scores: np.ndarray, weight: np.ndarray | None, *, held_out: int
-) -> None:
+def adopt_scores(detector: Any, scores: np.ndarray, plan: Plan) -> None:
     """Set ``threshold_`` by ``contamination``, and keep the scores that later thresholds need.
 
     Args:
       detector: the detector being fitted.
-      scores: ``[N]`` scores of the held-out rows or, if there are none, of the training rows. They
-        may be sorted in place.
-      weight: their weights ``[N]``, or None.
-      held_out: number of held-out rows.
+      scores: ``[N]`` scores of the plan's reference rows. They may be sorted in place.
+      plan: the plan of the fit.
     """
-    detector.threshold_ = quantile(scores, 1 - detector.contamination, weight)
-    if weight is None or held_out:
+    if len(plan.held_out):
+        # Known anomalies say nothing about how high normal rows score.
+        label: Any = plan.rows.like.label[plan.held_out]
+        detector.held_out_scores_ = np.sort(scores[np.asarray(label) >= 0])
+    weight: Any = plan.rows.like.weight[plan.reference_rows] if plan.rows.resident else None
+    if weight is None or np.ptp(weight) == 0:
         scores.sort()
     else:
         scores = in_proportion(scores, weight)
-    if not held_out and len(scores) > QUANTILES:
+    detector.threshold_ = float(np.quantile(scores, 1 - detector.contamination))
+    if len(scores) > QUANTILES:
         scores = scores[np.linspace(0, len(scores) - 1, QUANTILES).round().astype(int)]
     detector.reference_scores_ = scores
-    detector.n_held_out_ = held_out
 
 
 def choose(
@@ -83,8 +84,9 @@ def percentile(detector: Any, X: Any) -> np.ndarray:
 
 
 def held_out_scores(detector: Any) -> np.ndarray | None:
-    """Scores of the rows that ``validation_fraction`` held out, ascending, or None."""
-    return detector.reference_scores_ if getattr(detector, "n_held_out_", 0) else None
+    """Scores of the held-out rows that are not known anomalies, ascending, or None."""
+    scores = getattr(detector, "held_out_scores_", None)
+    return None if scores is None or not len(scores) else scores
 
 
 def _number(value: Any, X: Any) -> float:
@@ -104,10 +106,10 @@ def _reference(detector: Any, share: float = 1.0) -> np.ndarray:
             f"this {type(detector).__name__} is from a file of an earlier version or from a Fleet, "
             "without scores of its training rows: fit it again, or give set_threshold rows as X"
         )
-    if not detector.n_held_out_ and len(reference) == QUANTILES and 0 < share < 1 / QUANTILES:
+    if len(reference) == QUANTILES and 0 < share < 1 / QUANTILES:
         raise ValueError(
             f"contamination={share} is finer than the {QUANTILES - 1:,} quantiles that are kept of "
-            "the training scores: give the rows as X"
+            "the scores: give the rows as X"
         )
     return reference
 

@@ -65,23 +65,6 @@ def _numbers(sample_weight: Any) -> np.ndarray:
         raise ValueError(f"sample_weight is not an array of numbers [N]: {error}") from None
 
 
-def quantile(values: np.ndarray, share: float, weight: np.ndarray | None) -> float:
-    """The value that a ``share`` of the weight does not exceed; may reorder ``values`` ``[N]``.
-
-    Equal weights interpolate between values as `numpy.quantile` does; others do not.
-
-    Example:
-      >>> quantile(np.array([1.0, 2.0, 3.0]), 0.5, np.array([1.0, 1.0, 4.0]))
-      3.0
-    """
-    if weight is None or np.ptp(weight) == 0:
-        return float(np.quantile(values, share, overwrite_input=True))
-    order = np.argsort(values)
-    reached = np.cumsum(weight[order], dtype=np.float64)
-    at = np.searchsorted(reached, share * reached[-1])
-    return float(values[order][min(at, len(values) - 1)])
-
-
 def in_proportion(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """As many values, ascending, each as often as its share of the weight asks.
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxad import training
 from jaxad.checks import Choice, Flag, Interval, Special, Whole, seed_from
-from jaxad.estimators import Detector, ensemble
+from jaxad.estimators import Detector, ensemble, prepare
 from jaxad.estimators.fitting import subfolder
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet import calibration, partitions, shared, storage
@@ -611,6 +611,7 @@ class Fleet(BaseEstimator):
         """Train on the groups of a table, of which some may have models."""
         common, models = self._common, self._whole_models()
         found = self._survey(table, common.seed, self._rate)
+        prepare.check_binary(self.detector, set(found.labels))
         recent = self._recent_of(table)
         enough = table.counts >= self.min_rows
         known = np.array([key in self._numbers for key in table.keys])

@@ -59,7 +59,9 @@ def check_objective(objective: Any, row: tuple[int, ...]) -> None:
 
 
 def check_batch_size(objective: Any, batch_size: int, row: tuple[int, ...]) -> None:
-    """Raise a ValueError if batches have fewer rows than the objective needs.
+    """Raise a ValueError if batches may have fewer rows than the objective needs.
+
+    A last batch of too few rows shares those of the one before, which must suffice for both.
 
     Args:
       objective: the objective, or a list of equal structure.
@@ -69,11 +71,12 @@ def check_batch_size(objective: Any, batch_size: int, row: tuple[int, ...]) -> N
     if type(objective) in (list, tuple):
         objective = objective[0]
     needed = rows_needed(objective, row)
-    if batch_size < needed:
+    if batch_size < 2 * needed - 1:
         raise ValueError(
             f"batch_size={batch_size} is too small: {type(objective).__name__} needs at least "
-            f"{needed} rows in a batch, because fewer have no spread to normalise them by, or to "
-            "fit a mixture to. Raise batch_size, or use a network without batch normalisation"
+            f"{needed} rows in every batch, and so a batch_size of {2 * needed - 1}, because fewer "
+            "have no spread to normalise them by, or to fit a mixture to. Raise batch_size, or use "
+            "a network without batch normalisation"
         )
 
 

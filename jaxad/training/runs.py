@@ -527,7 +527,10 @@ class _Streamed(_Run):
         super().__init__(call, how)
         fewest = rows_needed(call.objective, rows.shape)
         chunks = rows.in_multiples_of(how.batch_size)
-        self._rows, self._chunks = rows, dataclasses.replace(chunks, fewest=fewest)
+        self._rows, self._chunks = (
+            rows,
+            dataclasses.replace(chunks, fewest=fewest, batch=how.batch_size),
+        )
         self._limit, self._diagnosed = how.max_skipped, bool(how.diagnostics)
 
     def begin(self, initial: tuple[Params, Stats] | None, fitted: bool) -> State:

@@ -71,11 +71,40 @@ def test_held_out_rows_are_kept_for_thresholds_and_calibration(rows, tmp_path):
     detector.save(tmp_path / "d")
     loaded = jaxad.load(tmp_path / "d").set_threshold(false_alarm_rate=0.05)
     assert loaded.threshold_ == detector.set_threshold(false_alarm_rate=0.05).threshold_
-    assert loaded.n_held_out_ == len(loaded.reference_scores_) == 60
+    assert len(loaded.held_out_scores_) == len(loaded.reference_scores_) == 60
     assert np.isin(loaded.reference_scores_, detector.anomaly_score(rows)).all()
     calibration = loaded.calibrate().calibration_
     np.testing.assert_array_equal(calibration.scores, detector.reference_scores_)
     assert calibration.smallest_p_value == 1 / 61
+
+
+@pytest.mark.defect
+def test_known_anomalies_that_are_held_out_do_not_calibrate(rows):
+    rows, y = rows.copy(), np.where(np.arange(len(rows)) % 10 == 0, -1, 0)
+    rows[y == -1] += 5
+    held_out = rows[:100], y[:100]
+    detector = fresh("DeepSAD", epochs=1).fit(rows[100:], y[100:], validation=held_out)
+    assert len(detector.reference_scores_) == 100
+    calibration = detector.calibrate().calibration_
+    normal = detector.anomaly_score(rows[:100][y[:100] == 0])
+    np.testing.assert_allclose(calibration.scores, np.sort(normal), rtol=1e-5)
+
+
+@pytest.mark.defect
+def test_a_call_that_does_not_refit_drops_the_scores_of_held_out_rows(rows):
+    detector = fresh("DeepSVDD", epochs=1).fit(rows[:200], validation=rows[200:])
+    detector.partial_fit(rows[:20])
+    with pytest.raises(ValueError, match="no rows to calibrate on"):
+        detector.calibrate()
+
+
+@pytest.mark.defect
+@pytest.mark.parametrize("validation_fraction", [0.0, 0.4])
+def test_a_threshold_by_contamination_is_that_of_fit_with_weights(validation_fraction, rows):
+    weight = np.random.default_rng(0).uniform(0.1, 3, len(rows))
+    given = {"epochs": 1, "validation_fraction": validation_fraction}
+    detector = fresh("DeepSVDD", **given).fit(rows, sample_weight=weight)
+    assert detector.threshold_ == detector.set_threshold(contamination=0.1).threshold_
 
 
 def test_a_percentile_counts_the_training_rows_below(fitted):

@@ -10,7 +10,7 @@ from flax import struct
 from sklearn.base import clone
 
 import jaxad
-from jaxad import networks, objectives
+from jaxad import data, networks, objectives
 
 NAMES = list("abcde")
 
@@ -189,3 +189,12 @@ def test_bad_input(rows):
         detector.explain(rows[:2], background=rows[:2, :3])
     with pytest.raises(ValueError, match="background=.*leave it out"):
         fresh("AutoEncoder").fit(rows).explain(rows[:2], background=rows[:2])
+
+
+@pytest.mark.defect
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_background_holds_no_validation_rows(streamed, rows):
+    given = data.stream(rows, rows=100) if streamed else rows
+    detector = fresh("DeepSVDD", epochs=1).fit(given, validation=rows[:50] + 100)
+    assert len(detector.background_) == 16
+    assert np.abs(detector.background_).max() < 10

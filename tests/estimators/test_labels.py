@@ -87,3 +87,19 @@ def test_a_group_of_a_fleet_may_lack_the_anomalies(table):
     clone(fleet).begin(surveys)
     with pytest.raises(ValueError, match="no -1"):
         clone(fleet).begin(surveys[1:])
+
+
+@pytest.mark.defect
+def test_marks_are_an_error_of_every_method_that_takes_labels(table):
+    y, marks = jaxad.labels_from_anomalies(MARKS), MARKS.astype(int)
+    detector = fresh("DeepSAD", epochs=1).fit(table, y)
+    calls = (
+        lambda: fresh("DeepSAD").fit(table, y, validation=(table, marks)),
+        lambda: detector.calibrate(table, marks, method="cross", folds=2),
+        lambda: jaxad.fit_many(
+            [fresh("DeepSVDD"), fresh("DeepSAD")], table, marks, subsets=[range(60), range(60)]
+        ),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"no -1.*labels_from_anomalies"):
+            call()

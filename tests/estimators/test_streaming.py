@@ -357,3 +357,19 @@ def test_statistics_are_those_of_the_last_rows(monkeypatch, rows):
     assert detector.threshold_ == pytest.approx(
         np.quantile(detector.anomaly_score(rows), 0.9), 1e-4
     )
+
+
+@pytest.mark.defect
+@pytest.mark.parametrize(("count", "share"), [(1, 1 / 1024), (256, 0.25), (300, 300 / 1024)])
+def test_few_rows_train_at_a_rate_in_proportion_to_the_batch(count, share, rows, monkeypatch):
+    detector = fresh("DeepSVDD", epochs=1, batch_size=1024, n_members=1).fit(rows)
+    recipes = []
+    advance = training.advance
+
+    def watched(objective, recipe, *given, **options):
+        recipes.append(recipe)
+        return advance(objective, recipe, *given, **options)
+
+    monkeypatch.setattr(training, "advance", watched)
+    detector.partial_fit(rows[:count])
+    assert recipes[0].learning_rate == pytest.approx(share * detector.learning_rate)
