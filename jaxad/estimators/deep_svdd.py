@@ -71,7 +71,8 @@ class DeepSVDD(CentreDetector):
         environment variable ``JAXAD_THREADS``, or one for each core that this process may use. The
         results are the same.
       device: where training and scoring take place: None, JAX's default; a kind of device, such as
-        ``"cpu"`` or ``"gpu"``, of which the first is used; or a ``jax.Device``. Not saved.
+        ``"cpu"`` or ``"gpu"``, of which the first is used; or one with a number from 0, such as
+        ``"gpu:1"``. Not saved.
       verbose: show a progress bar; for log lines see `jaxad.callbacks.LogProgress`.
 
     Attributes:

@@ -7,11 +7,11 @@ import jax
 
 
 def check_device(name: str, value: Any) -> Any:
-    """Raise an error unless ``value`` is None, the kind of a device there is, or a device.
+    """Raise an error unless ``value`` is None, or the kind and number of a device there is.
 
     Raises:
-      TypeError: it is something else.
-      ValueError: there is no device of this kind; the message lists those there are.
+      TypeError: it is something else, such as a ``jax.Device``, which cannot be copied.
+      ValueError: there is no such device; the message lists those there are.
     """
     if value is not None:
         _found(name, value)
@@ -27,15 +27,19 @@ def on_device(device: Any) -> contextlib.AbstractContextManager:
 
 def _found(name: str, value: Any) -> Any:
     if isinstance(value, jax.Device):
-        return value
+        raise TypeError(
+            f"{name}={value!r} cannot be copied or pickled with the detector: name the device by "
+            f"its kind and number, such as '{value.platform}:{value.id}'"
+        )
     if not isinstance(value, str):
         raise TypeError(
-            f"{name}={value!r} is neither None, nor a kind of device such as 'cpu' or 'gpu', nor a "
-            "jax.Device such as jax.devices()[0]"
+            f"{name}={value!r} is neither None, nor a kind of device such as 'cpu' or 'gpu', nor "
+            "one with a number, such as 'cpu:1'"
         )
+    kind, _, number = value.partition(":")
     try:
-        return jax.local_devices(backend=value)[0]
-    except RuntimeError:
+        return dict(enumerate(jax.local_devices(backend=kind)))[int(number or 0)]
+    except (RuntimeError, ValueError, KeyError):
         there = sorted({*map(str, jax.devices()), *map(str, jax.devices("cpu"))})
         raise ValueError(
             f"{name}={value!r}: JAX finds no such device here, only {', '.join(there)}: choose "
