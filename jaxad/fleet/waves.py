@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from jaxad.estimators import ensemble, fitting
 from jaxad.estimators.scaling import AffineScaler

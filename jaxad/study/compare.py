@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.pipeline import Pipeline
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from jaxad import training
 from jaxad.checks import check_positive_int

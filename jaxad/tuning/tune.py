@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 from sklearn.base import clone
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from jaxad import training
 from jaxad.checks import check_positive_int, seed_from
