@@ -161,9 +161,11 @@ def _placed(
     none_shared = Member(jax.tree.map(lambda _: None, members.objective))
     call = OnDevices(members, none_shared, size, mesh, vectorised=False)
     model = call.place((params, stats))
-    # Neither a list of objectives nor numpy arrays are kept: both may change.
+    # Neither a list of objectives nor numpy arrays are kept: both may change. Arrays that lay there
+    # already are not either: they would keep themselves.
     fixed = not isinstance(objective, list) and all(isinstance(x, jax.Array) for x in leaves)
-    if mesh is not None and fixed and leaves:
+    moved = not set(map(id, leaves)) & set(map(id, jax.tree.leaves(model)))
+    if mesh is not None and fixed and leaves and moved:
         _kept[key] = objective, call, model  # holds the objective, so that its id stays its own
         for leaf in leaves:
             weakref.finalize(leaf, _kept.pop, key, None)

@@ -5,6 +5,7 @@ import gc
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxad
 from jaxad import networks, objectives, training
@@ -103,6 +104,20 @@ def test_the_chunks_of_scoring_leave_exact_passes_alone(monkeypatch):
         assert training.score(deep, *fits[-1][:2], X).shape == (len(X),)
     leaves = zip(*(jax.tree.leaves(fit[:2]) for fit in fits), strict=True)
     assert all(np.array_equal(one, other) for one, other in leaves)
+
+
+def test_a_population_that_lay_on_the_devices_already_is_kept_nowhere():
+    objective = objectives.deep_svdd(networks.MLP((3,)))
+    mesh = training.make_mesh(2)
+    keys = jax.random.split(jax.random.key(0), 2)
+    trained = training.fit_population(objective, RECIPE, keys, X[:300], mesh=mesh)
+    lies = NamedSharding(mesh, PartitionSpec("population"))
+    model = jax.device_put(jax.tree.map(np.array, (trained.params, trained.stats)), lies)
+    before = len(scoring._kept)
+    training.score_population(objective, *model, X[:3], mesh=mesh)
+    del model
+    gc.collect()
+    assert len(scoring._kept) == before
 
 
 def test_a_population_stays_on_the_devices_while_it_exists(monkeypatch):
