@@ -7,6 +7,7 @@ network cannot tell its transformations apart.
 """
 
 from functools import partial
+from typing import Any
 
 import chex
 import jax
@@ -152,9 +153,14 @@ def fused_loss(
     if head_bias is not None:
         chex.assert_shape(head_bias, (classes,))
     if chunk is None:
-        chunk = max(1, (2**16 if jax.default_backend() == "cpu" else 2**26) // classes**2)
+        chunk = max(1, (2**16 if _platform() == "cpu" else 2**26) // classes**2)
     numbers = jnp.asarray(margin, z.dtype), jnp.asarray(triplet_weight, z.dtype)
     return _fused(min(chunk, len(z)), z, (centres, head_kernel, head_bias, *numbers))
+
+
+def _platform() -> str:
+    chosen: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return jax.default_backend() if chosen is None else getattr(chosen, "platform", chosen)
 
 
 def _row_loss(z: Array, shared: tuple) -> Array:

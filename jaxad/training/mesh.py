@@ -63,9 +63,9 @@ def used_devices(*, local: bool = False) -> list[Any]:
     return jax.local_devices(backend=chosen)[:1] if isinstance(chosen, str) else [chosen]
 
 
-def platform() -> str:
-    """The kind of device that programs use, such as ``"cpu"``."""
-    return used_devices()[0].platform
+def platform(mesh: Mesh | None = None) -> str:
+    """The kind of device that programs use, on a mesh if there is one; such as ``"cpu"``."""
+    return (used_devices()[0] if mesh is None else mesh.devices.flat[0]).platform
 
 
 def default_mesh(devices: Sequence[Any] | None = None) -> Mesh | None:

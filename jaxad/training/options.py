@@ -13,7 +13,6 @@ import numpy as np
 from jaxad.training import interrupts
 from jaxad.training.forks import check_not_forked
 from jaxad.training.kept import keep
-from jaxad.training.mesh import platform
 from jaxad.training.threads import with_settings
 
 # Passes of the compiler that cost small programs on a CPU more than they save. The first splits
@@ -24,13 +23,19 @@ _UNKNOWN = re.compile("No such compile option: '(.*?)'")
 
 
 def compiled(
-    function: Callable, name: str, *, optimised: bool = True, parallel: bool = False
+    function: Callable,
+    name: str,
+    platform: str,
+    *,
+    optimised: bool = True,
+    parallel: bool = False,
 ) -> Callable:
     """Compile a function, on a CPU with options for short steps.
 
     Args:
       function: the function; all arguments are arrays.
       name: the name that profiles show.
+      platform: the kind of device that the function is for, see `mesh.platform`.
       optimised: whether the program's speed matters more than its compilation time.
       parallel: whether a CPU may split the program's loops among its cores.
 
@@ -39,15 +44,15 @@ def compiled(
       same arguments: one thread compiles and the others wait, instead of all compiling.
     """
     function.__name__ = function.__qualname__ = keep(name)
-    return _Compiled(function, optimised, parallel)
+    return _Compiled(function, _options(platform, optimised, parallel))
 
 
 class _Compiled:
     """A compiled function; options that another version of the compiler lacks are left out."""
 
-    def __init__(self, function: Callable, optimised: bool, parallel: bool):
+    def __init__(self, function: Callable, options: dict[str, str]):
         self._function = function
-        self._use(_options(optimised, parallel))
+        self._use(options)
         self._prepared: set[int] = set()
         self._preparing: dict[int, threading.Lock] = {}
 
@@ -92,10 +97,10 @@ def _compile(lowered: Any) -> None:
     interrupts.in_thread(with_settings(lowered.compile))
 
 
-def _options(optimised: bool, parallel: bool) -> dict[str, str]:
+def _options(platform: str, optimised: bool, parallel: bool) -> dict[str, str]:
     if not optimised:
         return {"xla_backend_optimization_level": "0"}
-    if platform() != "cpu":
+    if platform != "cpu":
         return {}
     disabled = [_TREES] if parallel else [_TREES, _PARALLEL]
     return {"xla_disable_hlo_passes": ",".join(disabled)} | (_WIDE if _has_wide_vectors() else {})

@@ -24,7 +24,7 @@ from jaxad.training import programs
 from jaxad.training.hosts import put, spans_processes
 from jaxad.training.interrupts import ready
 from jaxad.training.members import Member, join
-from jaxad.training.mesh import POPULATION, on_mesh, used_devices
+from jaxad.training.mesh import POPULATION, on_mesh, platform
 from jaxad.training.options import compiled
 from jaxad.training.programs import Program
 from jaxad.training.threads import check_threads, each, thread_count
@@ -66,7 +66,7 @@ class OneModel:
         call.prepare(*arguments)
 
     def _call(self, program: Program, carry: PyTree, given: Any) -> tuple[Any, tuple]:
-        call = _single_call(program, self._parallel)
+        call = _single_call(program, platform(self._mesh), self._parallel)
         return call, (carry, _needed(self._member, program), given)
 
     def again(self, of: np.ndarray, instead: Any, program: Program, *arguments: Any) -> Any:
@@ -148,7 +148,7 @@ class OnDevices(_Population):
         call.prepare(*arguments)
 
     def _call(self, program: Program, carry: PyTree, given: Any) -> tuple[Any, tuple]:
-        call = device_call(program, self._mesh, self._vectorised)
+        call = device_call(program, platform(self._mesh), self._mesh, self._vectorised)
         return call, (carry, _needed(self._own, program), (_needed(self._shared, program), given))
 
     def again(self, of: np.ndarray, instead: Any, program: Program, *arguments: Any) -> Any:
@@ -256,8 +256,8 @@ class OnThreads(_Population):
     def _call(self, group: _Group, program: Program, mine: PyTree, given: Any) -> tuple[Any, tuple]:
         own, shared = _needed(group.own, program), _needed(self._shared, program)
         if self._several:
-            return _group_call(program), (mine, own, (shared, given))
-        return _single_call(program, False), (mine, join(own, shared), given)
+            return _group_call(program, platform()), (mine, own, (shared, given))
+        return _single_call(program, platform(), False), (mine, join(own, shared), given)
 
     def _run(self, groups: list[_Group], program: Program, carry: PyTree, given: Any) -> list:
         def run(group: _Group) -> Any:
@@ -274,7 +274,8 @@ class OnThreads(_Population):
         params = None if initial is None else part(initial[0], 0)
         if initial is None:
             init = programs.initialise
-            params, _ = _single_call(init, False).shapes(None, _needed(member, init), ())
+            call = _single_call(init, platform(), False)
+            params, _ = call.shapes(None, _needed(member, init), ())
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) < SMALL_MODEL
 
 
@@ -341,31 +342,33 @@ def _made_once(make: Callable) -> Callable:
 
 
 @_made_once
-def _single_call(program: Program, parallel: bool) -> Any:
+def _single_call(program: Program, kind: str, parallel: bool) -> Any:
     def run(carry, member, given):
         return program.function(carry, member, *given)
 
-    name = program.function.__name__
-    return compiled(run, name, optimised=program.optimised, parallel=parallel)
+    options = {"optimised": program.optimised, "parallel": parallel}
+    return compiled(run, program.function.__name__, kind, **options)
 
 
 @_made_once
-def _group_call(program: Program) -> Any:
+def _group_call(program: Program, kind: str) -> Any:
     def run(carry, own, shared):
         return jax.vmap(_of_member(program, shared))((carry, own))
 
-    return compiled(run, f"members_{program.function.__name__}", optimised=program.optimised)
+    name = f"members_{program.function.__name__}"
+    return compiled(run, name, kind, optimised=program.optimised)
 
 
 @_made_once
-def device_call(program: Program, mesh: Mesh | None, vectorised: bool | None) -> Any:
-    """A program for members ``[P]``: a function of their carries, own leaves and shared leaves."""
-    device = used_devices()[0] if mesh is None else mesh.devices.flat[0]
-    accelerator = device.platform != "cpu"
+def device_call(program: Program, kind: str, mesh: Mesh | None, vectorised: bool | None) -> Any:
+    """A program for members ``[P]``: a function of their carries, own leaves and shared leaves.
+
+    It is for devices of one kind, those of the mesh if there is one; see `mesh.platform`.
+    """
 
     def on_device(carry, own, shared):
         one = _of_member(program, shared)
-        if accelerator if vectorised is None else vectorised:
+        if kind != "cpu" if vectorised is None else vectorised:
             return jax.vmap(one)((carry, own))
         small = vectorised is None and 0 < _parameters(carry) < SMALL_MODEL
         return lax.map(one, (carry, own), batch_size=SIDE_BY_SIDE if small else None)
@@ -382,7 +385,8 @@ def device_call(program: Program, mesh: Mesh | None, vectorised: bool | None) ->
             check_vma=False,
         )(carry, own, shared)
 
-    return compiled(run, f"members_{program.function.__name__}", optimised=program.optimised)
+    name = f"members_{program.function.__name__}"
+    return compiled(run, name, kind, optimised=program.optimised)
 
 
 def _of_member(program: Program, shared: Any) -> Callable:

@@ -22,7 +22,7 @@ from jaxad.training import programs
 from jaxad.training.history import History
 from jaxad.training.hosts import on_host
 from jaxad.training.members import Member, Subset, per_member
-from jaxad.training.mesh import POPULATION
+from jaxad.training.mesh import POPULATION, platform
 from jaxad.training.programs import Program
 from jaxad.training.runners import SIDE_BY_SIDE, SMALL_MODEL, SMALL_ROW, device_call
 from jaxad.training.runs import Figures, Result
@@ -59,9 +59,8 @@ def side_by_side(objective: Any, row: tuple[int, ...], rows: int, mesh: Mesh | N
       rows: padded rows of each set.
       mesh: the devices, from `default_mesh`.
     """
-    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
     parts = 1 if mesh is None else mesh.shape[POPULATION]
-    if device.platform != "cpu":
+    if platform(mesh) != "cpu":
         most = max(16, 2**28 // (4 * rows * math.prod(row)))  # 256 MB of rows
         return min(_MOST, 1 << (most.bit_length() - 1)) * parts
     small = _parameters(jax.tree.structure(objective), row) < SMALL_MODEL
@@ -171,7 +170,7 @@ def apply_sets(
 
 
 def _call(program: Program, mesh: Mesh | None, carry: Any, own: Member) -> Any:
-    call = device_call(program, mesh, True)
+    call = device_call(program, platform(mesh), mesh, True)
     needed = Member(**{name: getattr(own, name) for name in program.needs})
     arguments = carry, needed, (jax.tree.map(lambda _: None, needed), ())
     call.prepare(*arguments)

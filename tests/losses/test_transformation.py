@@ -324,6 +324,16 @@ class TestFusedLoss:
         assert jnp.isfinite(value)
         assert jnp.isfinite(slope).all()
 
+    def test_a_chunk_suits_the_device_in_use(self, monkeypatch):
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        monkeypatch.setattr(transformation, "_fused", lambda chunk, *_: chunk)
+        z, head = np.zeros((2**15, 2, 1), np.float32), np.zeros((1, 2))
+        given = z, np.zeros((2, 1)), head, None, 1.0, 0.1
+        assert fused_loss(*given) == 2**15
+        for device in ("cpu", jax.devices("cpu")[1]):
+            with jax.default_device(device):
+                assert fused_loss(*given) == 2**14
+
     def test_memory_is_that_of_a_chunk(self):
         rows, classes, latent = 32, 16, 4
         arguments = self.arguments(rows=rows, classes=classes, latent=latent)

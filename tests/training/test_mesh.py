@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from cases import KEY, KEYS, OBJECTIVES, RECIPE, assert_alike, labelled
 
-from jaxad import training
-from jaxad.training import engine
+from jaxad import networks, objectives, training
+from jaxad.training import engine, runners, sets
+from jaxad.training.members import Member
 from jaxad.training.mesh import across_data
+from jaxad.training.programs import Program
 
 
 def spy(monkeypatch):
@@ -68,3 +72,31 @@ def test_cores_become_devices_after_the_import():
     clean = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Lets programs believe that they use a GPU; none may be compiled."""
+    chosen = [SimpleNamespace(platform="gpu")]
+    return lambda: monkeypatch.setattr("jaxad.training.mesh.used_devices", lambda **_: chosen)
+
+
+def test_each_kind_of_device_has_programs_with_options_of_its_own(on_gpu):
+    program = Program(lambda carry, member: carry, needs=())
+    one, several = runners.OneModel(Member()), runners.OnDevices(Member(), Member(), 2, None)
+
+    def calls():
+        return [runner._call(program, np.zeros(2), ())[0] for runner in (one, several)]
+
+    before = calls()
+    assert all(call._made[1] for call in before)
+    assert calls() == before
+    on_gpu()
+    assert [call._made[1] for call in calls()] == [{}, {}]
+
+
+def test_the_number_of_sets_in_a_call_suits_the_device_in_use(on_gpu):
+    objective = objectives.deep_svdd(networks.MLP((3,)))
+    assert sets.side_by_side(objective, (5,), 256, None) == runners.SIDE_BY_SIDE
+    on_gpu()
+    assert sets.side_by_side(objective, (5,), 256, None) == 1024

@@ -291,7 +291,7 @@ def test_an_error_while_scores_are_collected_ends_the_threads(rng, cores, monkey
 
 def test_an_unknown_option_is_left_out_by_all_threads(cores, monkeypatch):
     monkeypatch.setattr(options, "_options", lambda *_: {"xla_no_such_option": "1"})
-    call = options.compiled(lambda x: x + 1, "unknown")
+    call = options.compiled(lambda x: x + 1, "unknown", "cpu")
 
     def run(size):
         x = np.ones(size, np.float32)
