@@ -1,6 +1,7 @@
 """Fit many detectors at once: lists of detectors, parameter sweeps, cross-validation.
 
-Detectors of one structure train as one population, in one compiled program on all devices.
+Detectors of one structure train as one population, in one compiled program, on all devices
+unless they name one.
 """
 
 import warnings
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 from jaxad import metrics, training
 from jaxad.data.protocols import as_marks
 from jaxad.estimators import Detector, fitting, frames, prepare
+from jaxad.estimators.devices import on_device
 from jaxad.rows import Rows
 from jaxad.training.history import last
 
@@ -36,15 +38,17 @@ def fit_many(
     """Fit detectors in place, those of one structure as one population.
 
     Every detector gets the result of its own ``fit``. Detectors of one population may differ in any
-    number (rates, weights, epochs, seeds); other differences, such as widths, need another one. If
-    a detector's training fails (steps are not finite) it stays unfitted, with a warning.
+    number (rates, weights, epochs, seeds); other differences, such as widths or ``device``, need
+    another one. If a detector's training fails (steps are not finite) it stays unfitted, with a
+    warning.
 
     Args:
       detectors: the detectors.
       X: rows, as for ``fit``, in memory.
       y: labels, as for ``fit``.
       subsets: the row numbers of ``X`` that each detector is fitted on; None uses all rows.
-      mesh: from `jaxad.training.make_mesh`; None uses all devices.
+      mesh: from `jaxad.training.make_mesh`, instead of the detectors' ``device``; None uses that
+        or, where it is None too, all devices.
       threads: at most so many threads of a CPU share out the detectors; None: the smallest
         ``threads`` of a detector, or one for each core.
       checkpoints: as for ``fit``; every population has its own subfolder.
@@ -81,17 +85,20 @@ def fit_many(
             sample = rows is not None
             if sample:
                 prepare.check_marks(detector, X, y)
-            plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints, sample=sample)
+            with on_device(detector.device):
+                plan = prepare.plan(detector, *_taken(X, y, rows), checkpoints, sample=sample)
             plans.append(plan.sharing(plans[-1]) if plans else plan)
     populations: dict[Any, list[int]] = {}
     for i, (detector, plan) in enumerate(zip(detectors, plans, strict=True)):
-        populations.setdefault((type(detector), plan.run.structure), []).append(i)
+        kind = type(detector), plan.run.structure, detector.device
+        populations.setdefault(kind, []).append(i)
     hidden = not progress or len(populations) < 2
     for number, members in enumerate(
         tqdm(populations.values(), desc="populations", disable=hidden)
     ):
         interrupted = False
-        with training.Stopwatch() as watch:
+        device = detectors[members[0]].device if mesh is None else None
+        with training.Stopwatch() as watch, on_device(device):
             try:
                 trained = fitting.fit(
                     [plans[i] for i in members],

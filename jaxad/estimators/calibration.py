@@ -19,6 +19,7 @@ from sklearn.base import clone
 from jaxad import thresholds, training
 from jaxad.checks import Interval, check_choice, seed_from
 from jaxad.estimators import ensemble, fitting, prepare, thresholding
+from jaxad.estimators.devices import on_device
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.rows import ArrayRows, Rows
 
@@ -78,7 +79,8 @@ class Model(NamedTuple):
         """Scores ``[N]`` of unscaled rows."""
         model = detector.objective_, self.params, self.stats
         size = len(self.combination["shift"])
-        scores = fitting.score(*model, rows.map(self.scaler), size, threads=detector.threads)
+        with on_device(detector.device):
+            scores = fitting.score(*model, rows.map(self.scaler), size, threads=detector.threads)
         return ensemble.combine(self.combination, scores)
 
     def arrays(self) -> dict[str, Any]:
@@ -322,7 +324,8 @@ def _trained(
         plans.append(prepare.plan_of_rows(copy, rows.take(subset), continues=False, sample=True))
         copies.append(copy)
     options = {"threads": detector.threads, "progress": bool(detector.verbose)}
-    outcomes = fitting.fit(plans, population=True, **options)
+    with on_device(detector.device):
+        outcomes = fitting.fit(plans, population=True, **options)
     models = []
     for copy, plan, trained in zip(copies, plans, outcomes, strict=True):
         if trained is None:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from jaxad import training
 from jaxad.checks import Choice, Flag, Interval, Special, Whole, seed_from
 from jaxad.estimators import Detector, ensemble, prepare
+from jaxad.estimators.devices import on_device
 from jaxad.estimators.fitting import subfolder
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet import calibration, partitions, shared, storage
@@ -441,7 +442,8 @@ class Fleet(BaseEstimator):
                 one[name] = jax.tree.map(lambda leaf: leaf[0] if leaf.ndim else leaf, one[name])
         facts = {name: value.tolist() for name, value in one["facts"].items()}
         facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
-        detector.params_, detector.stats_ = jax.device_put((one["params"], one["stats"]))
+        with on_device(detector.device):
+            detector.params_, detector.stats_ = jax.device_put((one["params"], one["stats"]))
         detector.scaler_ = AffineScaler(**one["scaler"])
         detector.combination_ = one["combination"]
         detector.objective_ = detector._full_objective((len(self.columns_),), facts["rows"])

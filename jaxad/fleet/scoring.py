@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxad.estimators.devices import on_device
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet.tables import name_of
 from jaxad.training import sets
@@ -68,6 +69,7 @@ class Bank(NamedTuple):
       members: P.
       side_by_side: S, the slots of a call.
       mesh: the devices that share them, or None.
+      device: where programs run if there is no mesh, as a detector's ``device``.
     """
 
     objective: Callable[[int], Any]
@@ -75,6 +77,7 @@ class Bank(NamedTuple):
     members: int
     side_by_side: int
     mesh: Mesh | None
+    device: str | None
 
     def apply(
         self, method: str, requests: Sequence[Request], *, threads: int | None = None
@@ -116,7 +119,8 @@ class Bank(NamedTuple):
         members = np.array([slot.member for slot in filled])
         objectives = [self.objective(m) for m in models.tolist()]
         params, stats = self.model(models, members)
-        values = sets.apply_sets(method, objectives, params, stats, x, mesh=self.mesh)
+        with on_device(self.device):
+            values = sets.apply_sets(method, objectives, params, stats, x, mesh=self.mesh)
         return [v[: len(block)] for v, block in zip(values, blocks, strict=False)]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from jaxad.estimators import ensemble
+from jaxad.estimators.devices import on_device
 from jaxad.estimators.fitting import REMEDY
 from jaxad.fleet import scaling
 from jaxad.fleet.models import Models
@@ -14,7 +15,7 @@ from jaxad.fleet.scaling import Moments, Prior
 from jaxad.fleet.scoring import Bank, Request, gathered
 from jaxad.fleet.survey import Survey
 from jaxad.training import NonFiniteError, sets
-from jaxad.training.mesh import default_mesh
+from jaxad.training.mesh import default_mesh, used_devices
 from jaxad.typing import Params, Stats
 
 GLOBAL = -1  # the number of the global model
@@ -51,7 +52,7 @@ class Shared(NamedTuple):
 
     def bank(self, models: Models | None) -> Bank:
         """The models of groups, and the global one, to score by."""
-        detector, shared, mesh = self.detector, self.model, default_mesh(jax.local_devices())
+        detector, shared = self.detector, self.model
         row = (len(self.columns),)
         objectives = {GLOBAL: detector.objective_}
 
@@ -67,8 +68,10 @@ class Shared(NamedTuple):
         def model(numbers: np.ndarray, members: np.ndarray) -> tuple[Params, Stats]:
             return gathered(own, shared, numbers, members)
 
-        side = sets.side_by_side(detector.objective_, row, sets.SCORED, mesh)
-        return Bank(objective, model, detector.n_members_, side, mesh)
+        with on_device(detector.device):
+            mesh = default_mesh(used_devices(local=True))
+            side = sets.side_by_side(detector.objective_, row, sets.SCORED, mesh)
+        return Bank(objective, model, detector.n_members_, side, mesh, detector.device)
 
 
 def begin(

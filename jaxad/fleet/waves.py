@@ -15,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxad.estimators import ensemble, fitting
+from jaxad.estimators.devices import on_device
 from jaxad.estimators.scaling import AffineScaler
 from jaxad.fleet.calibration import centre_and_spread
 from jaxad.fleet.models import Models, stack_combinations
@@ -25,7 +26,7 @@ from jaxad.rows import ArrayRows, unweighted
 from jaxad.training import sets
 from jaxad.training.contract import check_batch_size
 from jaxad.training.members import stacked
-from jaxad.training.mesh import POPULATION, default_mesh
+from jaxad.training.mesh import POPULATION, default_mesh, platform, used_devices
 from jaxad.training.threads import each
 from jaxad.typing import Key as RandomKey
 from jaxad.typing import Params, Stats
@@ -111,7 +112,8 @@ class Trainer:
         table, wanted, done = task.table, task.wanted, []
         epochs = [int(self.recipe(n).epochs) for n in np.unique(task.train_rows[wanted]).tolist()]
         length = sets.power_of_two(max([64, *epochs]))
-        with tqdm(total=int(wanted.sum()), unit="group", disable=not progress) as bar:
+        shown = tqdm(total=int(wanted.sum()), unit="group", disable=not progress)
+        with on_device(self.detector.device), shown as bar:
             for number, (start, stop) in enumerate(waves(table)):
                 if not wanted[start:stop].any():
                     continue
@@ -220,7 +222,7 @@ class _Wave:
 
     def __init__(self, trainer: Trainer, task: Task, start: int, stop: int, length: int):
         self._trainer, self._task, self._start, self._length = trainer, task, start, length
-        self._mesh = default_mesh(jax.local_devices())
+        self._mesh = default_mesh(used_devices(local=True))
         self._grouped = task.table.read(start, stop)
         self._labels = labels_of(self._grouped)
         self._row = (len(task.table.columns),)
@@ -263,7 +265,7 @@ class _Wave:
             self._trainer.objective(self._row, rows), self._row, rows, self._mesh
         )
         together = max(1, side // members)
-        if jax.default_backend() != "cpu":  # few groups need no wide call
+        if platform(self._mesh) != "cpu":  # few groups need no wide call
             together = min(together, sets.power_of_two(groups))
         parts = 1 if self._mesh is None else self._mesh.shape[POPULATION]
         whole = parts // math.gcd(parts, members)
@@ -341,6 +343,7 @@ class _Wave:
             members,
             sets.side_by_side(groups[0].objective, self._row, sets.SCORED, self._mesh),
             self._mesh,
+            trainer.detector.device,
         )
         requests = [Request(i, len(x[i]), lambda rows, i=i: x[i][rows]) for i in range(size)]
         combinations, units, held_out = [], [], []

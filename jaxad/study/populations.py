@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from jaxad import objectives
 from jaxad.checks import seed_from
 from jaxad.estimators import Detector, ObjectiveDetector, ensemble, fitting, prepare
+from jaxad.estimators.devices import on_device
 from jaxad.estimators.scaling import fit_scaler
 from jaxad.rows import ArrayRows, unweighted
 from jaxad.study import runs
@@ -27,7 +28,7 @@ from jaxad.study.sets import Task
 from jaxad.training import sets
 from jaxad.training.history import last
 from jaxad.training.members import stacked
-from jaxad.training.mesh import default_mesh
+from jaxad.training.mesh import default_mesh, used_devices
 from jaxad.typing import Batch
 
 _OWN = ("fit", "anomaly_score", "member_scores")  # methods that `train` stands in for
@@ -166,7 +167,7 @@ def train(jobs: Sequence[Job], *, together: bool = True) -> "list[Call]":
         ready = _ready(job, together)
         groups.setdefault(ready.program, []).append(ready)
     calls = []
-    for (_, rows, _), members in sorted(groups.items(), key=lambda group: group[0][1:]):
+    for (*_, rows, _), members in sorted(groups.items(), key=lambda group: group[0][2:]):
         epochs = max(float(ready.recipe.epochs) for ready in members)
         length = sets.power_of_two(max(64, int(epochs)))
         members = [
@@ -174,8 +175,10 @@ def train(jobs: Sequence[Job], *, together: bool = True) -> "list[Call]":
             for ready in sorted(members, key=lambda ready: -ready.steps)
             for p in range(ready.size)
         ]
-        mesh, first = default_mesh(jax.local_devices()), members[0][0]
-        side = sets.side_by_side(first.objective, (first.width,), rows, mesh)
+        first = members[0][0]
+        with on_device(first.job.detector.device):
+            mesh = default_mesh(used_devices(local=True))
+            side = sets.side_by_side(first.objective, (first.width,), rows, mesh)
         for i in range(0, len(members), side):
             calls.append(Call(tuple(members[i : i + side]), rows, side, length))
     return calls
@@ -191,10 +194,11 @@ class _Ready(NamedTuple):
     recipe: Any
 
     @property
-    def program(self) -> tuple[Any, int, int]:
+    def program(self) -> tuple[Any, str | None, int, int]:
         """Equal for jobs that one compiled program trains."""
         return (
             jax.tree.structure((self.objective, self.recipe)),
+            self.job.detector.device,
             sets.padded_rows(self.job.rows),
             self.width,
         )
@@ -274,13 +278,14 @@ class Call(NamedTuple):
         if sound:
             chosen = [self.members[i] for i in sound]
             both = [found for found in data if not isinstance(found, str)]
-            for i, one in zip(sound, self._train(chosen, both), strict=True):
-                results[i] = one
+            with on_device(chosen[0][0].job.detector.device):
+                for i, one in zip(sound, self._train(chosen, both), strict=True):
+                    results[i] = one
         seconds = (time.perf_counter() - began) / len(self.members)
         return [results[i]._replace(seconds=seconds) for i in range(len(data))]
 
     def _train(self, members: list[tuple[_Ready, int]], data: list[_Data]) -> list[MemberScores]:
-        mesh, width = default_mesh(jax.local_devices()), members[0][0].width
+        mesh, width = default_mesh(used_devices(local=True)), members[0][0].width
         fill = [*range(len(members)), *[0] * (self.side - len(members))]  # of a fixed size
         own = [_own(*members[i]) for i in fill]
         recipes = [members[i][0].recipe for i in fill]

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxad import training
 from jaxad.estimators import Detector, fitting
+from jaxad.estimators.devices import on_device
 
 
 class Candidate(NamedTuple):
@@ -25,7 +26,7 @@ class Candidate(NamedTuple):
 
 
 class Population:
-    """Candidates of one structure. Members of candidates that leave are trained no further.
+    """Candidates of one structure and device. Members of those that leave are trained no further.
 
     Args:
       candidates: the candidates.
@@ -40,17 +41,22 @@ class Population:
         self.candidates, self._threads = list(candidates), threads
         self.epoch, self._history = 0, None
         self._run = fitting.as_population([c.plan.run for c in candidates], population=True)
-        initial, self._pretrained = fitting.initial_of(self._run, threads=threads)
-        run = self._run
-        self._state = training.begin(
-            *(run.objective, run.recipe, run.key, run.rows), initial=initial, threads=threads
-        )
+        run, self._device = self._run, self.candidates[0].detector.device
+        with on_device(self._device):
+            initial, self._pretrained = fitting.initial_of(run, threads=threads)
+            self._state = training.begin(
+                *(run.objective, run.recipe, run.key, run.rows), initial=initial, threads=threads
+            )
 
     def advance(self, epochs: int) -> list[Candidate]:
         """Train up to ``epochs`` epochs in all; return candidates whose training failed.
 
         The other candidates' detectors are fitted as after so many epochs.
         """
+        with on_device(self._device):
+            return self._advance(epochs)
+
+    def _advance(self, epochs: int) -> list[Candidate]:
         run, places = self._run, {"threads": self._threads}
         self._state, result = training.advance(
             *(run.objective, run.recipe, self._state, run.rows),
@@ -87,9 +93,9 @@ class Population:
 
 
 def populations(candidates: Sequence[Candidate], threads: int | None) -> list[Population]:
-    """Candidates as populations, one for each structure."""
+    """Candidates as populations, one for each structure and device."""
     groups: dict[Any, list[Candidate]] = {}
     for candidate in candidates:
-        kind = type(candidate.detector), candidate.plan.run.structure
+        kind = type(candidate.detector), candidate.plan.run.structure, candidate.detector.device
         groups.setdefault(kind, []).append(candidate)
     return [Population(group, threads) for group in groups.values()]

@@ -2,6 +2,7 @@
 
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optuna
@@ -194,3 +195,21 @@ def test_what_else_cannot_be_searched(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ImportError, match=r"pip install 'jaxad\[search\]'"):
         tuned({"learning_rate": RATE})
+
+
+def test_trials_are_trained_on_the_detectors_device(monkeypatch):
+    """Proposed devices, too, are populations of their own."""
+    used, original = [], training.advance
+
+    def told(*inputs, **options):
+        state, result = original(*inputs, **options)
+        used.append(training.mesh.used_devices())
+        return state, result
+
+    monkeypatch.setattr(training, "advance", told)
+    space = {"device": ["cpu:1", "cpu:2"]}
+    found = tuned(space, fresh("AutoEncoder", epochs=1, n_members=1), trials=4, random_state=1)
+    chosen = found.best_params_["device"]
+    (device,) = {leaf.device for leaf in jax.tree.leaves(found.best_detector_.params_)}
+    assert str(device) == str(jax.devices()[int(chosen[-1])])
+    assert sorted(used, key=str) == [[jax.devices()[n]] for n in (1, 2)]
