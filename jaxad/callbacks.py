@@ -1,9 +1,10 @@
 """Callbacks: functions that a fit calls after each group of epochs.
 
-A callback is a function ``callback(progress)`` of a `Progress`. If it returns True, training ends,
-as if the last epoch had been the last one. It is called about four times a second and at the end;
-with an attribute ``every`` (see `Every`) after exactly so many epochs, which makes a rule that ends
-training reproducible. Callbacks change no number of the training.
+A callback is a function ``callback(progress)`` of a `Progress`. If it returns True, and not merely
+a value that counts as true, training ends, as if the last epoch had been the last one. It is called
+about four times a second and at the end; with an attribute ``every`` (see `Every`) after exactly so
+many epochs, which makes a rule that ends training reproducible. Callbacks change no number of the
+training.
 """
 
 import logging

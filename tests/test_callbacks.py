@@ -45,6 +45,12 @@ def test_every_callback_is_called_though_one_ends_training(rows):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize(("answer", "epochs"), [(1, 6), ("yes", 6), (np.bool_(True), 1)])
+def test_only_true_ends_training(rows, answer, epochs):
+    detector = small().fit(rows, callbacks=[Every(1, lambda now: answer)])
+    assert detector.history_["loss"].shape[-1] == epochs
+
+
 def test_progress_makes_the_detector_so_far(rows):
     found = []
     detector = small().fit(rows, callbacks=[Every(3, lambda now: found.append(now.detector()))])

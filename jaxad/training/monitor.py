@@ -143,7 +143,9 @@ class Monitor:
             self._bar.set_postfix(loss=f"{now.last():.4g}")
         due = [ended or not every or epoch % every == 0 for every in self._periods]
         told = zip(self._callbacks, due, strict=True)
-        return any([bool(callback(now)) for callback, is_due in told if is_due])  # calls them all
+        # A list, to call them all. Other values, such as what write() returns, are no answer.
+        answers = [callback(now) for callback, is_due in told if is_due]
+        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def close(self) -> None:
         """End the progress bar."""
