@@ -2,9 +2,10 @@
 
 A callback is a function ``callback(progress)`` of a `Progress`. If it returns True, and not merely
 a value that counts as true, training ends, as if the last epoch had been the last one. It is called
-about four times a second and at the end; with an attribute ``every`` (see `Every`) after exactly so
-many epochs, which makes a rule that ends training reproducible. Callbacks change no number of the
-training.
+about four times a second and at the end, which may also be Ctrl-C; with an attribute ``every`` (see
+`Every`) after exactly so many epochs, which makes a rule that ends training reproducible. Where a
+callback or Ctrl-C ends training, all callbacks are called once more, with ``progress.ended``.
+Callbacks change no number of the training.
 """
 
 import logging

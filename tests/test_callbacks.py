@@ -1,6 +1,7 @@
 """Callbacks see every group of epochs, may end training, and change no number."""
 
 import logging
+import signal
 import struct
 import sys
 
@@ -39,10 +40,36 @@ def test_a_callback_ends_training_as_if_that_epoch_had_been_the_last(rows, membe
     assert stopped.threshold_ == short.threshold_
 
 
-def test_every_callback_is_called_though_one_ends_training(rows):
+@pytest.mark.parametrize("members", [1, 2])
+def test_all_callbacks_are_told_once_of_an_end_by_one_of_them(rows, members):
+    stop, rare, often = [], [], []
+
+    def stops(now):
+        stop.append((now.epoch, now.ended))
+        return now.epoch == 3
+
+    callbacks = [
+        Every(100, lambda now: rare.append((now.epoch, now.ended))),
+        Every(1, stops),
+        Every(2, lambda now: often.append((now.epoch, now.ended))),
+    ]
+    small(n_members=members).fit(rows, callbacks=callbacks)
+    assert rare == [(3, True)]
+    assert stop == [(1, False), (2, False), (3, False), (3, True)]
+    assert often == [(2, False), (3, True)]
+
+
+def test_callbacks_are_told_once_of_an_end_by_ctrl_c(rows):
     seen = []
-    small().fit(rows, callbacks=[lambda now: True, lambda now: seen.append(now.epoch)])
-    assert len(seen) == 1
+
+    def press(now):
+        if now.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    callbacks = [Every(100, lambda now: seen.append((now.epoch, now.ended))), Every(1, press)]
+    with pytest.raises(KeyboardInterrupt, match="2 epochs"):
+        small().fit(rows, callbacks=callbacks)
+    assert seen == [(2, True)]
 
 
 @pytest.mark.parametrize(("answer", "epochs"), [(1, 6), ("yes", 6), (np.bool_(True), 1)])

@@ -27,7 +27,8 @@ class Progress:
         ``skipped``, with validation rows ``validation_loss``, and the diagnostics; ``[epoch]``, or
         ``[P, epoch]`` for a population, NaN after a member's last epoch.
       seconds: since the run began or was resumed.
-      ended: whether no epoch follows.
+      ended: whether no epoch follows. Each callback is told so once; where one of them or Ctrl-C
+        ends the run, in a further call.
     """
 
     stage: str
@@ -100,7 +101,7 @@ class Monitor:
       bar: whether to show a progress bar.
       callbacks: functions of a `Progress`. One that returns True ends the run. With the attribute
         ``every`` a function is called after so many epochs, else about four times a second; all of
-        them also at the end.
+        them also once at the end, whatever ends the run.
 
     Raises:
       TypeError: ``callbacks`` is not a list or tuple of functions.
@@ -120,6 +121,7 @@ class Monitor:
     def start(self, epoch: int, epochs: int) -> None:
         """Begin, or resume after ``epoch`` of ``epochs`` epochs."""
         self._began, self._epochs = time.perf_counter(), epochs
+        self._untold = list(self._callbacks)  # of the end
         options: dict[str, Any] = {"total": epochs, "initial": epoch, "unit": "epoch"}
         # Bars below another one are removed at their end, a single one stays.
         self._bar = tqdm(**options, leave=None) if self._shows else None
@@ -135,16 +137,23 @@ class Monitor:
             self._bar.update(0)
 
     def tell(self, epoch: int, history: Records, ended: bool, result: Callable[[], Any]) -> bool:
-        """Tell that a group of epochs has ended. Return whether a callback ends the run."""
+        """Tell that a group of epochs has ended, and whether the run has. Return whether it ends.
+
+        Of the end each callback is told once, also if this is called again.
+        """
         seconds = time.perf_counter() - self._began
         now = Progress("training", epoch, self._epochs, history, seconds, ended, result)
         if self._bar is not None:
             self._bar.update(epoch - self._bar.n)
             self._bar.set_postfix(loss=f"{now.last():.4g}")
-        due = [ended or not every or epoch % every == 0 for every in self._periods]
+        if ended:
+            while self._untold:
+                self._untold.pop(0)(now)
+            return True
+        due = [not every or epoch % every == 0 for every in self._periods]
         told = zip(self._callbacks, due, strict=True)
-        # A list, to call them all. Other values, such as what write() returns, are no answer.
-        answers = [callback(now) for callback, is_due in told if is_due]
+        answers = [callback(now) for callback, is_due in told if is_due]  # calls them all
+        # Other values, such as what write() returns, are no answer.
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
     def close(self) -> None:

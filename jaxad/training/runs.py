@@ -686,6 +686,8 @@ def _train(
     except KeyboardInterrupt:
         if not complete[1]["loss"].shape[-1]:
             raise
+        with interrupts.deferred():
+            _told(run, how, monitor, complete, True)
         return *complete, True
     finally:
         monitor.close()
@@ -699,7 +701,7 @@ def _told(
     complete: tuple[State, Records],
     ended: bool,
 ) -> bool:
-    """Whether a callback ends the run after these epochs."""
+    """Tell the callbacks of these epochs, and of the end. Return whether the run ends."""
     if not monitor.watches:
         return False
     state, history = complete
@@ -708,8 +710,13 @@ def _told(
         figures = _figures(run, state)
         return _result(_model(run, state), history, figures, figures.failed(how), Stopwatch())
 
-    stops = monitor.tell(history["loss"].shape[-1], history, ended, result)
-    return bool(broadcast(stops)) if run.call.joined else stops
+    now = history["loss"].shape[-1], history
+    if not ended:
+        stops = monitor.tell(*now, False, result)
+        ended = bool(broadcast(stops)) if run.call.joined else stops
+    if ended:
+        monitor.tell(*now, True, result)
+    return ended
 
 
 def _model(run: _Resident | _Streamed, state: State) -> tuple[Params, Stats]:
