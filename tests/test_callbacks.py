@@ -59,6 +59,20 @@ def test_all_callbacks_are_told_once_of_an_end_by_one_of_them(rows, members):
     assert often == [(2, False), (3, True)]
 
 
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_run_that_a_callback_ended_is_not_trained_on_when_resumed(rows, tmp_path, members):
+    def fit(epochs, *callbacks):
+        detector = small(n_members=members, epochs=epochs)
+        detector.fit(rows, callbacks=callbacks, checkpoints=tmp_path)
+        return detector.history_["loss"].shape[-1]
+
+    seen, stop = [], Every(1, lambda now: now.epoch >= 3)
+    assert [fit(6, stop), fit(6, stop), fit(7, stop)] == [3, 3, 3]
+    assert fit(4) == 4  # without the callback
+    assert fit(4, lambda now: seen.append((now.epoch, now.ended))) == 4
+    assert seen == [(4, True)]
+
+
 def test_callbacks_are_told_once_of_an_end_by_ctrl_c(rows):
     seen = []
 

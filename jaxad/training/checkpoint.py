@@ -28,7 +28,8 @@ class Checkpoints:
     """Where and how often a run is saved.
 
     A folder belongs to one run. Repeating the call resumes from the newest undamaged checkpoint;
-    a finished run returns the same result at once. The repeated call may ask for more epochs.
+    a finished run returns the same result at once. The repeated call may ask for more epochs. It
+    calls the callbacks before it trains on, so that a rule that ended the run ends it again.
 
     Attributes:
       folder: created if missing. All processes of a run must see it.

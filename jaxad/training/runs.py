@@ -181,7 +181,7 @@ def fit(
         in the order of the processes, and returned on every process's host.
       checkpoints: `Checkpoints`, or a folder: save the run regularly, and resume from the newest
         checkpoint. A resumed run is bit-identical on the same machine. Runs on a stream are saved
-        between epochs and identified by the first chunk.
+        between epochs and identified by the first chunk. A resumed run calls the callbacks at once.
       progress: show a progress bar.
       callbacks: functions of a `jaxad.callbacks.Progress`, called after each group of epochs; one
         that returns True ends training.
@@ -668,6 +668,8 @@ def _train(
     complete = state, history.so_far()
     monitor.start(int(done.max()), total)
     try:
+        if done.any():  # resumed: a callback that ended the run ends it again
+            due = not _told(run, how, monitor, complete, not due) and due
         while due:
             began, before = time.perf_counter(), done
             group = min(group, total - int(before.min()))
