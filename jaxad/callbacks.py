@@ -5,7 +5,7 @@ a value that counts as true, training ends, as if the last epoch had been the la
 about four times a second and at the end, which may also be Ctrl-C; with an attribute ``every`` (see
 `Every`) after exactly so many epochs, which makes a rule that ends training reproducible. Where a
 callback or Ctrl-C ends training, all callbacks are called once more, with ``progress.ended``.
-Callbacks change no number of the training.
+Callbacks change no number of the training, and have 64-bit types where the program has them.
 """
 
 import logging

@@ -6,6 +6,7 @@ import struct
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import fresh
@@ -123,6 +124,21 @@ def test_training_without_a_detector_has_callbacks(rows):
     run = objective, training.Recipe(epochs=2), jax.random.key(0), rows
     result = training.fit(*run, callbacks=[lambda now: found.append(now.result())])
     np.testing.assert_array_equal(found[-1].stats["centre"], result.stats["centre"])
+
+
+def test_callbacks_keep_the_64_bit_types_of_the_program(rows):
+    plain, types, found = small(epochs=2).fit(rows), [], []
+
+    def look(now):
+        types.append(jnp.zeros(1).dtype)
+        found.append(now.detector())
+
+    with jax.enable_x64(True):
+        small(epochs=2).fit(rows, callbacks=[Every(2, look)])
+    assert types == [jnp.float64]
+    np.testing.assert_array_equal(found[0].anomaly_score(rows), plain.anomaly_score(rows))
+    small(epochs=2).fit(rows, callbacks=[Every(2, look)])
+    assert types[1:] == [jnp.float32]
 
 
 def test_an_error_in_a_callback_leaves_the_detector_as_it_was(rows):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from jaxad.precision import as_called
 from jaxad.training.history import Records, last
 
 Callback = Callable[["Progress"], Any]
@@ -146,13 +147,14 @@ class Monitor:
         if self._bar is not None:
             self._bar.update(epoch - self._bar.n)
             self._bar.set_postfix(loss=f"{now.last():.4g}")
-        if ended:
-            while self._untold:
-                self._untold.pop(0)(now)
-            return True
         due = [not every or epoch % every == 0 for every in self._periods]
         told = zip(self._callbacks, due, strict=True)
-        answers = [callback(now) for callback, is_due in told if is_due]  # calls them all
+        with as_called():
+            if ended:
+                while self._untold:
+                    self._untold.pop(0)(now)
+                return True
+            answers = [callback(now) for callback, is_due in told if is_due]  # calls them all
         # Other values, such as what write() returns, are no answer.
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 

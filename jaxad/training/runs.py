@@ -708,6 +708,7 @@ def _told(
         return False
     state, history = complete
 
+    @in_single_precision  # which a callback is not
     def result() -> Result:
         figures = _figures(run, state)
         return _result(_model(run, state), history, figures, figures.failed(how), Stopwatch())
