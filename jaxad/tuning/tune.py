@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 from sklearn.base import clone
@@ -18,6 +18,7 @@ from jaxad.tuning.populations import Candidate, Population, populations
 from jaxad.tuning.space import Space, as_function, settings_of
 
 _REDUCTION = 3  # successive halving keeps one of so many trials at each report
+_LOST = "not_finite"  # marks trials that failed by themselves, not with their batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,11 +40,15 @@ class Tuned:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per trial: number, value, state, epochs trained, duration, and parameters."""
+        """One row per trial: number, value, state, epochs trained, duration, and parameters.
+
+        Where some failed by steps or a criterion that are not finite, they are True in the column
+        ``not_finite``. Other failed trials are of batches that ended early.
+        """
         table = self.study.trials_dataframe(
             attrs=("number", "value", "state", "user_attrs", "duration", "params")
         )
-        return table.rename(columns={"user_attrs_epochs": "epochs"})
+        return table.rename(columns={f"user_attrs_{name}": name for name in ("epochs", _LOST)})
 
 
 def tune(
@@ -85,7 +90,8 @@ def tune(
       criterion: ``"average_precision"`` or ``"auroc"``; a function of a fitted detector, higher =
         better; or, without labels and experimental, ``"excess_mass"``, ``"mass_volume"`` or
         ``"agreement"`` (see `jaxad.tuning.criteria`).
-      trials: number of trials in the study, with those of earlier calls on the same ``storage``.
+      trials: number of trials in the study, with those of earlier calls on the same ``storage``,
+        but without those of batches that ended early.
       batch: trials that are asked for at a time. More of them train together, and Optuna learns
         from fewer batches.
       reports: epochs after which trials report and may be pruned; ``()`` prunes none. None is a
@@ -106,8 +112,9 @@ def tune(
     Raises:
       ImportError: Optuna is not installed.
       ValueError: an argument is invalid, or the detector refuses a proposed setting; the message
-        names both. The trials of that batch are marked as failed in the study.
-      jaxad.NonFiniteError: the training of every trial met steps that are not finite.
+        names both. The trials of that batch, as after Ctrl-C, are marked as failed in the study; a
+        repeated call asks for others instead. Or the pruner ended every trial.
+      jaxad.NonFiniteError: every trial met steps, or a criterion, that are not finite.
 
     References:
       Akiba et al., "Optuna", KDD 2019. Li et al., "A System for Massively Parallel Hyperparameter
@@ -164,10 +171,7 @@ def tune(
                 raise
         bar.update(finished - bar.n)
     if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
-        raise training.NonFiniteError(
-            f"all {finished} trials met steps that are not finite. {fitting.REMEDY}, or narrow the "
-            "space"
-        )
+        _raise_none_complete(study, finished)
     fixed = optuna.trial.FixedTrial(study.best_trial.params, number=study.best_trial.number)
     best = settings_of(choose, fixed, detector)
     copy: Any = clone(detector)
@@ -204,7 +208,31 @@ def _check(
 
 
 def _finished(study: Any) -> int:
-    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    """The number of trials that ended by themselves; those of an interrupted batch did not."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED])
+    return len(trials) + _lost(study)
+
+
+def _lost(study: Any) -> int:
+    from optuna.trial import TrialState
+
+    failed = study.get_trials(deepcopy=False, states=[TrialState.FAIL])
+    return sum(_LOST in trial.user_attrs for trial in failed)
+
+
+def _raise_none_complete(study: Any, finished: int) -> NoReturn:
+    lost = _lost(study)
+    if lost >= finished:  # more, if other processes go on
+        raise training.NonFiniteError(
+            f"all {finished} trials met steps, or a criterion, that are not finite. "
+            f"{fitting.REMEDY}, or narrow the space"
+        )
+    raise ValueError(
+        f"the pruner ended {finished - lost} of {finished} trials, and the others are not finite: "
+        "give a pruner that keeps some, or reports=()"
+    )
 
 
 def _candidate(
@@ -269,6 +297,7 @@ def _advance(study: Any, group: Population, until: int, measure: Criterion) -> N
         lost = any(candidate is one for one in failed)
         value = math.nan if lost else float(measure(candidate.detector))
         if math.isnan(value):
+            trial.set_user_attr(_LOST, True)
             study.tell(trial, state=TrialState.FAIL)
             leaving.append(candidate)
         elif candidate.epochs == epoch:

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from cases import fresh
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.trial import TrialState
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -114,23 +113,46 @@ def test_a_function_is_a_space():
 
 def test_a_failed_trial_leaves_the_others():
     found = tuned({"learning_rate": [1e-3, 1e30]})
-    table = found.trials.set_index("params_learning_rate")["state"]
-    assert set(table.loc[[1e30]]) == {"FAIL"}
-    assert "COMPLETE" in set(table.loc[[1e-3]])
+    table = found.trials.set_index("params_learning_rate")
+    assert set(table.loc[[1e30], "state"]) == {"FAIL"}
+    assert set(table.index[table["not_finite"].notna()]) == {1e30}
+    assert "COMPLETE" in set(table.loc[[1e-3], "state"])
     with pytest.raises(jaxad.NonFiniteError, match="all 2 trials"):
         tuned({"learning_rate": [1e30]}, trials=2)
 
 
-def test_an_interrupted_batch_is_marked():
-    study = optuna.create_study(storage="sqlite://", study_name="stopped")
+def test_a_repeated_call_trains_the_trials_of_an_interrupted_batch():
+    storage = optuna.storages.InMemoryStorage()
+    options = {"storage": storage, "study_name": "two", "reports": (), "trials": 3, "batch": 2}
+    measured = []
 
     def stops(detector):
-        raise KeyboardInterrupt
+        measured.append(detector)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return 1.0
 
+    quick = fresh("AutoEncoder", epochs=1)
     with pytest.raises(KeyboardInterrupt):
-        tuned({"learning_rate": RATE}, storage=study._storage, study_name="two", criterion=stops)
-    stopped = optuna.load_study(study_name="two", storage=study._storage)
-    assert {trial.state for trial in stopped.trials} == {TrialState.FAIL}
+        tuned({"learning_rate": RATE}, quick, criterion=stops, **options)
+    stopped = optuna.load_study(study_name="two", storage=storage)
+    assert [trial.state.name for trial in stopped.trials] == ["COMPLETE", "FAIL"]
+    again = tuned({"learning_rate": RATE}, quick, criterion=stops, **options)
+    assert again.trials["state"].tolist() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_search_resumes_after_a_corrected_setting():
+    options = {"storage": optuna.storages.InMemoryStorage(), "study_name": "three", "trials": 2}
+    with pytest.raises(ValueError, match="batch_size=-1"):
+        tuned({"learning_rate": RATE}, fresh("AutoEncoder", batch_size=-1), **options)
+    found = tuned({"learning_rate": RATE}, fresh("AutoEncoder", epochs=1), **options)
+    assert found.trials["state"].value_counts().to_dict() == {"FAIL": 2, "COMPLETE": 2}
+
+
+def test_a_search_whose_trials_were_all_pruned_says_so():
+    pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # above any average precision
+    with pytest.raises(ValueError, match="the pruner ended 2 of 2 trials.*give a pruner"):
+        tuned({"learning_rate": RATE}, pruner=pruner, trials=2)
 
 
 @pytest.mark.parametrize("name", criteria.LABEL_FREE)
