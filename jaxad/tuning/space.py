@@ -68,4 +68,10 @@ def _suggested(trial: Any, name: str, values: Any) -> Any:
     # Optuna's storage holds plain values. Others, such as tuples, are stored as text.
     plain = all(value is None or isinstance(value, bool | int | float | str) for value in choices)
     names = choices if plain else [str(value) for value in choices]
-    return choices[names.index(trial.suggest_categorical(name, names))]
+    try:
+        return choices[names.index(trial.suggest_categorical(name, names))]
+    except ValueError as error:
+        raise ValueError(
+            f"space[{name!r}]={choices!r}: the study has another list from an earlier call: give "
+            "that one, or another study_name"
+        ) from error

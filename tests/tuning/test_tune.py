@@ -149,6 +149,14 @@ def test_a_search_resumes_after_a_corrected_setting():
     assert found.trials["state"].value_counts().to_dict() == {"FAIL": 2, "COMPLETE": 2}
 
 
+def test_a_study_with_another_list_of_values_is_named():
+    options = {"storage": optuna.storages.InMemoryStorage(), "study_name": "four"}
+    with pytest.raises(ValueError, match="batch_size=-1"):
+        tuned({"batch_size": [-1]}, **options)
+    with pytest.raises(ValueError, match=r"space\['batch_size'\]=\[64\]: the study has another"):
+        tuned({"batch_size": [64]}, **options)
+
+
 def test_a_search_whose_trials_were_all_pruned_says_so():
     pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # above any average precision
     with pytest.raises(ValueError, match="the pruner ended 2 of 2 trials.*give a pruner"):
