@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from tqdm.auto import tqdm
@@ -138,7 +139,7 @@ def tune(
       (4, ['learning_rate'])
     """
     optuna = _optuna()
-    _check(detector, X, trials, batch, storage, study_name)
+    _check(detector, X, trials, batch, reports, storage, study_name)
     seed = seed_from(random_state)
     measure = make_criterion(criterion, validation)
     choose = as_function(space, detector)
@@ -190,7 +191,13 @@ def _optuna() -> Any:
 
 
 def _check(
-    detector: Any, X: Any, trials: Any, batch: Any, storage: Any, study_name: str | None
+    detector: Any,
+    X: Any,
+    trials: Any,
+    batch: Any,
+    reports: Any,
+    storage: Any,
+    study_name: str | None,
 ) -> None:
     if not isinstance(detector, Detector):
         raise ValueError(
@@ -201,6 +208,10 @@ def _check(
         raise ValueError("tune trains on rows in memory, which a stream's are not: give an array")
     check_positive_int("trials", trials)
     check_positive_int("batch", batch)
+    if not isinstance(reports, Sequence | np.ndarray | None):
+        raise ValueError(f"reports={reports!r} is not a list of epochs: give one, such as [5]")
+    for i, epoch in enumerate(() if reports is None else reports):
+        check_positive_int(f"reports[{i}]", epoch)
     if storage is not None and study_name is None:
         raise ValueError(
             f"storage={storage!r} without study_name: name the study, so that it can be resumed"

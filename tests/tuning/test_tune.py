@@ -199,6 +199,8 @@ def test_mass_and_volume_prefer_the_true_density():
         ({"batch_size": [-1]}, {}, "trial 0 with {'batch_size': -1}: batch_size=-1"),
         ({"patience": [2]}, {}, "patience=2 ends training by the loss"),
         ({"learning_rate": RATE}, {"trials": 0}, "trials=0"),
+        ({"learning_rate": RATE}, {"reports": 5}, "reports=5 is not a list of epochs"),
+        ({"learning_rate": RATE}, {"reports": [3, 0]}, r"reports\[1\]=0"),
         ({"learning_rate": RATE}, {"criterion": "f1"}, "criterion='f1'"),
         ({"learning_rate": RATE}, {"validation": X_VAL}, "needs labelled rows"),
         ({"learning_rate": RATE}, {"validation": (X_VAL, IS_ANOMALY[:3])}, "3 marks for 60"),
