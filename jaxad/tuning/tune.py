@@ -159,6 +159,8 @@ def tune(
             asked = [study.ask() for _ in range(min(batch, trials - finished))]
             try:
                 candidates = [_candidate(t, choose, detector, X, y, seed) for t in asked]
+                if not callable(criterion):
+                    _check_validation(candidates[0].detector, validation)
                 if reports is None:
                     reports = _default_reports(candidates)
                 if pruner is None:
@@ -263,6 +265,15 @@ def _candidate(
             "training by the loss, the search by the criterion: set patience=None"
         )
     return Candidate(trial, copy, plan)
+
+
+def _check_validation(detector: Detector, validation: Any) -> None:
+    """Check validation rows against those that a detector's plan was made of."""
+    rows = validation[0] if isinstance(validation, tuple) else validation
+    try:
+        prepare.read(detector, rows, reset=False, labelled=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"validation rows: {error}") from error
 
 
 def _default_reports(candidates: Sequence[Candidate]) -> tuple[int, ...]:

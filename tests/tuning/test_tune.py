@@ -205,6 +205,7 @@ def test_mass_and_volume_prefer_the_true_density():
         ({"learning_rate": RATE}, {"validation": X_VAL}, "needs labelled rows"),
         ({"learning_rate": RATE}, {"validation": (X_VAL, IS_ANOMALY[:3])}, "3 marks for 60"),
         ({"learning_rate": RATE}, {"validation": (X_VAL, IS_ANOMALY > 1)}, "both normal rows"),
+        ({"learning_rate": RATE}, {"validation": (X_VAL[:, 1:], IS_ANOMALY)}, "X has 4 features"),
         ({"learning_rate": RATE}, {"criterion": "agreement"}, "uses no labels"),
         ({"learning_rate": RATE}, {"storage": "sqlite://"}, "without study_name"),
     ],
