@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from jaxad import metrics
 from jaxad.checks import check_choice
 from jaxad.data.protocols import as_marks
-from jaxad.estimators import Detector
+from jaxad.estimators import Detector, frames
 
 Criterion = Callable[[Detector], float]
 
@@ -164,7 +164,8 @@ def _mass_and_volume(
 
 
 def _uniform_rows(x: Any) -> Any:
-    """Rows drawn evenly from the box around ``x``, of its type."""
+    """Rows drawn evenly from the box around ``x``; those of a frame are one of pandas."""
+    x = frames.as_pandas(x)
     rows = np.asarray(x, np.float64)
     low, high = rows.min(axis=0), rows.max(axis=0)
     drawn = np.random.default_rng(0).uniform(low, high, (_UNIFORM_ROWS, *rows.shape[1:]))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optuna
 import pandas as pd
+import polars as pl
 import pytest
 from cases import fresh
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -174,6 +175,13 @@ def test_criteria_without_labels_are_experimental(name):
             trials=2,
         )
     assert np.isfinite(found.best_value_)
+
+
+def test_validation_rows_without_labels_may_be_a_frame_of_polars():
+    x, rows = (pl.DataFrame(values, schema=list("abcde")) for values in (X, X_VAL))
+    with pytest.warns(UserWarning, match="experimental"):
+        measure = criteria.make_criterion("excess_mass", rows)
+    assert np.isfinite(measure(fresh("AutoEncoder", epochs=1).fit(x)))
 
 
 def test_mass_and_volume_prefer_the_true_density():
