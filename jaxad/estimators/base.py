@@ -424,7 +424,8 @@ class Detector(
           True
         """
         options: dict[str, Any] = {"background": background, "return_base": return_base}
-        return explanations.explain(self, X, method, **options)
+        with on_device(self.device):
+            return explanations.explain(self, X, method, **options)
 
     def save(self, path: Any) -> None:
         """Write the fitted detector atomically to one file; `jaxad.load` reads it.
