@@ -21,7 +21,7 @@ from benchmarks.settings import OptionError
 SCHEMA_VERSION = 2
 FILE = "rows.jsonl"
 OLD_FILE = "rows.json"  # of schema version 1
-DIGITS, TIME_DIGITS = 4, 4  # significant ones that are stored
+DIGITS, TIME_DIGITS = 4, 3  # significant ones that are stored
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,15 @@ def _row_to_json(row: Row) -> dict[str, Any]:
     for name, values in row.metrics.items():
         digits = TIME_DIGITS if name.endswith("seconds") else DIGITS
         if row.missing or not all(map(math.isnan, values)):
-            metrics[name] = [float(f"{v:.{digits}g}") if math.isfinite(v) else None for v in values]
+            metrics[name] = [_short(v, digits) if math.isfinite(v) else None for v in values]
     line = vars(row) | {"metrics": metrics, "details": dict(row.details)}
     return {key: value for key, value in line.items() if value not in ({}, None, "")}
+
+
+def _short(value: float, digits: int) -> float:
+    """A number with few digits, whole if it can be, so that files stay small."""
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 def read(path: Path) -> Record:
@@ -189,7 +195,7 @@ def _run(header: Mapping[str, Any], rows: list[Row]) -> Run:
 
 
 def _values(values: Sequence[float | None]) -> list[float]:
-    return [math.nan if v is None else v for v in values]
+    return [math.nan if v is None else float(v) for v in values]
 
 
 def _check_version(found: Any, known: int) -> None:

@@ -292,7 +292,7 @@ def test_labels_outside_the_convention(bad, rows):
 
 def test_only_anomalies_labelled_only_normals_labelled_no_unlabelled_rows(rows):
     label = np.zeros(300, int)
-    for marks in ({0: -1}, {0: 1}):
+    for marks in ({0: -1}, {0: 1, 1: -1}):
         some = label.copy()
         for row, mark in marks.items():
             some[row] = mark
