@@ -70,6 +70,7 @@ def check_batch_size(objective: Any, batch_size: int, row: tuple[int, ...]) -> N
     """
     if type(objective) in (list, tuple):
         objective = objective[0]
+    check_objective(objective, row)  # its `init` may be wrong
     needed = rows_needed(objective, row)
     if batch_size < 2 * needed - 1:
         raise ValueError(
