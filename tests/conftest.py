@@ -1,6 +1,7 @@
 """Settings every test shares."""
 
 import os
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,10 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+# Shells start background commands with Ctrl-C ignored, which tests of Ctrl-C need.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["support"]  # what tests import and start, no tests
 

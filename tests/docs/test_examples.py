@@ -161,6 +161,7 @@ def test_goad_on_a_table_of_ones_own(tmp_path, capsys, card_csv):
     assert "weights of epoch 2 kept in goad_standard.safetensors" in printed
 
 
+@pytest.mark.full
 def test_a_fleet_of_machines_finds_the_broken_one_and_adopts_the_new_one(tmp_path, capsys):
     printed = run(fleet_machines, capsys, tmp_path, "--machines", 25, "--epochs", 60)
     flagged = dict(re.findall(r"^(.*\S) +flagged (\S+)%$", printed, re.MULTILINE))
@@ -234,6 +235,7 @@ def test_a_csv_that_cannot_be_used_is_an_error_that_names_what_is_wrong(
     assert "set JAXAD_DATA: " in refused(fleet_kdd, capsys, *out)
 
 
+@pytest.mark.full
 def test_the_five_detectors_are_drawn_side_by_side(capsys, tmp_path):
     assert five_detectors.main(["--out", str(tmp_path), "--epochs", "1"]) == 0
     printed = capsys.readouterr().out

@@ -29,6 +29,7 @@ PRINTED = {  # page -> a text that it prints
     "training.md": "20 of 20: ",
     "tutorial.md": "Deep SAD   AUROC 0.9",
 }
+LONG = {"laboratory.md", "search.md", "thresholds.md"}
 
 
 def blocks(page):
@@ -36,7 +37,9 @@ def blocks(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PRINTED)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=pytest.mark.full if p in LONG else ()) for p in PRINTED]
+)
 def test_a_page_runs_from_an_empty_file(page, tmp_path, monkeypatch, capsys):
     if page == "thresholds.md":
         pytest.importorskip("combo")  # of PyOD's combination

@@ -234,12 +234,14 @@ def needs(*modules):
     return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @needs("dask", "distributed")
 def test_dask_equals_one_process_also_if_a_worker_is_killed(tmp_path):
     cluster("cluster_worker.py", "dask", DEAD=str(tmp_path / "dead"))
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @needs("ray")
 def test_ray_equals_one_process_also_if_a_worker_is_killed(tmp_path):

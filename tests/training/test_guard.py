@@ -96,6 +96,7 @@ for name, objective in OBJECTIVES.items():
 """
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_finite_steps_are_the_same_to_the_bit_with_all_optimisations():
     run_alone(COMPILED_AS_FOR_USERS, JAX_DISABLE_MOST_OPTIMIZATIONS="0", XLA_FLAGS="")

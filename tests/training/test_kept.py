@@ -88,6 +88,7 @@ def test_a_broken_program_is_compiled_again_and_replaced(tmp_path):
     assert fit(JAXAD_CACHE=str(folder))[0] == len(others) + 1
 
 
+@pytest.mark.full
 def test_jaxs_own_cache_takes_precedence(tmp_path):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     fit(JAXAD_CACHE=str(ours), JAX_COMPILATION_CACHE_DIR=str(theirs))

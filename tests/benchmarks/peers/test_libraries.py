@@ -70,6 +70,7 @@ def test_a_peer_that_fails_says_why_and_the_next_command_still_works(without_pee
         peer.call("fit")
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", libraries.DETECTORS)
 def test_every_peer_fits_and_scores(detector):

@@ -64,6 +64,7 @@ def test_auroc_is_a_mean_over_groups():
     assert fleets.mean_auroc(groups, scores, np.array([False, True, False, True])) == 0.5
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_own_models_find_what_the_pooled_one_misses():
     own, pooled, *targets = fleets.planted([0])
@@ -73,6 +74,7 @@ def test_own_models_find_what_the_pooled_one_misses():
     assert [row.details["met"] for row in targets] == [True, True]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Fleet")
 def test_alarms_and_few_rows_are_measured(monkeypatch):

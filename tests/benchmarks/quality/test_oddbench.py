@@ -51,6 +51,7 @@ def command(folder):
     return measured
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_suite_from_end_to_end(command, folder, capsys):
     status, found = command("--seeds", "2")

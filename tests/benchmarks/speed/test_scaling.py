@@ -38,6 +38,7 @@ def test_a_worker_answers_and_says_why_it_fails():
         worker.receive()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_suite_compares_devices_and_processes(tmp_path, monkeypatch):
     topologies = scaling.Topology(1, 1), scaling.Topology(2, 1)

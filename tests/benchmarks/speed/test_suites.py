@@ -128,6 +128,7 @@ def test_population_suite_draws_and_says_what_is_missing(tmp_path, monkeypatch):
     assert (out / "cost_of_members.png").stat().st_size > 5000
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_streaming_suite_measures_memory_and_says_what_a_row_adds(tmp_path, capsys, monkeypatch):
     path, out = tmp_path / "config.toml", tmp_path / "out"
@@ -158,6 +159,7 @@ def measured(tmp_path, suite, config):
     return {(row.dataset, row.detector): row for row in rows.read(out).rows}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_throughput_measures_what_there_is_and_names_what_is_not(tmp_path, capsys):
@@ -199,6 +201,7 @@ def test_the_compiler_counts_the_operations_we_count(method):
     assert 1 <= counted["flops"] / peak.step_flops(case, rows) < 1.5
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_latency_measures_cold_and_cached_fits_and_scores(tmp_path, monkeypatch):
@@ -218,6 +221,7 @@ def test_latency_measures_cold_and_cached_fits_and_scores(tmp_path, monkeypatch)
     assert found["target", "DeepSVDD, ensemble: 1 row scored"].details["goal"] == "<= 0.6 ms"
 
 
+@pytest.mark.full
 def test_population_suite_measures_what_users_get_by_default(tmp_path):
     found = measured(
         tmp_path,
@@ -231,6 +235,7 @@ def test_population_suite_measures_what_users_get_by_default(tmp_path):
         assert all(time[0] > 0 for time in times)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_peers")
 def test_fleet_suite_measures_cost_and_names_what_is_missing(tmp_path):
