@@ -21,7 +21,7 @@ from benchmarks.settings import OptionError
 SCHEMA_VERSION = 2
 FILE = "rows.jsonl"
 OLD_FILE = "rows.json"  # of schema version 1
-DIGITS, TIME_DIGITS = 4, 3  # significant ones that are stored
+DIGITS, TIME_DIGITS = 4, 4  # significant ones that are stored
 
 
 @dataclass(frozen=True)
