@@ -1,5 +1,6 @@
 """Settings every test shares."""
 
+import json
 import os
 import signal
 from importlib.metadata import version
@@ -43,9 +44,40 @@ class CompiledPrograms:
                 jax.clear_caches()
 
 
+class Figures:
+    """Prints what tests count and measure, and keeps it with `--figures FILE`.
+
+    A test states a figure by pytest's own fixture: `record_property("inputs", 100_000)`.
+    """
+
+    def __init__(self, file: str | None):
+        self.file = file
+        self.lines: list[dict] = []
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and report.passed and report.user_properties:
+            self.lines.append({"test": report.nodeid} | dict(report.user_properties))
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.lines:
+            terminalreporter.section("figures")
+        lines = sorted(self.lines, key=lambda line: line["test"])
+        for line in lines:
+            told = ", ".join(f"{name} {value}" for name, value in line.items() if name != "test")
+            terminalreporter.write_line(f"{line['test']}: {told}")
+        if self.file is not None:
+            Path(self.file).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--figures", metavar="FILE", help="write what tests count as JSON lines")
+
+
 def pytest_configure(config):
-    # A plugin of its own: hooks of this file would not see the examples in docstrings.
+    # Plugins of their own: hooks of this file would not see the examples in docstrings.
     config.pluginmanager.register(CompiledPrograms())
+    if not hasattr(config, "workerinput"):  # a worker of xdist reports to its controller
+        config.pluginmanager.register(Figures(config.getoption("--figures")))
 
 
 @pytest.fixture
