@@ -89,12 +89,13 @@ def page(
             drawn += [f"## {heading}", f"![{heading}]({path.name})", *rates]
         places = ", ".join(f"`{_place(folder)}`" for folder in one.folders)
         sections += [f"## `{one.name}`: {suite.DESCRIPTION}", summary(suite, measured, settings)]
-        sections += [*rates, f"Whole table and every repetition: {places}."]
+        sections += [*rates, f"Every repetition: {places}."]
     intro = (
         "Written by `python -m benchmarks.run report` from the newest results of every suite. "
         "Ratios are medians of repetitions that were interleaved in one run, quartiles in "
         "brackets; ± is a standard deviation unless it says otherwise. Compare ratios, not times "
-        "of different machines, and ratios to PyTorch with the rates at which both multiply."
+        "of different machines, and ratios to PyTorch with the rates at which both multiply. "
+        "`--keep FOLDER` also writes every suite's whole table."
     )
     parts = ["# Benchmarks", intro, *drawn, *sections, *_missing(found, unread, suites)]
     return "\n\n".join([*parts, "## What was run", _runs(found)]) + "\n"
