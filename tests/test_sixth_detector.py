@@ -87,7 +87,7 @@ def test_its_arguments_are_checked_before_compiling(sixth, rows):
     assert watch.compilations == 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_quick_suite_measures_it(folder, tmp_path):
     arguments = ["--detectors", "subspace_detector", "--datasets", "breast_cancer", "--seeds", "1"]
     arguments += ["--out", str(tmp_path / "out")]

@@ -92,6 +92,7 @@ def test_blobs_trains_better_than_untrained(tmp_path, capsys, seed):
     assert all(a > b for a, b in zip(after, before, strict=True))
 
 
+@pytest.mark.full
 def test_blobs_with_biases_collapses_and_says_so(tmp_path, capsys):
     assert "CollapseWarning: DeepSVDD: every training row" in run(
         blobs, capsys, tmp_path, "--biases"
@@ -132,6 +133,7 @@ def test_deep_sad_learns_from_known_frauds(tmp_path, capsys, card_csv):
     assert (tmp_path / "deep_sad.safetensors").is_file()
 
 
+@pytest.mark.full
 def test_conv_autoencoder_runs_without_downloads(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("JAXAD_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -11,6 +11,7 @@ from jaxad import data, plotting, training
 QUANTILES = ["scores_05", "scores_50", "scores_95"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detectors_keep_their_diagnostics_in_files(name, rows, tmp_path):
     detector = fresh(name, diagnostics="all", n_members=2).fit(rows)
@@ -66,6 +67,7 @@ def test_bad_names_are_refused_by_a_fleet_before_anything_is_compiled():
     assert watch.compilations == 0
 
 
+@pytest.mark.full
 def test_the_groups_of_a_fleet_have_diagnostics(tmp_path):
     frame, settings = made(), {"diagnostics": ("scores", "gradient_norm"), "n_members": 2}
     fleet = fitted(frame, settings=tuple(settings.items()))

@@ -206,6 +206,7 @@ def test_scores_of_every_detector(kind, tmp_path):
     assert same(jaxad.load(tmp_path / "fleet").score(LABELLED), scored)
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:the contributions of:RuntimeWarning")  # one row of DAGMM
 def test_explanations_of_every_detector(kind):
     found = kind.explain(LABELLED)

@@ -72,7 +72,7 @@ def test_partitions_may_be_iterators_of_frames_or_without_rows(table, whole):
     same_fleets(fleet.merge(models), whole, table)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("detector", "options"),
     [

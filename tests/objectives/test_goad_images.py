@@ -233,7 +233,7 @@ def detector(**options):
     return jaxad.GOAD(**(small | {"batch_size": 16, "random_state": 0} | options))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_detector_on_images_and_its_file(optimised, tmp_path):
     images = TRAIN[:48, ..., 0]
     fitted, untrained = detector().fit(images), detector(epochs=0).fit(images)

@@ -167,6 +167,7 @@ def test_numbers_stay_float32_in_x64_mode(name, table):
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", YOUNGER)
 def test_a_trimmed_member_equals_a_model_trained_alone(name, table):
     objective = objectives.Trimmed(PLANTED[name], 0.2, 0.9)

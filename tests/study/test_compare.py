@@ -69,7 +69,7 @@ def test_each_row_is_the_detector_fitted_alone(together):
     assert np.isfinite(found["loss"]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ensembles_and_known_anomalies_are_as_alone():
     dagmm = fresh("DAGMM", n_members=3, epochs=2)
     sad = jaxad.DeepSAD(latent_dim=4, **OPTIONS)

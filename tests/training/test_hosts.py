@@ -143,6 +143,7 @@ def test_join_hosts_without_a_cluster_asks_for_an_address():
     assert "ValueError: no cluster that JAX knows" in done.stderr
 
 
+@pytest.mark.full
 def test_the_example_runs_on_files_of_each_process(tmp_path):
     for process, count in enumerate((300, 401)):
         x = np.random.default_rng(process).normal(size=(count, 6))

@@ -68,7 +68,7 @@ def structure(row):
 STRUCTURES = list({structure(row): row for _, row in reversed(ROWS)}.values())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore::jaxad.CollapseWarning")  # GOAD's linear trunk, as the paper's
 @pytest.mark.parametrize("row", STRUCTURES, ids=lambda row: f"{row.detector} {row.name}")
 def test_a_row_of_every_structure_is_trained_for_an_epoch(row):

@@ -110,7 +110,7 @@ def test_a_suite_says_what_it_could_not_measure(tmp_path):
     assert any(row.dataset == "target" for row in found)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("no_peers")
 def test_population_suite_draws_and_says_what_is_missing(tmp_path, monkeypatch):
     few = dict(list(population._methods().items())[:1])
