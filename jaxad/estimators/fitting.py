@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,9 @@ from jaxad.objectives import encoder_of
 from jaxad.precision import in_single_precision
 from jaxad.rows import ArrayRows, Rows
 from jaxad.training.interrupts import deferred
+from jaxad.training.mesh import platform
 from jaxad.training.monitor import Callback, Progress
+from jaxad.training.options import compiled
 from jaxad.typing import Array, Key, Params, Stats
 
 REMEDY = "Lower learning_rate, or set clip_norm (5 is a good start)"
@@ -277,18 +279,16 @@ def from_encoders(
     """The initial parameters and statistics from one pretrained autoencoder, or from several."""
     numbers = jax.tree.map(np.float32, objective)
     sample = np.zeros((1, *row), np.float32)
-    return _jaxad_from_encoders(numbers, params, stats, sample, several=several)
+    return _encoders_call(several, platform())(numbers, params, stats, sample)
 
 
-@partial(jax.jit, static_argnames="several")
-def _jaxad_from_encoders(
-    objective: Any, params: Params, stats: Stats, sample: Array, *, several: bool
-) -> tuple[Params, Stats]:
-
-    def start(params: Params, stats: Stats) -> tuple[Params, Stats]:
+@cache
+def _encoders_call(several: bool, kind: str) -> Callable:
+    def start(objective: Any, params: Params, stats: Stats, sample: Array) -> tuple[Params, Stats]:
         return objective.from_encoder(*encoder_of(params, stats), sample)
 
-    return (jax.vmap(start) if several else start)(params, stats)
+    each = jax.vmap(start, in_axes=(None, 0, 0, None)) if several else start
+    return compiled(each, "from_encoders", kind, optimised=False)
 
 
 def _train(

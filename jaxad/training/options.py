@@ -2,8 +2,9 @@
 
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from jaxad.training import interrupts
 from jaxad.training.forks import check_not_forked
 from jaxad.training.kept import keep
 from jaxad.training.threads import with_settings
+
+# A program takes about a hundred memory maps, of which Linux gives a process 65,530; one that runs
+# out of them crashes.
+MOST_PROGRAMS = 256
 
 # Passes of the compiler that cost small programs on a CPU more than they save. The first splits
 # sums into trees, the second splits loops among cores.
@@ -39,6 +44,9 @@ def compiled(
       optimised: whether the program's speed matters more than its compilation time.
       parallel: whether a CPU may split the program's loops among its cores.
 
+    A process keeps the `MOST_PROGRAMS` programs that it used last, one for each structure and shape
+    of the arguments; others are compiled again when they are needed.
+
     Returns:
       The compiled function. Before several threads call it, each calls its ``prepare`` with the
       same arguments: one thread compiles and the others wait, instead of all compiling.
@@ -47,50 +55,81 @@ def compiled(
     return _Compiled(function, _options(platform, optimised, parallel))
 
 
+class _Program:
+    """A function compiled for arguments of one structure and of one shape each."""
+
+    def __init__(self, function: Callable, options: dict[str, str]):
+        self._function = function
+        self.prepared, self.preparing = False, threading.Lock()
+        self.use(options)
+
+    def use(self, options: dict[str, str]) -> None:
+        """Compile with these options from now on."""
+
+        @wraps(self._function)
+        def alone(*arguments: Any) -> Any:
+            return self._function(*arguments)
+
+        # JAX forgets a program with the function it was made of, so each has one of its own.
+        self.made = jax.jit(alone, compiler_options=options), options
+
+
+# The programs that were used last, the newest at the end.
+_programs: OrderedDict[Any, _Program] = OrderedDict()
+_lock = threading.Lock()
+
+
 class _Compiled:
     """A compiled function; options that another version of the compiler lacks are left out."""
 
     def __init__(self, function: Callable, options: dict[str, str]):
-        self._function = function
-        self._use(options)
-        self._prepared: set[int] = set()
-        self._preparing: dict[int, threading.Lock] = {}
-
-    def _use(self, options: dict[str, str]) -> None:
-        self._made = jax.jit(self._function, compiler_options=options), options
+        self._function, self._options = function, options
 
     def __call__(self, *arguments: Any) -> Any:
         check_not_forked()
-        return self._with_known_options(lambda made: made(*arguments))
+        return self._with_known_options(self._program(arguments), lambda made: made(*arguments))
 
     def shapes(self, *arguments: Any) -> Any:
         """The shapes and types of the result."""
-        return self._made[0].eval_shape(*arguments)
+        return self._program(arguments).made[0].eval_shape(*arguments)
 
     def prepare(self, *arguments: Any) -> None:
         """Compile for arguments of these shapes, once. Ctrl-C interrupts it."""
         check_not_forked()
-        leaves, structure = jax.tree.flatten(arguments)
-        key = hash((structure, *((np.shape(leaf), str(leaf.dtype)) for leaf in leaves)))
-        if key in self._prepared:
+        program = self._program(arguments)
+        if program.prepared:
             return
-        with self._preparing.setdefault(key, threading.Lock()):
-            if key not in self._prepared:
-                self._with_known_options(lambda made: _compile(made.lower(*arguments)))
-            self._prepared.add(key)
-        self._preparing.pop(key, None)
+        with program.preparing:
+            if not program.prepared:
+                self._with_known_options(program, lambda made: _compile(made.lower(*arguments)))
+            program.prepared = True
 
-    def _with_known_options(self, run: Callable) -> Any:
+    def _program(self, arguments: Any) -> _Program:
+        """The program for these arguments; beyond `MOST_PROGRAMS` it takes another one's place."""
+        leaves, structure = jax.tree.flatten(arguments)
+        key = self, structure, *((np.shape(leaf), leaf.dtype) for leaf in leaves)
+        with _lock:
+            program = _programs.get(key)
+            if program is None:
+                program = _programs[key] = _Program(self._function, self._options)
+                if len(_programs) > MOST_PROGRAMS:
+                    _programs.popitem(last=False)
+            else:
+                _programs.move_to_end(key)
+        return program
+
+    def _with_known_options(self, program: _Program, run: Callable) -> Any:
         """Run with the options that the compiler knows; what it does not know is found out here."""
         while True:
-            made, options = self._made
+            made, options = program.made
             try:
                 return run(made)
             except jax.errors.JaxRuntimeError as error:
                 unknown = _UNKNOWN.search(str(error))
                 if unknown is None or unknown[1] not in options:
                     raise
-                self._use({k: v for k, v in options.items() if k != unknown[1]})
+                self._options = {k: v for k, v in options.items() if k != unknown[1]}
+                program.use(self._options)
 
 
 def _compile(lowered: Any) -> None:
