@@ -14,6 +14,7 @@ an error of its own, and orders the metadata at random.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -67,6 +68,31 @@ def made_from(path: Any, kind: str) -> Iterator[None]:
         ) from error
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full disk, used-up quota, limit of a file
+
+
+@contextlib.contextmanager
+def needing_room(path: str | os.PathLike) -> Iterator[None]:
+    """Name the file and the remedy in the error of a disk that has no room for it.
+
+    Example:
+      >>> with needing_room("rows.jsonl"):
+      ...     raise OSError(errno.ENOSPC, "No space left on device")
+      Traceback (most recent call last):
+      OSError: [Errno 28] it could not be written (No space left on device): make room, or give ...
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        message = (
+            f"it could not be written ({error.strerror}): make room, or give another folder; what "
+            "was saved before is as it was"
+        )
+        raise OSError(error.errno, message, str(path)) from error
+
+
 def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Write nested arrays and JSON metadata to one file, atomically.
 
@@ -82,6 +108,7 @@ def write(path: str | os.PathLike, arrays: dict[str, Any], metadata: dict[str, A
       TypeError: a key is not a string, the format lacks an array's type, or JSON cannot hold the
         metadata.
       FileNotFoundError: the folder does not exist.
+      OSError: there is no room for the file; an existing one is unchanged.
 
     Example:
       >>> import os, tempfile
@@ -100,7 +127,7 @@ def write_bytes(path: str | os.PathLike, parts: Iterable[Any]) -> None:
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with needing_room(path), open(temporary, "xb") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())

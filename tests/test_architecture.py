@@ -46,7 +46,7 @@ PARTS = {
         *("typing", "rows", "checks", "metrics", "data", "training", "estimators", "search"),
     },
     "study": {
-        *("typing", "rows", "checks", "registry", "data"),
+        *("typing", "rows", "checks", "registry", "persistence", "data"),
         *("objectives", "training", "estimators"),
     },
 }

@@ -8,15 +8,14 @@ several headers.
 import hashlib
 import json
 import math
-import os
 import statistics
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.settings import OptionError
+from jaxad import persistence
 
 SCHEMA_VERSION = 2
 FILE = "rows.jsonl"
@@ -133,14 +132,7 @@ def write(path: Path, record: Record) -> None:
         head = {key: value for key, value in vars(run).items() if key != "rows"}
         entries += [{"schema_version": SCHEMA_VERSION} | head, *map(_row_to_json, run.rows)]
     lines = [json.dumps(entry, allow_nan=False, separators=(",", ":")) for entry in entries]
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write("\n".join(lines) + "\n")
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    persistence.write_bytes(path, ["\n".join([*lines, ""]).encode()])
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:

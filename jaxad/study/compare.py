@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
-from jaxad import training
+from jaxad import persistence, training
 from jaxad.checks import check_positive_int
 from jaxad.estimators import CollapseWarning, Detector
 from jaxad.study import populations, probes, runs
@@ -300,5 +300,5 @@ def _append(folder: Any, row: Mapping[str, Any]) -> None:
         with path.open("rb") as file:
             file.seek(-1, 2)
             broken = file.read() != b"\n"
-    with path.open("a") as file:
+    with persistence.needing_room(path), path.open("a") as file:
         file.write(("\n" if broken else "") + json.dumps(known) + "\n")
