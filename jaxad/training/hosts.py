@@ -24,6 +24,7 @@ from jaxad.training.mesh import DATA, padded_size
 from jaxad.training.trees import described, digest, is_key
 from jaxad.typing import Array, PyTree
 
+_SILENCE = 30  # seconds after which a process that tells nothing is taken for lost
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
@@ -81,6 +82,7 @@ def join_hosts(
             processes,
             process,
             initialization_timeout=timeout,
+            heartbeat_timeout_seconds=_SILENCE,
             shutdown_timeout_seconds=timeout,
             coordinator_bind_address=address if loopback else None,
         )
