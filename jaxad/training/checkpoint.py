@@ -144,7 +144,8 @@ class Saver:
 
     def due(self) -> bool:
         """Whether a checkpoint is due, the same on every process."""
-        due = time.monotonic() - self._last >= self._every
+        # A clock that was set back must not put off the next checkpoint.
+        due = not 0 <= time.monotonic() - self._last < self._every
         return bool(broadcast(due)) if self._joined else due
 
     def save(self, state: Any, history: dict[str, np.ndarray]) -> None:

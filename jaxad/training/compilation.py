@@ -13,7 +13,7 @@ _LOWER = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _COMPILE = "/jax/core/compile/backend_compile_duration"
 
 
-@dataclass
+@dataclass(eq=False)  # by identity: several threads look one up in a list
 class Stopwatch:
     """Splits the wall time of a ``with`` block into compiling and running.
 
@@ -50,7 +50,8 @@ class Stopwatch:
         """Stop."""
         _running.remove(self)
         self.compile_seconds = sum(end - start for start, end in self._spans)
-        self.run_seconds = time.perf_counter() - self._start - self.compile_seconds
+        elapsed = time.perf_counter() - self._start
+        self.run_seconds = max(0.0, elapsed - self.compile_seconds)
 
     def _record(self, event: str, seconds: float) -> None:
         """Count the time of an event that ends now; traces nest, and threads compile at once."""

@@ -751,7 +751,8 @@ def _next_group(group: int, seconds: float, max_seconds: float, joined: bool) ->
     """The size of the next group, if the last one, of ``group`` epochs, took ``seconds``."""
     if max_seconds == np.inf:
         return engine.HISTORY
-    group = int(np.clip(group * max_seconds / seconds, 1, engine.HISTORY))
+    if seconds > 0:  # else the clock was set back, and tells nothing
+        group = int(np.clip(group * max_seconds / seconds, 1, engine.HISTORY))
     return broadcast(group) if joined else group
 
 
