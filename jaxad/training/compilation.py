@@ -58,7 +58,7 @@ class Stopwatch:
         if event not in (_TRACE, _LOWER, _COMPILE):
             return
         end = time.perf_counter()
-        start = max(self._start, end - seconds)
+        start = min(end, max(self._start, end - seconds))
         with _lock:
             self.compilations += event == _COMPILE
             while self._spans and self._spans[-1][1] >= start:

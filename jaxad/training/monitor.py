@@ -142,7 +142,7 @@ class Monitor:
 
         Of the end each callback is told once, also if this is called again.
         """
-        seconds = time.perf_counter() - self._began
+        seconds = max(0.0, time.perf_counter() - self._began)
         now = Progress("training", epoch, self._epochs, history, seconds, ended, result)
         if self._bar is not None:
             self._bar.update(epoch - self._bar.n)
