@@ -17,6 +17,7 @@ from jaxad import training
 from jaxad.training import runs, scoring, threads
 
 SVDD = OBJECTIVES["deep_svdd"]
+OTHER_KEYS = jax.random.split(jax.random.key(2), 3)
 LONGEST = 300  # seconds; a deadlock would be found by then
 
 
@@ -49,19 +50,24 @@ def found(result):
     return b"".join(np.asarray(leaf).tobytes() for leaf in leaves)
 
 
-def test_threads_fit_what_one_after_the_other_does(rows):
-    """Single models, an ensemble and a population, some of which share programs."""
-    seeds = {"AutoEncoder": (0, 1), "DeepSVDD": (2,)}
+@pytest.mark.parametrize("kinds", [1, pytest.param(3, marks=pytest.mark.full)])
+def test_threads_fit_what_one_after_the_other_does(kinds, rows):
+    """Single models, which share their programs; with them ensembles and populations."""
 
-    def fit(name, seed):
-        members = 2 if name == "DeepSVDD" else 1
+    def fit(name, seed, members):
         detector = fresh(name, random_state=seed, n_members=members).fit(rows)
         return detector.anomaly_score(rows).tobytes()
 
-    calls = [lambda n=name, s=seed: fit(n, s) for name in seeds for seed in seeds[name]]
-    calls.append(lambda: found(training.fit_population(SVDD, RECIPE, KEYS, rows)))
-    together = at_once(*calls)
-    assert together == [call() for call in calls]
+    each = [
+        [lambda s=s: fit("AutoEncoder", s, 1) for s in range(4)],
+        [lambda s=s: fit("DeepSVDD", s, 2) for s in range(2)],
+        [
+            lambda k=k: found(training.fit_population(SVDD, RECIPE, k, rows))
+            for k in (KEYS, OTHER_KEYS)
+        ],
+    ]
+    calls = sum(each[:kinds], [])
+    assert at_once(*calls) == [call() for call in calls]
 
 
 def test_a_thread_counts_only_its_own_time_and_programs(rows):
@@ -106,6 +112,7 @@ def test_stopwatches_of_many_threads_do_not_get_lost():
     assert all(at_once(*[measure] * 4))
 
 
+@pytest.mark.full
 def test_threads_that_fit_ensembles_do_not_use_more_cores_than_there_are(
     rows, monkeypatch, record_property
 ):
@@ -146,6 +153,7 @@ def test_threads_that_fit_ensembles_do_not_use_more_cores_than_there_are(
     record_property("most_threads_at_work", most[0])
 
 
+@pytest.mark.full
 def test_runs_on_the_same_devices_do_not_wait_for_each_other(rows):
     """Each step of both runs waits for all four devices."""
     mesh = training.make_mesh(1, 4)

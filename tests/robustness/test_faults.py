@@ -80,7 +80,7 @@ class Runs:
 @pytest.mark.parametrize(
     ("kind", "kills"),
     [
-        ("ensemble", 1),
+        ("soft boundary", 1),
         *(pytest.param(kind, 20, marks=pytest.mark.full) for kind in faults_worker.KINDS),
     ],
 )
@@ -104,7 +104,7 @@ def test_killed_runs_resume_to_the_bit(kind, kills, tmp_path, record_property):
 
 
 FULL = """
-import json, os, resource, signal, sys, warnings
+import json, os, resource, sys
 from pathlib import Path
 import numpy as np
 from jaxad import persistence, training
@@ -117,8 +117,8 @@ x = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
 detector = fresh("AutoEncoder").fit(x)
 big = {"values": np.zeros(2**20, np.uint8)}
 row = {"set": "a", "note": "x" * 40_000}
-run = records.Run("quick", [0], {}, 1, "now", "now", {}, {"processor": "one"}, None)
-run.rows.append(records.Row("a", "deep_svdd", {"auroc": [0.5]}))
+measured = [records.Row("a", "deep_svdd", {"auroc": [0.5]})]
+run = records.Run("quick", [0], {}, 1, "now", "now", {}, {}, {}, rows=measured)
 
 def study():
     compare._append(folder / "study", row)
@@ -357,7 +357,7 @@ print(json.dumps([interrupted, [warm, *found]]))
 @pytest.mark.full
 def test_ctrl_c_at_any_moment_leaves_a_sane_interpreter(record_property):
     """Tracing, compiling, training, scoring: the next fit is that of a fresh interpreter."""
-    fits = 30
+    fits = 20
 
     def run(how):
         command = [sys.executable, "-c", INTERRUPTED, str(fits), how]

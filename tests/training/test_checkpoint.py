@@ -4,12 +4,8 @@ import errno
 import functools
 import os
 import pathlib
-import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
 import warnings
 
 import jax
@@ -127,29 +123,6 @@ def test_lists_of_detectors_and_ensembles_resume(rows, tmp_path, interrupt):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["population-0"]
     assert len(checkpoint_files(tmp_path / "population-0")) == 2
     assert len(checkpoint_files(tmp_path / "population-0" / "pretraining")) == 1
-
-
-def killed_worker(*args):
-    command = [sys.executable, HERE / "killed_worker.py", *map(str, args)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.slow
-def test_a_killed_process_resumes_bit_identically(tmp_path):
-    folder, out, expected = (tmp_path / name for name in ("run", "resumed", "whole"))
-    uninterrupted, killed = killed_worker(expected), killed_worker(out, folder, 0)
-    while not checkpoint_files(folder):
-        assert killed.poll() is None, killed.stderr.read()
-        time.sleep(0.01)
-    time.sleep(random.uniform(0, 0.5))
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    assert not out.exists()
-    for one in uninterrupted, killed_worker(out, folder, 60):
-        _, told = one.communicate(timeout=300)
-        assert one.returncode == 0, told
-    assert_same(persistence.read(out)[0], persistence.read(expected)[0])
 
 
 def truncate(path):
