@@ -1,5 +1,6 @@
 """Real processes that are killed, interrupted, out of room, or whose clock jumps."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from jaxad.training import checkpoint, compilation, interrupts, monitor, runs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
 SUPPORT = ROOT / "tests/support"
+RUNS = importlib.import_module("jaxad.study.compare").FILE  # beside the function of this name
 SOFT = OBJECTIVES["soft_boundary"]
 
 
@@ -104,15 +106,15 @@ def test_killed_runs_resume_to_the_bit(kind, kills, tmp_path, record_property):
 
 
 FULL = """
-import json, os, resource, sys
+import importlib, json, os, resource, sys
 from pathlib import Path
 import numpy as np
 from jaxad import persistence, training
 from benchmarks.record import rows as records
-from jaxad.study import compare
 from cases import KEY, OBJECTIVES, RECIPE, fresh
 
 how, folder = sys.argv[1], Path(sys.argv[2])
+compare = importlib.import_module("jaxad.study.compare")  # beside the function of this name
 x = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
 detector = fresh("AutoEncoder").fit(x)
 big = {"values": np.zeros(2**20, np.uint8)}
@@ -194,7 +196,7 @@ def assert_told(told, folder, *, checkpoint_folder):
     names = {
         "save": folder / "detector.safetensors",
         "write": folder / "other.safetensors",
-        "study": folder / "study" / jaxad.study.compare.FILE,
+        "study": folder / "study" / RUNS,
         "results": folder / "rows.jsonl",
     }
     for name, path in names.items():
@@ -227,7 +229,7 @@ def test_a_disk_that_fills_leaves_earlier_files_whole(tmp_path):
     told, changed, grown, left = told_without_room("disk", tmp_path, prefix)
     assert_told(told, tmp_path, checkpoint_folder=tmp_path / "run")
     assert (changed, left) == ([], [])
-    assert set(grown) <= {"study/" + jaxad.study.compare.FILE}
+    assert set(grown) <= {f"study/{RUNS}"}
     assert told["rows of the study"] == 2
     assert told["resumed"]
 
