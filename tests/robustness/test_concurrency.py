@@ -162,35 +162,48 @@ def test_runs_on_the_same_devices_do_not_wait_for_each_other(rows):
     assert at_once(*calls) == [call() for call in calls]
 
 
+@pytest.fixture
+def settings_of_jax():
+    """A function that sets JAX up for the whole process, until the test ends."""
+    before = {}
+
+    def change(**settings):
+        for name, value in settings.items():
+            before.setdefault(name, getattr(jax.config, name))
+            jax.config.update(name, value)
+
+    yield change
+    change(**before)
+
+
 @pytest.mark.parametrize("x64", [False, True])
-def test_a_program_that_uses_jax_goes_on_beside_a_fit(x64, rows):
+def test_a_program_that_uses_jax_goes_on_beside_a_fit(x64, rows, settings_of_jax):
     """Its types, its settings, its device and its results are its own."""
-    expected = training.fit(SVDD, RECIPE, KEY, rows)
-    device, done = jax.devices()[1], threading.Event()
-    with jax.enable_x64(x64), jax.default_matmul_precision("highest"), jax.default_device(device):
-        kind = np.float64 if x64 else np.float32
-        step = jax.jit(lambda x: jnp.cos(x @ x.T) / 3)
-        values = jnp.asarray(np.random.default_rng(0).normal(size=(8, 8)), kind)
+    expected = found(training.fit(SVDD, RECIPE, KEY, rows))
+    done, device, kind = threading.Event(), jax.devices()[1], np.dtype([np.float32, float][x64])
+    settings = {"jax_enable_x64": x64, "jax_default_device": device}
+    settings["jax_default_matmul_precision"] = "highest"
+    settings_of_jax(**settings)
+    step = jax.jit(lambda x: jnp.cos(x @ x.T) / 3)
+    values = np.random.default_rng(0).normal(size=(8, 8)).astype(kind)
 
-        def app():
-            seen = set()
-            with jax.enable_x64(x64), jax.default_device(device):
-                while not done.is_set() or not seen:
-                    value = step(values)
-                    seen.add((str(value.dtype), np.asarray(value).tobytes(), *value.devices()))
-            return seen
+    def app():
+        seen = set()
+        while not done.is_set() or not seen:
+            value = step(jnp.asarray(values))
+            seen.add((value.dtype, np.asarray(value).tobytes(), *value.devices()))
+        return seen
 
-        def fit():
-            try:
-                return found(training.fit(SVDD, RECIPE, KEY, rows))
-            finally:
-                done.set()
+    def fit():
+        try:
+            return found(training.fit(SVDD, RECIPE, KEY, rows))
+        finally:
+            done.set()
 
-        seen, together = at_once(app, fit)
-        assert jax.config.jax_enable_x64 == x64
-        assert jax.config.jax_default_matmul_precision == "highest"
-        assert seen == {(np.dtype(kind).name, np.asarray(step(values)).tobytes(), device)}
-    assert together == found(expected)
+    seen, together = at_once(app, fit)
+    assert seen == {(kind, np.asarray(step(jnp.asarray(values))).tobytes(), device)}
+    assert {name: getattr(jax.config, name) for name in settings} == settings
+    assert together == expected
 
 
 GRID = """

@@ -64,18 +64,22 @@ class Runs:
         self.out.unlink()
         return found
 
-    def checkpoints(self):
-        return set(self.folder.rglob("*.safetensors"))
+    def newest(self):
+        """The newest checkpoint; those in subfolders, of what comes first, are older."""
+        found = self.folder.rglob("*.safetensors")
+        return max(((path.parent == self.folder, path.name) for path in found), default=None)
 
     def kill_after_a_checkpoint(self, seconds):
         """Start, wait for a new checkpoint and some seconds, kill. Whether it had not ended."""
-        before, process = self.checkpoints(), self.start(self.folder, 0.0)
-        while self.checkpoints() <= before and process.is_alive():
+        before, process = self.newest(), self.start(self.folder, 0.0)
+        while self.newest() == before and process.is_alive():
             time.sleep(0.002)
         process.join(seconds)
         process.kill()
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL)
+        if process.exitcode:
+            assert before is None or self.newest() > before  # it went on, and did not begin again
         return process.exitcode != 0
 
 
