@@ -6,7 +6,6 @@ and Qiu et al., "Neural Transformation Learning for Deep Anomaly Detection Beyon
 """
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -83,8 +82,8 @@ def deterministic(views: Array, original: Array, *, temperature: Array | float) 
     to_original = jnp.einsum("bkl,bl->bk", views, original, precision="highest") / temperature
     others = jnp.einsum("bkl,bml->bkm", views, views, precision="highest") / temperature
     own = jnp.eye(views.shape[1], dtype=bool)[None]
-    logits = jnp.where(own, to_original[..., None], others)
-    return jnp.sum(jax.nn.logsumexp(logits, -1) - to_original, -1)
+    others = jnp.where(own, -jnp.inf, others)
+    return jnp.sum(transformation.surprise(to_original, others), -1)
 
 
 def _unit(z: Array) -> Array:

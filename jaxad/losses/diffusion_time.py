@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxad.losses import transformation
 from jaxad.typing import Array
 
 
@@ -51,7 +52,8 @@ def cross_entropy(logits: Array, bin: Array, *, softmax_twice: bool = False) -> 
     if softmax_twice:
         logits = jax.nn.softmax(logits)
     true = bin[:, None] == jnp.arange(logits.shape[1])[None]
-    return jax.nn.logsumexp(logits, -1) - jnp.sum(jnp.where(true, logits, 0), -1)
+    own = jnp.sum(jnp.where(true, logits, 0), -1)
+    return transformation.surprise(own, jnp.where(true, -jnp.inf, logits))
 
 
 def score(logits: Array) -> Array:
@@ -68,10 +70,13 @@ def score(logits: Array) -> Array:
       [0.0, 199.60000610351562]
     """
     chex.assert_rank(logits, 2)
-    place = np.arange(logits.shape[1], dtype=np.float32)
+    # The score does not change, and the logarithms of the bins are not lost beside large logits.
+    logits = logits - jnp.max(logits, -1, keepdims=True)
+    place = np.arange(logits.shape[1])
 
     def log_mean(weight: np.ndarray) -> Array:
         used = np.flatnonzero(weight)
-        return jax.nn.logsumexp(logits[:, used] + np.log(weight[used])[None], -1)
+        log_weight = jnp.asarray(np.log(weight[used]), logits.dtype)
+        return jax.nn.logsumexp(logits[:, used] + log_weight[None], -1)
 
     return log_mean(place) - log_mean(place[::-1])

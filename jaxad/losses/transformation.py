@@ -75,7 +75,7 @@ def triplet_centre(distances: Array, *, margin: Array | float) -> Array:
       >>> triplet_centre(jnp.array([[[0.0, 0.5], [4.0, 2.0]]]), margin=1.0).tolist()
       [0.25]
     """
-    own, others = _own_and_others(distances)
+    own, others = _own_and_others(distances, jnp.inf)
     return jnp.mean(jnp.maximum(own + margin - jnp.min(others, -1), 0), -1)
 
 
@@ -90,16 +90,31 @@ def cross_entropy(logits: Array) -> Array:
       >>> cross_entropy(jnp.zeros((1, 2, 2))).round(3).tolist()
       [0.6930000185966492]
     """
-    _assert_square(logits)
-    own = jnp.diagonal(logits, axis1=-2, axis2=-1)
-    return jnp.mean(jax.nn.logsumexp(logits, -1) - own, -1)
+    return jnp.mean(surprise(*_own_and_others(logits, -jnp.inf)), -1)
+
+
+def surprise(own: Array, others: Array) -> Array:
+    """``-log`` of the softmax probability of the own class: ``[...], [..., K] -> [...]``.
+
+    It is computed as ``softplus(logsumexp_k(others_k - own))``. A difference of two logarithms
+    would lose the digits of what is nearly certain: 0 below 1e-7.
+
+    Args:
+      own: logit of the own class.
+      others: logits of all other classes; minus infinity for none.
+
+    Example:
+      >>> found = surprise(jnp.array([0.0, 30.0]), jnp.zeros((2, 1)))
+      >>> [f"{value:.2g}" for value in found.tolist()]
+      ['0.69', '9.4e-14']
+    """
+    return jax.nn.softplus(jax.nn.logsumexp(others - own[..., None], -1))
 
 
 def score(distances: Array, *, epsilon: Array | float) -> Array:
     """The anomaly score, sum over m of ``-log softmax_k(-max(D, epsilon))[m]``: ``[B]``.
 
-    Each term is computed as ``softplus(logsumexp_{k != m}(D[m, m] - D[m, k]))``. Unlike a
-    difference of large logarithms this still ranks rows whose probabilities all round to 1.
+    Each term is a `surprise`, which still ranks rows whose probabilities all round to 1.
 
     Args:
       distances: ``[B, M, M]`` squared distances ``D`` to the class centres.
@@ -111,8 +126,8 @@ def score(distances: Array, *, epsilon: Array | float) -> Array:
       [0.0, 0.6299999952316284]
     """
     distances = jnp.clip(distances, epsilon, jnp.finfo(distances.dtype).max)
-    own, others = _own_and_others(distances)
-    return jnp.sum(jax.nn.softplus(jax.nn.logsumexp(own[..., None] - others, -1)), -1)
+    own, others = _own_and_others(distances, jnp.inf)
+    return jnp.sum(surprise(-own, -others), -1)
 
 
 def fused_loss(
@@ -201,14 +216,10 @@ def _map(function, rows, chunk):
     return lax.map(function, rows, batch_size=chunk if chunk > 1 else None)
 
 
-def _own_and_others(distances: Array) -> tuple[Array, Array]:
-    """The diagonals ``[B, M]``, and the matrices ``[B, M, M]`` with infinite diagonals."""
-    _assert_square(distances)
-    own = jnp.diagonal(distances, axis1=-2, axis2=-1)
-    diagonal = jnp.eye(distances.shape[-1], dtype=bool)[None]
-    return own, jnp.where(diagonal, jnp.inf, distances)
-
-
-def _assert_square(matrices: Array) -> None:
+def _own_and_others(matrices: Array, fill: float) -> tuple[Array, Array]:
+    """The diagonals ``[B, M]``, and the matrices ``[B, M, M]`` with ``fill`` in their place."""
     chex.assert_rank(matrices, 3)
     chex.assert_axis_dimension(matrices, 1, matrices.shape[2])
+    own = jnp.diagonal(matrices, axis1=-2, axis2=-1)
+    diagonal = jnp.eye(matrices.shape[-1], dtype=bool)[None]
+    return own, jnp.where(diagonal, fill, matrices)
