@@ -101,10 +101,14 @@ def moments(z: Array, gamma: Array, weight: Array) -> Moments:
     mass = gamma.T * weight[None]
     count = jnp.sum(mass, 1)
     share = mass / jnp.maximum(count, _MASS_FLOOR)[:, None]
+    # About a point among the rows, sums keep the digits of a spread far smaller than the mean.
+    part = weight / jnp.maximum(jnp.sum(weight), _MASS_FLOOR)
+    origin = lax.stop_gradient(jnp.matmul(part, z, precision="highest"))
+    z = z - origin[None]
     mean = jnp.matmul(share, z, precision="highest")
     deviation = _deviation(z, mean)
     scatter = jnp.einsum("kib,kjb->kij", mass[:, None] * deviation, deviation, precision="highest")
-    return Moments(count, mean, scatter)
+    return Moments(count, mean + origin[None], scatter)
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
