@@ -116,9 +116,10 @@ class Rows(abc.ABC):
             total, average = carry
             added = jnp.sum(batch.weight)
             values = function(batch.x)
-            own = jnp.tensordot(
-                batch.weight / jnp.maximum(added, 1e-12), values, 1, precision="highest"
-            )
+            part = batch.weight / jnp.maximum(added, 1e-12)
+            own = jnp.tensordot(part, values, 1, precision="highest")
+            # The product adds one row after another: this is what its rounding has left out.
+            own = own + jnp.tensordot(part, values - own[None], 1, precision="highest")
             share = added / jnp.maximum(total + added, 1e-12)
             return total + added, average + share * (own - average)
 
