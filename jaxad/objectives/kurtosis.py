@@ -28,16 +28,38 @@ def trimmed_kurtosis(rows: Rows, *, share: Any, chunk: int) -> Array:
       [1.0, 3.0]
     """
 
-    def sums(centre: Array, powers: tuple[int, ...]) -> Array:
-        def add(carry, batch):
-            weight = trimmed_weight(batch.x, batch.weight, share=share)
-            shifted = jnp.where(weight > 0, batch.x - centre[None], 0)
-            return carry + jnp.stack([jnp.sum(weight * shifted**power, 0) for power in powers])
+    def kept(batch):
+        weight = trimmed_weight(batch.x, batch.weight, share=share)
+        return weight, jnp.sum(weight, 0)
 
-        return rows.fold(add, jnp.zeros((len(powers), *rows.shape), jnp.float32), chunk=chunk)
+    def survey(carry, batch):
+        total, mean, low, high = carry
+        weight, added = kept(batch)
+        least = jnp.min(jnp.where(weight > 0, batch.x, jnp.inf), 0)
+        most = jnp.max(jnp.where(weight > 0, batch.x, -jnp.inf), 0)
+        # Deviations from a value of the feature keep the digits of a small spread.
+        base = jnp.where(added > 0, least, 0)
+        apart = jnp.where(weight > 0, batch.x - base[None], 0)
+        own = base + jnp.sum(weight * apart, 0) / jnp.maximum(added, 1e-12)
+        mean = mean + added / jnp.maximum(total + added, 1e-12) * (own - mean)
+        return total + added, mean, jnp.minimum(low, least), jnp.maximum(high, most)
 
-    total, first = sums(jnp.zeros(rows.shape, jnp.float32), (0, 1))
-    total = jnp.maximum(total, 1e-12)
-    second, fourth = sums(first / total, (2, 4)) / total[None]
-    varies = second > 1e-12
+    zero = jnp.zeros(rows.shape, jnp.float32)
+    total, mean, low, high = rows.fold(
+        survey, (zero, zero, zero + jnp.inf, zero - jnp.inf), chunk=chunk
+    )
+    varies = high > low
+    span = jnp.where(varies, high - low, 1)  # the fourth powers of other units may overflow
+
+    def add(carry, batch):
+        weight, _ = kept(batch)
+        apart = jnp.where(weight > 0, (batch.x - mean[None]) / span[None], 0)
+        return carry + jnp.stack([jnp.sum(weight * apart**power, 0) for power in (1, 2, 3, 4)])
+
+    powers = rows.fold(add, jnp.zeros((4, *rows.shape), jnp.float32), chunk=chunk)
+    first, second, third, fourth = powers / jnp.maximum(total, 1e-12)[None]
+    # The mean is rounded: `first` is its error, and these are the moments about the true one.
+    fourth = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+    second = second - first**2
+    varies = varies & (second > 0)
     return jnp.where(varies, fourth / jnp.where(varies, second, 1) ** 2, 3)
