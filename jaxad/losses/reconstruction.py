@@ -117,7 +117,10 @@ class _Sums(NamedTuple):
 
 def _sums(x: Array, reconstruction: Array) -> _Sums:
     chex.assert_equal_shape([x, reconstruction])
-    return _features_first_sums(*(rows.reshape(len(rows), -1).T for rows in (x, reconstruction)))
+    dtype = jnp.result_type(x, reconstruction)
+    return _features_first_sums(
+        *(rows.reshape(len(rows), -1).T.astype(dtype) for rows in (x, reconstruction))
+    )
 
 
 @jax.custom_jvp

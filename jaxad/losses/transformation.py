@@ -169,8 +169,10 @@ def fused_loss(
         chex.assert_shape(head_bias, (classes,))
     if chunk is None:
         chunk = max(1, (2**16 if _platform() == "cpu" else 2**26) // classes**2)
-    numbers = jnp.asarray(margin, z.dtype), jnp.asarray(triplet_weight, z.dtype)
-    return _fused(min(chunk, len(z)), z, (centres, head_kernel, head_bias, *numbers))
+    dtype = jnp.result_type(z, centres, head_kernel)  # gradients have the types of the inputs
+    shared = centres, head_kernel, head_bias, margin, triplet_weight
+    shared = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), shared)
+    return _fused(min(chunk, len(z)), jnp.asarray(z, dtype), shared)
 
 
 def _platform() -> str:

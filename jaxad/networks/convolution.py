@@ -52,7 +52,7 @@ def conv2d(x: Array, kernel: Array, *, stride: int = 1, padding: int | str = "sa
       >>> conv2d(jnp.ones((2, 8, 8, 1)), jnp.ones((3, 3, 1, 4)), stride=2).shape
       (2, 4, 4, 4)
     """
-    _check(x, kernel)
+    x, kernel = _checked(x, kernel)
 
     def pads(axis: int) -> tuple[int, int]:
         if padding == "same":
@@ -84,7 +84,7 @@ def conv2d_transpose(
       >>> conv2d_transpose(jnp.ones((2, 4, 4, 1)), jnp.ones((3, 3, 1, 4)), stride=2).shape
       (2, 8, 8, 4)
     """
-    _check(x, kernel)
+    x, kernel = _checked(x, kernel)
 
     def pads(axis: int) -> tuple[int, int]:
         reach = kernel.shape[axis] - 1
@@ -157,9 +157,12 @@ def _pool_backward(place: Array, g: Array) -> tuple[Array]:
 _pool.defvjp(_pool_forward, _pool_backward)
 
 
-def _check(x: Array, kernel: Array) -> None:
+def _checked(x: Array, kernel: Array) -> tuple[Array, Array]:
+    """Both in their common type, if their shapes fit."""
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(x.shape[3], kernel.shape[2])
+    dtype = jnp.result_type(x, kernel)
+    return x.astype(dtype), kernel.astype(dtype)
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:

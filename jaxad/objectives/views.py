@@ -62,11 +62,12 @@ class LinearMaps:
     def init(self, key: Key, x: Array) -> Stats:
         """Draw the maps and their offsets."""
         first, second = jax.random.split(key)
-        maps = self.scale * jax.random.normal(first, (x.shape[1], self.count, self.dim))
+        shape = x.shape[1], self.count, self.dim
+        maps = self.scale * jax.random.normal(first, shape, jnp.float32)
         spread = self.offset * self.scale * math.sqrt(x.shape[1])
         return {
             "maps": maps,
-            "offsets": spread * jax.random.normal(second, (self.count, self.dim)),
+            "offsets": spread * jax.random.normal(second, (self.count, self.dim), jnp.float32),
         }
 
     def __call__(self, stats: Stats, x: Array) -> Array:

@@ -340,7 +340,7 @@ class TestDenoised:
         params, stats = begun(objective, rows)
         batch = batch_of(rows[:64])
         noise_key, key = jax.random.split(KEY)
-        noisy = batch.x + 0.5 * jax.random.normal(noise_key, batch.x.shape)
+        noisy = batch.x + 0.5 * jax.random.normal(noise_key, batch.x.shape, jnp.float32)
         expected, _ = AUTOENCODER.loss(params, stats, batch._replace(x=noisy), key)
         np.testing.assert_allclose(
             objective.loss(params, stats, batch, KEY)[0], expected, rtol=1e-5
