@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from jaxad import objectives
-from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Each
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Each
 from jaxad.estimators.base import argument
 from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import IMAGES, build
+from jaxad.networks.types import TYPES
 from jaxad.training.recipe import RANGES
 from jaxad.typing import Objective
 
@@ -40,6 +41,7 @@ class AutoEncoder(LossDetector):
         ``"fmnist_lenet"``, ``"cifar10_lenet"``, or a Flax module ``[B, ...] -> [B, L]``.
       decoder: a Flax module ``[B, L] -> [B, ...]``, if ``network`` is a Flax module.
       batch_norm: batch normalisation in an MLP; image networks always have it.
+      dtype: what the network computes in, see `DeepSVDD`.
       epochs: a number, or ``"auto"``: about 2,000 steps, 8,000 above 12,000 rows, from 1
         to 200 epochs. 0 leaves the network untrained (a control).
       time_decay: the rate is divided by ``1 + time_decay * step``.
@@ -65,6 +67,7 @@ class AutoEncoder(LossDetector):
     hidden: tuple[int, ...] | None = None
     latent_dim: int | None = None
     batch_norm: bool = False
+    dtype: Any = argument("float32", Choice(TYPES))
     learning_rate: float = argument(1e-3, RANGES["learning_rate"])
     time_decay: float = argument(0.0, RANGES["time_decay"])
 
@@ -105,6 +108,7 @@ class AutoEncoder(LossDetector):
             "latent_dim": self.latent_dim,
             "use_bias": True,
             "batch_norm": self.batch_norm,
+            "dtype": self.dtype,
         }
         output = "linear"
         if self.network in IMAGES:

@@ -125,6 +125,7 @@ class Detector(
     verbose: bool = argument(False, _check_verbose)
 
     network: ClassVar[Any] = "mlp"  # an argument of most subclasses
+    dtype: ClassVar[Any] = "float32"  # likewise
     _own_init: ClassVar[bool] = False  # whether the class or a base has written its __init__
     _networks: ClassVar[tuple[str, ...]] = (*TABULAR, *IMAGES)
     _combine: ClassVar[str] = "mean"  # the meaning of combine="auto"
@@ -563,6 +564,11 @@ class Detector(
                 check(field.name, getattr(self, field.name))
         if isinstance(self.network, str):
             check_choice("network", self.network, self._networks)
+        elif self.dtype != "float32":
+            raise ValueError(
+                f"dtype={self.dtype!r} is for networks by name: leave it out and give the module "
+                f"its own, such as networks.LeNetEncoder(dtype={self.dtype!r})"
+            )
 
     def _check_rows(self, shape: tuple[int, ...], count: int) -> None:
         """Raise a ValueError if the arguments do not fit ``count`` rows of ``shape``."""

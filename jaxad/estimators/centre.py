@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from jaxad import objectives, training
-from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Special
 from jaxad.estimators.base import argument
 from jaxad.estimators.fitting import Run, key_from
 from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import IMAGES, build
+from jaxad.networks.types import TYPES
 from jaxad.rows import Rows
 from jaxad.training.recipe import RANGES
 from jaxad.typing import Array
@@ -25,6 +26,7 @@ class CentreDetector(LossDetector, register=False):
     hidden: tuple[int, ...] | None = None
     latent_dim: int | None = None
     batch_norm: bool = True
+    dtype: Any = argument("float32", Choice(TYPES))
     pretrain_epochs: int = argument(0, RANGES["epochs"])
     pretrain_learning_rate: float | None = argument(None, Special(None, POSITIVE))
     pretrain_weight_decay: float = argument(0.0, AT_LEAST_ZERO)
@@ -50,6 +52,7 @@ class CentreDetector(LossDetector, register=False):
             latent_dim=self.latent_dim,
             batch_norm=self.batch_norm,
             use_bias=False,
+            dtype=self.dtype,
         )
 
     def _autoencoder(
@@ -67,6 +70,7 @@ class CentreDetector(LossDetector, register=False):
             batch_norm=self.batch_norm,
             use_bias=False,
             output_activation="sigmoid" if images and self.scaler in _UNIT else "linear",
+            dtype=self.dtype,
         )
         rate = self.pretrain_learning_rate
         recipe = training.Recipe(

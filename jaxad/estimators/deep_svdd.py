@@ -35,6 +35,9 @@ class DeepSVDD(CentreDetector):
       hidden: hidden widths of an MLP, or filters of an image network; None is its default.
       latent_dim: L; None is the network's default.
       batch_norm: batch normalisation (without scale and offset) before each activation.
+      dtype: what the network computes in: ``"float32"``, or ``"bfloat16"`` for large networks on
+        accelerators. Parameters, losses and scores are float32 in both. A network given as a module
+        has a ``dtype`` of its own.
       pretrain_epochs: epochs of an autoencoder that initialises the encoder.
       pretrain_learning_rate: learning rate of the autoencoder; None is ``learning_rate``.
       pretrain_weight_decay: weight decay of the autoencoder.

@@ -3,10 +3,11 @@
 from typing import Any
 
 from jaxad import objectives
-from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Special, Whole
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Special, Whole
 from jaxad.estimators.base import argument
 from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import WideResNet, build, check_shift
+from jaxad.networks.types import TYPES
 from jaxad.networks.wide_resnet import check_sizes
 from jaxad.typing import Objective
 
@@ -30,6 +31,7 @@ class GOAD(LossDetector):
       hidden: hidden widths of the MLP. Without hidden layers it is linear, and all scores of
         standardised rows are nearly equal (with a warning).
       latent_dim: L of the MLP; the residual network has ``64 * resnet_width``.
+      dtype: what the network computes in, see `DeepSVDD`.
       resnet_depth: depth of the residual network: 10, 16, 22, ...
       resnet_width: factor of the residual network's channels.
       shift: pixels by which images are shifted; None is a quarter of the side.
@@ -65,6 +67,7 @@ class GOAD(LossDetector):
     transform_dim: int = argument(32, Whole())
     hidden: tuple[int, ...] = (64,)
     latent_dim: int = 32
+    dtype: Any = argument("float32", Choice(TYPES))
     resnet_depth: int = argument(10, Whole())
     resnet_width: int = argument(4, Whole())
     shift: int | None = argument(None, Special(None, Whole()))
@@ -127,14 +130,16 @@ class GOAD(LossDetector):
         objective = objectives.goad(trunk, **numbers, **maps)
         if not self.reconstruction_weight:
             return objective
-        decoder = build.decoder("mlp", (int(self.transform_dim),), hidden=self.hidden)
+        options = {"hidden": self.hidden, "dtype": self.dtype}
+        decoder = build.decoder("mlp", (int(self.transform_dim),), **options)
         part = objectives.MapReconstruction(trunk, decoder, **maps)
         return objectives.Compound((objective, part), (1.0, self.reconstruction_weight))
 
     def _trunk(self) -> Any:
         if self.network == "wide_resnet":
-            return WideResNet(self.resnet_depth, self.resnet_width)
-        return build.encoder(self.network, hidden=self.hidden, latent_dim=self.latent_dim)
+            return WideResNet(self.resnet_depth, self.resnet_width, self.dtype)
+        sizes = {"hidden": self.hidden, "latent_dim": self.latent_dim}
+        return build.encoder(self.network, **sizes, dtype=self.dtype)
 
     def _collapse(self, rows, score, stats) -> str | None:
         if self.network == "mlp" and self.hidden is not None and not len(self.hidden):

@@ -30,6 +30,7 @@ def encoder(
     latent_dim: int | None = None,
     batch_norm: bool = False,
     use_bias: bool = False,
+    dtype: str = "float32",
     **options: Any,
 ) -> nn.Module:
     """Build the encoder ``[B, ...] -> [B, L]`` with a given name.
@@ -41,6 +42,7 @@ def encoder(
       latent_dim: L. None takes the network's default.
       batch_norm: add batch norm. Only ``"conv"`` with biases gives it a scale and an offset.
       use_bias: add biases. LeNets never have them.
+      dtype: what it computes in, ``"float32"`` or ``"bfloat16"``.
       **options: further attributes of an `MLP`.
 
     Raises:
@@ -54,10 +56,11 @@ def encoder(
         return network
     hidden, latent_dim, linear, _ = _sizes(network, hidden, latent_dim)
     if network == "mlp":
-        return MLP((*hidden, latent_dim), batch_norm=batch_norm, use_bias=use_bias, **options)
+        options |= {"batch_norm": batch_norm, "use_bias": use_bias, "dtype": dtype}
+        return MLP((*hidden, latent_dim), **options)
     if network == "conv":
-        return ConvEncoder(hidden, latent_dim, use_bias, batch_norm, affine=use_bias)
-    return LeNetEncoder(hidden, linear, latent_dim, batch_norm=batch_norm)
+        return ConvEncoder(hidden, latent_dim, use_bias, batch_norm, affine=use_bias, dtype=dtype)
+    return LeNetEncoder(hidden, linear, latent_dim, batch_norm=batch_norm, dtype=dtype)
 
 
 def decoder(
@@ -69,6 +72,7 @@ def decoder(
     batch_norm: bool = False,
     use_bias: bool = False,
     output_activation: str = "linear",
+    dtype: str = "float32",
     **options: Any,
 ) -> nn.Module:
     """Build the decoder ``[B, L] -> [B, *shape]`` that mirrors the `encoder` of the same arguments.
@@ -80,10 +84,10 @@ def decoder(
     hidden, latent_dim, linear, code_norm = _sizes(network, hidden, latent_dim)
     if network == "mlp":
         widths = (*reversed(hidden), *shape)
-        options |= {"output_activation": output_activation}
-        return MLP(widths, batch_norm=batch_norm, use_bias=use_bias, **options)
+        options |= {"batch_norm": batch_norm, "use_bias": use_bias, "dtype": dtype}
+        return MLP(widths, output_activation=output_activation, **options)
     image = (shape[0], shape[1], shape[2])
-    options = {"batch_norm": batch_norm, "output_activation": output_activation}
+    options = {"batch_norm": batch_norm, "output_activation": output_activation, "dtype": dtype}
     if network == "conv":
         return ConvDecoder(image, hidden, use_bias, affine=use_bias, **options)
     return LeNetDecoder(image, hidden, linear, code_norm=code_norm, **options)

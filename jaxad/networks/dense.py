@@ -14,6 +14,7 @@ from jax.nn import initializers
 from jaxad.hashing import bernoulli, uniform
 from jaxad.layout import FEATURES_FIRST_ROWS
 from jaxad.networks.normalization import BatchNorm
+from jaxad.networks.types import enter, leave, rounded
 from jaxad.typing import Array, Key
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -104,8 +105,10 @@ class Dense(nn.Module):
         """
         given = x.shape[0] if features_first else x.shape[-1]
         inputs = given if inputs is None else inputs
-        kernel = self.param("kernel", fan_in_uniform, (inputs, self.features))
-        bias = self.param("bias", initializers.zeros, (self.features,)) if self.use_bias else None
+        kernel = rounded(self.param("kernel", fan_in_uniform, (inputs, self.features)), x)
+        bias = None
+        if self.use_bias:
+            bias = rounded(self.param("bias", initializers.zeros, (self.features,)), x)
         if padding or inputs < given:
             kernel = jnp.pad(kernel, ((0, given - inputs), (0, padding)))
             bias = None if bias is None else jnp.pad(bias, (0, padding))
@@ -145,6 +148,8 @@ class MLP(nn.Module):
       output_activation: a name in `ACTIVATIONS`, applied to the output.
       dropout: share of hidden units dropped in training.
       input_dropout: share of inputs dropped in training.
+      dtype: what it computes in, ``"float32"`` or ``"bfloat16"``, which suits accelerators. Its
+        parameters and outputs are float32 in both.
 
     Example:
       >>> MLP((8, 3)).init_with_output(jax.random.key(0), jnp.ones((4, 5)))[0].shape
@@ -158,6 +163,7 @@ class MLP(nn.Module):
     output_activation: str = "linear"
     dropout: float = 0.0
     input_dropout: float = 0.0
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
@@ -171,6 +177,7 @@ class MLP(nn.Module):
                 f"an MLP takes rows [B, D], not an array of shape {x.shape}: "
                 "reshape it to two dimensions or use an image network"
             )
+        x = enter(self.dtype, x)
         activation = ACTIVATIONS[self.activation]
         narrow = min(self.widths[:-1], default=NARROW) < NARROW
         features_first = (train or narrow) and x.shape[0] >= FEATURES_FIRST_ROWS
@@ -189,5 +196,5 @@ class MLP(nn.Module):
                 x = BatchNorm()(x, train=train, weight=weight, feature_axis=axis)
             x = Dropout(self.dropout)(activation(x), train=train)
         x = Dense(self.widths[-1], self.use_bias)(x, features_first=features_first, inputs=inputs)
-        x = ACTIVATIONS[self.output_activation](x)
+        x = ACTIVATIONS[self.output_activation](leave(x))
         return x.T if features_first else x

@@ -6,11 +6,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.nn import initializers
 
 from jaxad.networks.convolution import conv2d, conv2d_transpose
 from jaxad.networks.dense import ACTIVATIONS, fan_in_uniform
 from jaxad.networks.normalization import BatchNorm
+from jaxad.networks.types import enter, leave, rounded
 from jaxad.typing import Array
 
 _glorot = initializers.glorot_uniform()
@@ -41,12 +43,12 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map ``[B, H, W, C]`` to ``[B, H', W', features]``."""
         shape = (self.kernel, self.kernel, x.shape[3], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = rounded(self.param("kernel", self.kernel_init, shape), x)
         convolve = conv2d_transpose if self.transpose else conv2d
         y = convolve(x, kernel, stride=self.stride, padding=self.padding)
         if self.use_bias:
             bias = self.param("bias", initializers.zeros, (self.features,))
-            y = y + bias[None, None, None, :]
+            y = y + rounded(bias, x)[None, None, None, :]
         return y
 
 
@@ -62,6 +64,8 @@ class ConvEncoder(nn.Module):
       use_bias: add biases in every layer.
       batch_norm: normalise after each activation.
       affine: learn a scale and an offset in the normalisation.
+      dtype: what it computes in, ``"float32"`` or ``"bfloat16"``, which suits accelerators. Its
+        parameters and outputs are float32 in both.
 
     Example:
       >>> x = jax.numpy.ones((2, 28, 28, 1))
@@ -74,16 +78,18 @@ class ConvEncoder(nn.Module):
     use_bias: bool = True
     batch_norm: bool = True
     affine: bool = True
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
         """Map ``[B, H, W, C]`` to ``[B, L]``."""
         check_images(self, x)
+        x = enter(self.dtype, x)
         for features in self.filters:
             x = Conv(features, stride=2, use_bias=self.use_bias, kernel_init=_glorot)(x)
             x = _activate(self, x, train, weight)
         x = x.reshape(x.shape[0], -1)
-        return nn.Dense(self.latent_dim, self.use_bias, kernel_init=_glorot)(x)
+        return leave(_linear(self.latent_dim, self.use_bias, x)(x))
 
 
 class ConvDecoder(nn.Module):
@@ -97,6 +103,8 @@ class ConvDecoder(nn.Module):
       batch_norm: normalise after each activation.
       affine: learn a scale and an offset in the normalisation.
       output_activation: a name in `ACTIVATIONS`, applied to the output.
+      dtype: what it computes in, ``"float32"`` or ``"bfloat16"``, which suits accelerators. Its
+        parameters and outputs are float32 in both.
 
     Example:
       >>> z = jax.numpy.ones((2, 16))
@@ -110,20 +118,28 @@ class ConvDecoder(nn.Module):
     batch_norm: bool = True
     affine: bool = True
     output_activation: str = "sigmoid"
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = False, weight: Array | None = None) -> Array:
         """Map ``[B, L]`` to ``[B, *shape]``."""
         height, width, channels = check_code(self, z, self.shape)
+        z = enter(self.dtype, z)
         factor = 2 ** len(self.filters)
         start = (-(-height // factor), -(-width // factor), self.filters[-1] if self.filters else 1)
-        x = nn.Dense(start[0] * start[1] * start[2], self.use_bias, kernel_init=_glorot)(z)
+        x = _linear(start[0] * start[1] * start[2], self.use_bias, z)(z)
         x = x.reshape(-1, *start)
         grow = functools.partial(Conv, use_bias=self.use_bias, transpose=True, kernel_init=_glorot)
         for features in reversed(self.filters):
             x = _activate(self, grow(features, stride=2)(x), train, weight)
         x = grow(channels)(x)[:, :height, :width]
-        return ACTIVATIONS[self.output_activation](x)
+        return ACTIVATIONS[self.output_activation](leave(x))
+
+
+def _linear(features: int, use_bias: bool, x: Array) -> nn.Dense:
+    """A linear layer for ``x``, in its type."""
+    dtype = x.dtype if x.dtype == jnp.bfloat16 else None
+    return nn.Dense(features, use_bias, dtype=dtype, kernel_init=_glorot)
 
 
 def _activate(net: ConvEncoder | ConvDecoder, x: Array, train: bool, weight: Array | None) -> Array:

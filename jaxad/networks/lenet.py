@@ -22,6 +22,7 @@ from jaxad.networks.convolution import max_pool, upsample
 from jaxad.networks.dense import ACTIVATIONS, Dense
 from jaxad.networks.images import Conv, check_code, check_images
 from jaxad.networks.normalization import BatchNorm
+from jaxad.networks.types import enter, leave
 from jaxad.typing import Array
 
 # PyTorch computes the fan-in of a transposed convolution from its output channels.
@@ -37,6 +38,8 @@ class LeNetEncoder(nn.Module):
       latent_dim: L.
       kernel: height and width of the kernels.
       batch_norm: normalise before each activation, without scale and offset.
+      dtype: what it computes in, ``"float32"`` or ``"bfloat16"``, which suits accelerators. Its
+        parameters and outputs are float32 in both.
 
     Example:
       >>> x = jax.numpy.ones((2, 28, 28, 1))
@@ -49,6 +52,7 @@ class LeNetEncoder(nn.Module):
     latent_dim: int = 32
     kernel: int = 5
     batch_norm: bool = True
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
@@ -66,13 +70,14 @@ class LeNetEncoder(nn.Module):
                 f"{len(self.filters)} times, once for each of filters={self.filters}: "
                 f"use fewer filters or images of at least {smallest} x {smallest}"
             )
+        x = enter(self.dtype, x)
         for features in self.filters:
             x = Conv(features, self.kernel)(x)
             x = _activate(self, x, train, weight, max_pool)
         x = x.reshape(x.shape[0], -1)
         for width in self.hidden:
             x = _activate(self, Dense(width)(x), train, weight)
-        return Dense(self.latent_dim)(x)
+        return leave(Dense(self.latent_dim)(x))
 
 
 class LeNetDecoder(nn.Module):
@@ -90,6 +95,8 @@ class LeNetDecoder(nn.Module):
       batch_norm: normalise before each activation, without scale and offset.
       code_norm: normalise the code too, as the CIFAR-10 autoencoder of Deep SVDD does.
       output_activation: a name in `ACTIVATIONS`, applied to the output.
+      dtype: what it computes in, ``"float32"`` or ``"bfloat16"``, which suits accelerators. Its
+        parameters and outputs are float32 in both.
 
     Example:
       >>> z = jax.numpy.ones((2, 32))
@@ -104,6 +111,7 @@ class LeNetDecoder(nn.Module):
     batch_norm: bool = True
     code_norm: bool = False
     output_activation: str = "sigmoid"
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = False, weight: Array | None = None) -> Array:
@@ -117,7 +125,7 @@ class LeNetDecoder(nn.Module):
         double_first = max(sizes[0]) > 4
         start = _halved(sizes[0], 1) if double_first else sizes[0]
 
-        x = z
+        x = enter(self.dtype, z)
         if self.code_norm and self.batch_norm:
             x = BatchNorm()(x, train=train, weight=weight)
         for units in reversed(self.hidden):
@@ -138,7 +146,7 @@ class LeNetDecoder(nn.Module):
             x = _trim(x, size)
             if size is not sizes[-1]:
                 x = upsample(_activate(self, x, train, weight))
-        return ACTIVATIONS[self.output_activation](x[:, :height, :width])
+        return ACTIVATIONS[self.output_activation](leave(x[:, :height, :width]))
 
 
 def _trim(x: Array, size: tuple[int, int]) -> Array:

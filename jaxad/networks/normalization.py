@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
+from jaxad.networks.types import leave, rounded
 from jaxad.typing import Array
 
 
@@ -13,7 +14,8 @@ class BatchNorm(nn.Module):
     """Normalise every feature by its mean and variance over the weighted rows of a batch.
 
     A row of weight 0 changes neither the statistics nor their gradients. Evaluation uses the
-    running statistics in the collection ``batch_stats``. If the collection ``moments`` is mutable,
+    running statistics in the collection ``batch_stats``. Statistics of bfloat16 are computed in
+    float32. If the collection ``moments`` is mutable,
     the mean and variance of the batch are stored there, where `jaxad.networks.calibrate` reads
     them.
 
@@ -63,6 +65,7 @@ class BatchNorm(nn.Module):
                 "pool=... needs affine=False, since a negative scale turns maxima into minima: "
                 "pool the normalised array instead"
             )
+        given, x = x, leave(x)
         feature_axis %= x.ndim
         row_axis = 0 if feature_axis else x.ndim - 1
         features = x.shape[feature_axis]
@@ -118,4 +121,4 @@ class BatchNorm(nn.Module):
         y = (x - along(batch_mean, feature_axis)) * along(scale, feature_axis)
         if self.affine:
             y = y + along(self.param("bias", nn.initializers.zeros, (features,)), feature_axis)
-        return y
+        return rounded(y, given)

@@ -7,6 +7,7 @@ from jax.nn import initializers
 
 from jaxad.networks.images import Conv, check_images
 from jaxad.networks.normalization import BatchNorm
+from jaxad.networks.types import enter, leave
 from jaxad.typing import Array
 
 _he = initializers.he_normal()
@@ -24,6 +25,8 @@ class WideResNet(nn.Module):
     Attributes:
       depth: 6 n + 4 for n blocks in each group, as in the paper: 10, 16, 22, ...
       width: factor of the numbers of channels, at least 1.
+      dtype: what it computes in, ``"float32"`` or ``"bfloat16"``, which suits accelerators. Its
+        parameters and outputs are float32 in both.
 
     Example:
       >>> module = WideResNet(depth=10, width=1)
@@ -33,19 +36,20 @@ class WideResNet(nn.Module):
 
     depth: int = 10
     width: int = 4
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False, weight: Array | None = None) -> Array:
         """Map ``[B, H, W, C]`` to ``[B, 64 * width]``."""
         check_sizes(self.depth, self.width)
         check_images(self, x)
-        x = Conv(16, kernel_init=_he)(x)
+        x = Conv(16, kernel_init=_he)(enter(self.dtype, x))
         for group, features in enumerate((16, 32, 64)):
             for block in range((self.depth - 4) // 6):
                 stride = 2 if group and not block else 1
                 x = Block(features * self.width, stride)(x, train=train, weight=weight)
         x = BatchNorm(affine=True)(x, train=train, weight=weight)
-        return jnp.mean(jax.nn.relu(x), (1, 2))
+        return jnp.mean(jax.nn.relu(leave(x)), (1, 2))
 
 
 class Block(nn.Module):
