@@ -35,7 +35,9 @@ def windows(x: Array, *, size: int) -> tuple[Array, Array]:
     return rest, x[:, start + np.arange(size)[None]]
 
 
-def internal(complement: Array, window: Array, *, temperature: Array | float) -> Array:
+def internal(
+    complement: Array, window: Array, *, temperature: Array | float, shown: Array | None = None
+) -> Array:
     """Find the window that a complement belongs to: ``[B, M, L], [B, M, L] -> [B]``.
 
     It is the mean over m of ``-log(exp(sim(f_m, g_m) / t) / sum_k exp(sim(f_m, g_k) / t))``.
@@ -44,6 +46,7 @@ def internal(complement: Array, window: Array, *, temperature: Array | float) ->
       complement: ``f``, latent vectors of the rows without their windows.
       window: ``g``, latent vectors of the M windows of every row.
       temperature: ``t``, above 0; 0.1 in the paper.
+      shown: ``[M]`` 1 for windows that count, 0 for others; None: all do.
 
     Source: the loss of Shenkar & Wolf 2022.
 
@@ -55,7 +58,12 @@ def internal(complement: Array, window: Array, *, temperature: Array | float) ->
     chex.assert_rank([complement, window], 3)
     chex.assert_equal_shape([complement, window])
     similarity = jnp.einsum("bml,bkl->bmk", _unit(complement), _unit(window), precision="highest")
-    return transformation.cross_entropy(similarity / temperature)
+    logits = similarity / temperature
+    if shown is None:
+        return transformation.cross_entropy(logits)
+    others = jax.nn.logsumexp(jnp.where(shown[None, None] > 0, logits, -jnp.inf), -1)
+    own = jnp.diagonal(logits, axis1=1, axis2=2)
+    return jnp.sum(shown[None] * (others - own), 1) / jnp.sum(shown)
 
 
 def deterministic(views: Array, original: Array, *, temperature: Array | float) -> Array:

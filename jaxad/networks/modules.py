@@ -107,6 +107,7 @@ def calibrate(
     *,
     chunk: int,
     views: Callable[[Array], Array] | None = None,
+    view_weight: Array | None = None,
 ) -> PyTree:
     """Set the running statistics to those of all rows, in one pass over chunks.
 
@@ -120,6 +121,7 @@ def calibrate(
       rows: all rows; padding rows have weight 0.
       chunk: rows per chunk.
       views: makes M network inputs from every row, ``[B, ...] -> [B, M, ...]``; None: one.
+      view_weight: ``[M]`` how much each of them counts; None: 1.
 
     Example:
       >>> from jaxad import networks, training
@@ -137,7 +139,8 @@ def calibrate(
         x, weight = batch.x, batch.weight
         if views is not None:
             seen = views(x)
-            x, weight = seen.reshape(-1, *seen.shape[2:]), jnp.repeat(weight, seen.shape[1])
+            each = jnp.ones(seen.shape[1]) if view_weight is None else view_weight
+            x, weight = seen.reshape(-1, *seen.shape[2:]), jnp.outer(weight, each).ravel()
         _, updated = module.apply(
             {"params": params, "batch_stats": batch_stats},
             x,

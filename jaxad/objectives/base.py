@@ -10,7 +10,7 @@ from jaxad.checks import Check
 from jaxad.registry import OBJECTIVES
 from jaxad.registry import register as _register
 from jaxad.rows import Rows
-from jaxad.typing import Array, Params, Stats
+from jaxad.typing import Array, Key, Params, Stats
 
 
 class BaseObjective(struct.PyTreeNode):
@@ -45,8 +45,11 @@ class BaseObjective(struct.PyTreeNode):
 
     @property
     def takes_padding(self) -> bool:
-        """Whether it can train on rows with columns of padding, see `jaxad.objectives.padded`."""
-        return False
+        """Whether it can train on rows with columns of padding, see `jaxad.objectives.padded`.
+
+        By default whether its class says which networks see the columns, by ``inputs``.
+        """
+        return type(self).inputs is not BaseObjective.inputs
 
     def __init_subclass__(cls, **options: Any):
         """Make the subclass a dataclass, and register it."""
@@ -57,6 +60,32 @@ class BaseObjective(struct.PyTreeNode):
     def uses_labels(self) -> bool:
         """Whether the loss depends on labels, which `LOE` needs; by default not."""
         return False
+
+    def of_columns(self, columns: int) -> Any:
+        """The objective with all settled that depends on the number of real columns.
+
+        By default nothing does.
+
+        Raises:
+          ValueError: there are too few of them.
+        """
+        del columns
+        return self
+
+    def init_padded(self, key: Key, x: Array, features: Any) -> tuple[Params, Stats]:
+        """`init` for rows of which only the first ``features`` columns are real.
+
+        What it draws for columns, such as a bag of them, it draws for real ones. First layers are
+        scaled afterwards, see `inputs`.
+        """
+        del features
+        own: Any = self  # a subclass defines `init`
+        return own.init(key, x)
+
+    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+        """Networks that see all columns: role -> the network and the number of its inputs."""
+        encoder = getattr(self, "encoder", None)
+        return {} if encoder is None else {"encoder": (encoder, columns)}
 
     def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Fit the statistics that training needs before its first step; by default none."""

@@ -4,6 +4,8 @@ Li et al., "Scalable, Explainable and Provably Robust Anomaly Detection with One
 Matching", NeurIPS 2025.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from flax import struct
 from jaxad.hashing import uniform
 from jaxad.losses import reconstruction
 from jaxad.objectives import roles
-from jaxad.objectives.base import BaseObjective
+from jaxad.objectives.base import BaseObjective, real
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
@@ -31,6 +33,10 @@ class ContractionMatching(BaseObjective):
     network: nn.Module = struct.field(pytree_node=False)
     chunk: int = struct.field(pytree_node=False)
 
+    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+        """The network sees the columns and the time."""
+        return {"velocity": (self.network, columns + 1)}
+
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise the network.
 
@@ -38,7 +44,7 @@ class ContractionMatching(BaseObjective):
           ValueError: rows are images, or the network does not return a row.
         """
         roles.check_table("TCCM", x)
-        given = _with_times(x[:1], jnp.ones((1, 1)))[:, 0]
+        given = _with_times({}, x[:1], jnp.ones((1, 1)))[:, 0]
         params, stats = roles.init(self.network, "velocity", key, given)
         output, _ = roles.apply(self.network, "velocity", params, stats, given)
         roles.check_output(self.network, output, x)
@@ -57,19 +63,19 @@ class ContractionMatching(BaseObjective):
             "velocity",
             params,
             stats,
-            _with_times(batch.x, times),
+            _with_times(stats, batch.x, times),
             weight=batch.weight,
             key=key,
         )
         x = jnp.broadcast_to(batch.x[:, None], velocity.shape)
-        error = reconstruction.squared_error(x, -velocity, reduction="sum")
+        error = reconstruction.squared_error(x, -real(stats, velocity), reduction="sum")
         return error / times.shape[1], stats
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate batch norm."""
 
         def views(x):
-            return _with_times(x, _fixed_times(x))
+            return _with_times(stats, x, _fixed_times(x))
 
         return roles.calibrate(
             self.network, "velocity", params, stats, rows, chunk=self.chunk, views=views
@@ -85,8 +91,8 @@ class ContractionMatching(BaseObjective):
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """``-f(x, 1)`` ``[B, D]``, the row that the network takes to the origin."""
-        given = _with_times(x, jnp.ones((len(x), 1)))[:, 0]
-        return -roles.apply(self.network, "velocity", params, stats, given)[0]
+        given = _with_times(stats, x, jnp.ones((len(x), 1)))[:, 0]
+        return -real(stats, roles.apply(self.network, "velocity", params, stats, given)[0])
 
 
 def tccm(network: nn.Module, *, chunk: int = 1024) -> ContractionMatching:
@@ -123,8 +129,14 @@ def _fixed_times(x: Array) -> Array:
     return jnp.broadcast_to(jnp.asarray(TIMES, jnp.float32), (len(x), len(TIMES)))
 
 
-def _with_times(x: Array, times: Array) -> Array:
-    """Every row ``[B, D]`` with each of its times ``[B, T]`` as last entry, ``[B, T, D + 1]``."""
+def _with_times(stats: Stats, x: Array, times: Array) -> Array:
+    """Every row ``[B, D]`` with each of its times ``[B, T]`` as last entry, ``[B, T, D + 1]``.
+
+    The time comes after the real columns, before those that only pad.
+    """
     x = jnp.asarray(x)
+    columns = jnp.sum(stats["real"]) if "real" in stats else x.shape[1]
     repeated = jnp.broadcast_to(x[:, None], (*times.shape, x.shape[1]))
-    return jnp.concatenate([repeated, times[..., None].astype(x.dtype)], 2)
+    longer = jnp.pad(repeated, ((0, 0), (0, 0), (0, 1)))
+    is_time = jnp.arange(x.shape[1] + 1) == columns
+    return jnp.where(is_time[None, None], times[..., None].astype(x.dtype), longer)

@@ -15,7 +15,7 @@ from jaxad.checks import Flag, Interval, Whole
 from jaxad.hashing import normal, uniform
 from jaxad.losses import diffusion_time
 from jaxad.objectives import roles
-from jaxad.objectives.base import BaseObjective, check_numbers
+from jaxad.objectives.base import BaseObjective, check_numbers, real
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
@@ -56,6 +56,10 @@ class DiffusionTime(BaseObjective):
             )
         return params, stats
 
+    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+        """The network sees the columns."""
+        return {"classifier": (self.network, columns)}
+
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
@@ -68,7 +72,7 @@ class DiffusionTime(BaseObjective):
             return jnp.mean(each, 1), stats
         level_key, noise_key, key = jax.random.split(key, 3)
         level = jnp.floor(uniform(level_key, (len(batch.x),)) * self.levels).astype(jnp.int32)
-        noisy = self._noisy(batch.x, level, normal(noise_key, batch.x.shape))
+        noisy = self._noisy(batch.x, level, real(stats, normal(noise_key, batch.x.shape)))
         logits, stats = roles.apply(
             self.network, "classifier", params, stats, noisy, weight=batch.weight, key=key
         )
@@ -77,9 +81,8 @@ class DiffusionTime(BaseObjective):
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate batch norm for noisy rows, which it was trained on."""
         views = partial(self._in_every_bin, params, stats)
-        return roles.calibrate(
-            self.network, "classifier", params, stats, rows, chunk=self.chunk, views=views
-        )
+        given = self.network, "classifier", params, stats, rows
+        return roles.calibrate(*given, chunk=self.chunk, views=views)
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """``log(E / (K - 1 - E))`` ``[B]`` of the expected bin E, which ranks rows as E does."""
@@ -101,7 +104,7 @@ class DiffusionTime(BaseObjective):
         """Views ``[B, K, ...]``: the rows at the middle level of each bin, with fixed noise."""
         count = jax.eval_shape(self.transform, params, stats, x[:1]).shape[1]
         level = (2 * jnp.arange(count) + 1) * self.levels // (2 * count)
-        noise = normal(jax.random.key(0), (count, *x.shape[1:]))
+        noise = real(stats, normal(jax.random.key(0), (count, *x.shape[1:])))
         return jax.vmap(lambda row: self._noisy(row[None], level, noise))(x)
 
 

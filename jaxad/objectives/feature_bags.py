@@ -4,6 +4,8 @@ Böing, Klüttermann & Müller, "Post-Robustifying Deep Anomaly Detection Ensemb
 Selection", ICDM 2022.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,18 @@ class ConstantOutput(BaseObjective):
         """Check the bag."""
         check_numbers(self, bag=Whole())
 
+    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+        """No network sees all columns, so tables of any width fit."""
+        return {}
+
+    def of_columns(self, columns: int) -> "ConstantOutput":
+        """Itself, if the bag fits."""
+        if self.bag > columns:
+            raise ValueError(
+                f"bag={self.bag} features of a table with {columns}: give 1 to {columns}"
+            )
+        return self
+
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Draw the bag and initialise the network.
 
@@ -42,14 +56,12 @@ class ConstantOutput(BaseObjective):
           ValueError: rows are images, or the bag is larger than the number of columns.
         """
         roles.check_table("DEAN", x)
-        columns = x.shape[1]
-        if self.bag > columns:
-            raise ValueError(
-                f"bag={self.bag} features of a table with {columns}: give 1 to {columns}"
-            )
+        return self.of_columns(x.shape[1]).init_padded(key, x, x.shape[1])
+
+    def init_padded(self, key: Key, x: Array, features: Any) -> tuple[Params, Stats]:
+        """Draw the bag from the real columns, and initialise the network."""
         bag_key, key = jax.random.split(key)
-        # Column numbers are floats, like all statistics; exact up to 2^24.
-        bag = jax.random.permutation(bag_key, columns)[: self.bag].astype(jnp.float32)
+        bag = roles.shuffled(bag_key, x.shape[1], features)[: self.bag]
         params, stats = roles.init(self.network, "constant", key, x[:, : self.bag])
         return params, stats | {"bag": bag}
 

@@ -39,50 +39,58 @@ class InternalContrast(BaseObjective):
 
     def __post_init__(self):
         """Check the numbers."""
-        size = Special(None, Whole())
-        check_numbers(self, temperature=POSITIVE, window_size=size, permute=Flag())
+        sizes = Special(None, Whole())
+        check_numbers(self, temperature=POSITIVE, window_size=sizes, permute=Flag())
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Draw the order of the columns and initialise both networks.
-
-        Raises:
-          ValueError: rows are images, or have no column beside a window.
-        """
+        """Draw the order of the columns and initialise both networks."""
         roles.check_table("ICL", x)
-        columns, size = x.shape[1], self.size_for(x.shape[1])
-        if size >= columns:
-            remedy = f"give 1 to {columns - 1}" if columns > 1 else "ICL needs at least 2 columns"
-            raise ValueError(f"window_size={size} in a table with {columns} columns: {remedy}")
+        return self.of_columns(x.shape[1]).init_padded(key, x, x.shape[1])
+
+    def init_padded(self, key: Key, x: Array, features: Any) -> tuple[Params, Stats]:
+        """Draw an order of the real columns, before the others, and initialise both networks."""
         order_key, first, second = jax.random.split(key, 3)
-        order = jnp.arange(columns)
-        order = jax.random.permutation(order_key, order) if self.permute else order
-        stats = {"order": order.astype(jnp.float32)}  # a float like all statistics
+        shuffled = features if self.permute else 0
+        stats = {"order": roles.shuffled(order_key, x.shape[1], shuffled)}
         rest, windows = self._split(stats, x[:1])
         f, running_f = networks.init(self.complement, first, rest[0])
         g, running_g = networks.init(self.window, second, windows[0])
         batch_stats = {"complement": running_f, "window": running_g}
         return {"complement": f, "window": g}, stats | {"batch_stats": batch_stats}
 
+    def of_columns(self, columns: int) -> "InternalContrast":
+        """Itself with the window's size by the paper's rule, if it has none."""
+        size = self.size_for(columns)
+        if size >= columns:
+            remedy = f"give 1 to {columns - 1}" if columns > 1 else "ICL needs at least 2 columns"
+            raise ValueError(f"window_size={size} in a table with {columns} columns: {remedy}")
+        return self.replace(window_size=size)
+
+    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+        """One network sees the columns without a window."""
+        return {"complement": (self.complement, columns - self.window_size)}
+
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """Cross-entropy ``[B]`` of each rest's window among the row's windows, their mean."""
         first, second = (None, None) if key is None else jax.random.split(key)
-        rest, windows = self._split(stats, batch.x)
+        (rest, windows), shown = self._split(stats, batch.x), self._shown(stats)
+        weight = batch.weight if shown is None else jnp.outer(batch.weight, shown)
         f, stats = roles.apply_views(
-            self.complement, "complement", params, stats, rest, weight=batch.weight, key=first
+            self.complement, "complement", params, stats, rest, weight=weight, key=first
         )
         g, stats = roles.apply_views(
-            self.window, "window", params, stats, windows, weight=batch.weight, key=second
+            self.window, "window", params, stats, windows, weight=weight, key=second
         )
-        return contrastive.internal(f, g, temperature=self.temperature), stats
+        return contrastive.internal(f, g, temperature=self.temperature, shown=shown), stats
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate batch norm."""
         for at, role in enumerate(("complement", "window")):
             given = getattr(self, role), role, params, stats, rows
-            views = partial(self._part, at, stats)
-            stats = roles.calibrate(*given, chunk=self.chunk, views=views)
+            how: Any = {"views": partial(self._part, at, stats), "view_weight": self._shown(stats)}
+            stats = roles.calibrate(*given, chunk=self.chunk, **how)
         return stats
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
@@ -93,12 +101,17 @@ class InternalContrast(BaseObjective):
         """The latent vectors of all rests, ``[B, M * L]``."""
         rest, _ = self._split(stats, x)
         z, _ = roles.apply_views(self.complement, "complement", params, stats, rest)
-        return z.reshape(len(x), -1)
+        shown = self._shown(stats)
+        return (z if shown is None else z * shown[None, :, None]).reshape(len(x), -1)
 
     def size_for(self, columns: int) -> int:
         """k, the columns of a window: the given number, or by the paper's rule."""
         by_rule = 2 if columns <= 40 else 10 if columns <= 160 else columns - 150
         return by_rule if self.window_size is None else self.window_size
+
+    def _shown(self, stats: Stats) -> Array | None:
+        """``[M]``: 1 for windows of real columns, 0 for those that touch padding; None: all 1."""
+        return stats["real"][self.size_for(0) - 1 :] if "real" in stats else None
 
     def _part(self, at: int, stats: Stats, x: Array) -> Array:
         return self._split(stats, x)[at]

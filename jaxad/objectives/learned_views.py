@@ -15,7 +15,7 @@ from jaxad import networks
 from jaxad.checks import POSITIVE, Interval
 from jaxad.losses import contrastive
 from jaxad.objectives import roles
-from jaxad.objectives.base import BaseObjective, check_numbers
+from jaxad.objectives.base import BaseObjective, check_numbers, real
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
 
@@ -46,15 +46,19 @@ class LearnedViews(BaseObjective):
         """
         first, second = jax.random.split(key)
         encoder, running = networks.init(self.encoder, first, x)
-        keys = jax.random.split(second, self.n_transforms)
         transforms, transforms_running = jax.vmap(
             lambda k: networks.init(self.transform_network, k, x)
-        )(keys)
+        )(jax.random.split(second, self.n_transforms))
         params = {"encoder": encoder, "transforms": transforms}
         stats = {"batch_stats": {"encoder": running, "transforms": transforms_running}}
         residuals, _ = self._residuals(params, stats, x[:1], None, None)
         roles.check_output(self.transform_network, residuals[:, 0], x)
         return params, stats
+
+    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+        """The encoder and all transforms see the columns."""
+        both = {"encoder": self.encoder, "transforms": self.transform_network}
+        return {role: (network, columns) for role, network in both.items()}
 
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
@@ -65,15 +69,12 @@ class LearnedViews(BaseObjective):
 
     def finish(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Calibrate the encoder's batch norm."""
-        return roles.calibrate(
-            self.encoder,
-            "encoder",
-            params,
-            stats,
-            rows,
-            chunk=self.chunk,
-            views=lambda x: self._views(params, stats, x, None, None)[0],
-        )
+
+        def views(x):
+            return self._views(params, stats, x, None, None)[0]
+
+        given = self.encoder, "encoder", params, stats, rows
+        return roles.calibrate(*given, chunk=self.chunk, views=views)
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
         """The loss ``[B]``."""
@@ -105,7 +106,7 @@ class LearnedViews(BaseObjective):
 
         running = stats["batch_stats"]
         output, new = jax.vmap(apply, (0, 0), (1, 0))(params["transforms"], running["transforms"])
-        return output, stats | {"batch_stats": running | {"transforms": new}}
+        return real(stats, output), stats | {"batch_stats": running | {"transforms": new}}
 
 
 def neutral_ad(

@@ -1,11 +1,15 @@
 """Objectives for rows that are padded with columns of zeros, so that tables share programs."""
 
+import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxad import networks
+from jaxad.objectives.base import BaseObjective
 from jaxad.objectives.compound import Compound
 from jaxad.objectives.wrappers import Wrapper
 from jaxad.typing import Array, Key, Params, Stats
@@ -36,16 +40,18 @@ class Padded(Wrapper):
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
         """Initialise the objective for the real columns."""
-        params, stats = self.objective.init(key, x)
+        params, stats = self.objective.init_padded(key, x, self.features)
         width = x.shape[1]
-        if encoder := getattr(self.objective, "encoder", None):
-            first = _grows(encoder, width)
+        real = self.objective.inputs(self.features)
+        for role, (network, inputs) in self.objective.inputs(width).items():
+            scale = jnp.sqrt(inputs / real[role][1])
+            first = _grows(network, inputs)
             scaled = jax.tree.map(
-                lambda leaf, grows: leaf * jnp.sqrt(width / self.features) if grows else leaf,
-                params["encoder"],
+                lambda leaf, grows, scale=scale: leaf * scale if grows else leaf,
+                params[role],
                 first,
             )
-            params = params | {"encoder": scaled}
+            params = params | {role: scaled}
         if "offsets" in stats:  # of GOAD's maps, whose spread is that of a mapped row
             stats = stats | {"offsets": stats["offsets"] * jnp.sqrt(self.features / width)}
         return params, stats | {"real": (jnp.arange(width) < self.features).astype(jnp.float32)}
@@ -55,7 +61,8 @@ def padded(objective: Any, features: Any) -> Any:
     """The objective for rows of which only the first ``features`` columns are real.
 
     Raises:
-      ValueError: the objective cannot tell; see ``takes_padding``.
+      ValueError: the objective cannot tell, see ``takes_padding``; or there are too few columns
+        for it, such as for a window of ICL.
 
     Example:
       >>> from jaxad import networks, objectives
@@ -71,14 +78,47 @@ def padded(objective: Any, features: Any) -> Any:
         return objective.replace(parts=tuple(padded(p, features) for p in objective.parts))
     if isinstance(objective, Wrapper):
         return objective.replace(objective=padded(objective.objective, features))
-    return Padded(objective, features)
+    settled = [objective.of_columns(int(columns)) for columns in np.unique(features)]
+    if any(jax.tree.structure(one) != jax.tree.structure(settled[0]) for one in settled):
+        raise ValueError(
+            f"features={features!r}: {type(objective).__name__} has another structure for each of "
+            "these numbers of columns. Train tables of one structure together"
+        )
+    return Padded(settled[0], features)
 
 
-def _grows(encoder: Any, width: int) -> Any:
+def equal_but_outputs(one: Any, other: Any, features: int, width: int) -> bool:
+    """Whether objectives for two widths are equal, but for MLPs that return a row of either width.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> narrow, wide = (objectives.tccm(networks.MLP((16, columns))) for columns in (5, 8))
+      >>> equal_but_outputs(narrow, wide, 5, 8)
+      True
+    """
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, BaseObjective):
+        names = [field.name for field in dataclasses.fields(one)]
+        one, other = (tuple(getattr(each, name) for name in names) for each in (one, other))
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(
+            equal_but_outputs(*pair, features, width) for pair in zip(one, other, strict=True)
+        )
+    if isinstance(one, networks.MLP):
+        wider = one.clone(widths=(*one.widths[:-1], width))
+        return other == one or (one.widths[-1] == features and other == wider)
+    if isinstance(one, nn.Module):
+        return False  # it may do anything with columns of padding
+    (leaves, structure), (others, wanted) = jax.tree.flatten(one), jax.tree.flatten(other)
+    return structure == wanted and all(map(np.array_equal, leaves, others))
+
+
+def _grows(network: Any, width: int) -> Any:
     """Which parameters have an input for each column: their first axis grows with the width."""
 
     def shapes(columns: int) -> Any:
         row = jax.ShapeDtypeStruct((1, columns), jnp.float32)
-        return jax.eval_shape(lambda x: networks.init(encoder, jax.random.key(0), x)[0], row)
+        return jax.eval_shape(lambda x: networks.init(network, jax.random.key(0), x)[0], row)
 
     return jax.tree.map(lambda a, b: a.shape != b.shape, shapes(width), shapes(width + 1))

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxad import networks
+from jaxad.hashing import uniform
 from jaxad.rows import Rows
 from jaxad.typing import Array, Key, Params, Stats
 
@@ -43,10 +44,14 @@ def apply_views(
     weight: Array | None = None,
     key: Key | None = None,
 ) -> tuple[Any, Stats]:
-    """The outputs ``[B, M, ...]`` for M views of every row, ``[B, M, ...]``; see `apply`."""
+    """The outputs ``[B, M, ...]`` for M views of every row, ``[B, M, ...]``; see `apply`.
+
+    The ``weight`` is that of rows ``[B]`` or of views ``[B, M]``.
+    """
     rows, count = views.shape[:2]
     flat = views.reshape(rows * count, *views.shape[2:])
-    weight = None if weight is None else jnp.repeat(weight, count)
+    if weight is not None:
+        weight = jnp.broadcast_to(weight.reshape(rows, -1), (rows, count)).ravel()
     output, stats = apply(network, role, params, stats, flat, weight=weight, key=key)
     return output.reshape(rows, count, *output.shape[1:]), stats
 
@@ -60,11 +65,19 @@ def calibrate(
     *,
     chunk: int,
     views: Callable[[Array], Array] | None = None,
+    view_weight: Array | None = None,
 ) -> Stats:
     """The statistics with exact ones of the network's batch norm, see `networks.calibrate`."""
     running = stats["batch_stats"]
-    new = networks.calibrate(network, params[role], running[role], rows, chunk=chunk, views=views)
+    how: Any = {"chunk": chunk, "views": views, "view_weight": view_weight}
+    new = networks.calibrate(network, params[role], running[role], rows, **how)
     return stats | {"batch_stats": running | {role: new}}
+
+
+def shuffled(key: Key, columns: int, features: Any) -> Array:
+    """The numbers of ``columns`` columns ``[D]``: the first ``features`` in a random order."""
+    drawn = jnp.where(jnp.arange(columns) < features, uniform(key, (columns,)), 2)
+    return jnp.argsort(drawn).astype(jnp.float32)  # floats like all statistics; exact up to 2^24
 
 
 def check_table(method: str, x: Array) -> None:

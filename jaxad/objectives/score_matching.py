@@ -16,7 +16,7 @@ from jaxad.checks import POSITIVE, Interval, Whole
 from jaxad.hashing import normal
 from jaxad.losses import score_matching
 from jaxad.objectives import roles
-from jaxad.objectives.base import BaseObjective, check_numbers
+from jaxad.objectives.base import BaseObjective, check_numbers, real
 from jaxad.objectives.kurtosis import trimmed_kurtosis
 from jaxad.rows import Rows
 from jaxad.typing import Array, Batch, Key, Params, Stats
@@ -47,29 +47,29 @@ class ScoreMatching(BaseObjective):
         check_numbers(self, slope=Interval(-math.inf), trimmed=Interval(0, 1))
 
     def init(self, key: Key, x: Array) -> tuple[Params, Stats]:
-        """Initialise the network; `prepare` sets the noise scales.
-
-        Raises:
-          ValueError: rows are images, or the network does not return a row.
-        """
+        """Initialise the network; `prepare` sets the noise scales."""
         roles.check_table("K-DSM", x)
         params, stats = roles.init(self.network, "score", key, x)
         roles.check_output(self.network, self.scores(params, stats, x[:1]), x)
         return params, stats | {"noise_scale": jnp.ones(x.shape[1], jnp.float32)}
 
+    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+        """The network sees the columns."""
+        return {"score": (self.network, columns)}
+
     def loss(
         self, params: Params, stats: Stats, batch: Batch, key: Key | None
     ) -> tuple[Array, Stats]:
         """``1/2 sum_j (s(x + sigma e)_j + e_j)^2`` ``[B]``, averaged over the draws of e."""
-        noise = self._fixed_noise(batch.x)
+        noise = self._fixed_noise(stats, batch.x)
         if key is not None:
             noise_key, key = jax.random.split(key)
-            noise = normal(noise_key, noise.shape)
+            noise = real(stats, normal(noise_key, noise.shape))
         noisy = batch.x[:, None] + stats["noise_scale"][None, None] * noise
         scores, stats = roles.apply_views(
             self.network, "score", params, stats, noisy, weight=batch.weight, key=key
         )
-        return score_matching.denoising(scores, noise) / self.draws, stats
+        return score_matching.denoising(real(stats, scores), noise) / self.draws, stats
 
     def prepare(self, params: Params, stats: Stats, rows: Rows) -> Stats:
         """Fit the noise scales to the kurtosis of every feature."""
@@ -82,7 +82,7 @@ class ScoreMatching(BaseObjective):
         """Calibrate batch norm for noisy rows, which it was trained on."""
 
         def noisy(x):
-            return x[:, None] + stats["noise_scale"][None, None] * self._fixed_noise(x)
+            return x[:, None] + stats["noise_scale"][None, None] * self._fixed_noise(stats, x)
 
         return roles.calibrate(
             self.network, "score", params, stats, rows, chunk=self.chunk, views=noisy
@@ -98,11 +98,11 @@ class ScoreMatching(BaseObjective):
 
     def scores(self, params: Params, stats: Stats, x: Array) -> Array:
         """``s(x)`` ``[B, D]``: the gradient of the log-density, times the noise scales."""
-        return roles.apply(self.network, "score", params, stats, x)[0]
+        return real(stats, roles.apply(self.network, "score", params, stats, x)[0])
 
-    def _fixed_noise(self, x: Array) -> Array:
+    def _fixed_noise(self, stats: Stats, x: Array) -> Array:
         """The noise ``[B, draws, D]`` of evaluation and calibration, the same for all rows."""
-        noise = normal(jax.random.key(0), (1, self.draws, x.shape[1]))
+        noise = real(stats, normal(jax.random.key(0), (1, self.draws, x.shape[1])))
         return jnp.broadcast_to(noise, (len(x), *noise.shape[1:]))
 
 
