@@ -22,6 +22,7 @@ from jaxad.checks import seed_from
 from jaxad.estimators import Detector, ObjectiveDetector, ensemble, fitting, prepare
 from jaxad.estimators.devices import on_device
 from jaxad.estimators.scaling import fit_scaler
+from jaxad.objectives import padding
 from jaxad.rows import ArrayRows, unweighted
 from jaxad.study import runs
 from jaxad.study.sets import Task
@@ -77,7 +78,8 @@ def job(number: int, detector: Any, read: Callable[[], Task]) -> Job | None:
     """The job of a detector, or of a scikit-learn ``Pipeline`` that ends with one; None for others.
 
     It is None, too, for detectors of images, for those that hold rows out, warm-start or pretrain,
-    and for classes that fit or score in their own way: they are fitted by themselves.
+    for classes that fit or score in their own way, and for objectives that do not begin on such
+    rows, which fails again where that is noted: they are fitted by themselves.
     """
     before: Any = None
     if isinstance(detector, Pipeline):
@@ -98,7 +100,19 @@ def job(number: int, detector: Any, read: Callable[[], Task]) -> Job | None:
             width = transformers.fit_transform(rows).shape[1]
         except Exception:  # it fails again where that is noted
             return None
+    try:
+        objective = detector._full_objective((width,), len(rows))
+        _check_begins(jax.tree.structure(objective), (width,))
+    except Exception:  # such as a window of ICL in a table too narrow for it; as above
+        return None
     return Job(number, detector, read, len(rows), width, before)
+
+
+@cache
+def _check_begins(structure: Any, row: tuple[int, ...]) -> None:
+    """Raise an error if an objective with this structure does not begin on such rows."""
+    objective = jax.tree.unflatten(structure, [np.float32(1)] * structure.num_leaves)
+    jax.eval_shape(objective.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *row), np.float32))
 
 
 def takes_labels(detector: Any, row: tuple[int, ...]) -> bool:
@@ -142,17 +156,26 @@ def training_rows(detector: Any, task: Task) -> tuple[np.ndarray, np.ndarray | N
     return np.concatenate([task.train, task.known]), label
 
 
-def can_pad(detector: Any, objective: Any) -> bool:
-    """Whether columns may be padded: not those of objectives that may depend on their number."""
+def can_pad(detector: Any, features: int, width: int) -> bool:
+    """Whether so many columns may be padded to a width.
+
+    A function of the user may make another objective for each number of columns. It must make the
+    same one for both numbers, but for the outputs of its networks.
+    """
     own = isinstance(detector, ObjectiveDetector)
-    return not own and getattr(objective, "takes_padding", False)
+    try:
+        one, other = (detector._full_objective((columns,), 2) for columns in (features, width))
+    except Exception:  # of a function that is for other widths only
+        return False
+    if not getattr(one, "takes_padding", False):
+        return False
+    return not own or padding.equal_but_outputs(one, other, features, width)
 
 
 def width_for(detector: Any, features: int) -> int:
     """The padded number of columns."""
-    if not can_pad(detector, detector._full_objective((features,), 2)):
-        return features
-    return next((width for width in WIDTHS if width >= features), features)
+    width = next((width for width in WIDTHS if width >= features), features)
+    return width if can_pad(detector, features, width) else features
 
 
 def train(jobs: Sequence[Job], *, together: bool = True) -> "list[Call]":
@@ -209,10 +232,11 @@ class _Ready(NamedTuple):
 
 
 def _ready(job: Job, together: bool) -> _Ready:
-    width = width_for(job.detector, job.features) if together else job.features
     detector = job.detector._settled((job.features,))
+    width = width_for(detector, job.features) if together else job.features
     objective = detector._full_objective((width,), job.rows)
-    if together and can_pad(detector, objective):  # also where nothing is added: one program
+    # Also where nothing is added: one program.
+    if together and can_pad(detector, job.features, width):
         objective = objectives.padded(objective, float(job.features))
     rows: Any = unweighted(np.zeros((1, job.features), np.float32), np.zeros(1, np.int32))
     return _Ready(job, width, detector._members(rows), objective, detector._recipe(job.rows))

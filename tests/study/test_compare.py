@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from cases import fresh
+from cases import ENCODER, fresh
 from flax import struct
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 
 import jaxad
-from jaxad import data, objectives, study, training
+from jaxad import data, networks, objectives, study, training
+from jaxad.study import populations
 from jaxad.study.sets import task
 
 OPTIONS = {"hidden": (8,), "epochs": 2, "n_members": 1}
@@ -584,3 +585,45 @@ def test_bad_input_is_refused_before_compiling(case):
 def test_a_function_that_makes_no_detector_is_noted():
     found = compared({"odd": lambda task, seed: 3}, seeds=1)
     assert found["note"].str.startswith("failed: variant 'odd' returned int: a function").all()
+
+
+# Objectives of the user on tables of other widths
+
+
+def contracted(shape):
+    return objectives.tccm(networks.MLP((8, *shape)))
+
+
+def half_bag(shape):
+    return objectives.dean(networks.MLP((8, 1)), bag=shape[0] // 2)
+
+
+def programs_for(make, columns):
+    """Padded width, and the number of programs, of tables with so many columns."""
+    detector = jaxad.ObjectiveDetector(make, n_members=1, random_state=0)
+    tasks = [task(f"s{d}", table_of(d, seed=d), 0, "one_class_random", 0) for d in columns]
+    jobs = [populations.job(i, detector, lambda task=task: task) for i, task in enumerate(tasks)]
+    calls = populations.train([job for job in jobs if job is not None])
+    members = [ready for call in calls for ready, _ in call.members]
+    return [ready.width for ready in members], len({ready.program for ready in members})
+
+
+def test_objectives_that_a_function_makes_share_programs_where_they_are_the_same():
+    assert programs_for(contracted, (5, 6, 8)) == ([8, 8, 8], 1)
+    # Bags of 2 in tables of 5 and of 4 in those of 8 are other objectives.
+    assert programs_for(half_bag, (5, 8)) == ([5, 8], 2)
+    assert programs_for(lambda shape: objectives.icl(ENCODER, ENCODER), (39, 41, 64)) == (
+        [64] * 3,
+        2,
+    )
+
+
+def test_a_table_that_is_too_narrow_fails_alone():
+    def windows(shape):
+        return objectives.icl(ENCODER, ENCODER)
+
+    detector = jaxad.ObjectiveDetector(windows, epochs=2, n_members=1)
+    table = compared({"icl": detector}, {f"s{d}": table_of(d, seed=d) for d in (2, 4)}, 1)
+    notes = table.set_index("set")["note"]
+    assert notes["s4"] == ""
+    assert "failed: window_size=2 in a table with 2 columns: give 1 to 1" in notes["s2"]
