@@ -21,6 +21,7 @@ from benchmarks.quality import (
     quick,
     reference_numbers,
     variants,
+    younger,
 )
 from benchmarks.record import compare, environment, report, suite
 from benchmarks.settings import OptionError, Options, check_known, read_config, resolve
@@ -46,6 +47,7 @@ SUITES: dict[str, ModuleType] = {
     "fleet": fleet,
     "adbench": adbench,
     "oddbench": oddbench,
+    "younger": younger,
     "variants": variants,
     "ensembles": ensembles,
     "papers": papers,

@@ -5,7 +5,7 @@ were chosen on even-numbered sets of the alphabetical list, counted from 1; the 
 confirm them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,23 +109,23 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     for name in _ALSO_BASELINES:
         if name in set(table["variant"]):
             found += [f"== all sets, against {name}", str(study.report(table, baseline=name))]
-    found += [_against_untrained(table)]
+    found += [differences(table, "Trained against untrained:", untrained)]
     return "\n\n".join(filter(None, found))
 
 
-def _against_untrained(table: Any) -> str:
-    """How far training lifts each detector above its untrained copy."""
-    lines = []
+def differences(table: Any, title: str, copy: Callable[[str], str]) -> str:
+    """Points of AUROC by which contenders lie above copies of them, whose names ``copy`` makes."""
+    lines, present = [], list(dict.fromkeys(table["variant"]))
     by_set = table.groupby(["variant", "set"], sort=False)["auroc"].mean()
-    for name in DETECTORS:
-        if {name, untrained(name)} <= set(table["variant"]):
-            both = by_set[name], by_set[untrained(name)]
+    for name in present:
+        if copy(name) in present:
+            both = by_set[name], by_set[copy(name)]
             found = study.statistics.paired(*(100 * one.sort_index() for one in both))
             lines.append(
                 f"  {name}: {found.mean:+.1f} ± {found.error:.1f} points of AUROC, "
                 f"{found.wins}/{found.ties}/{found.losses} sets won/tied/lost"
             )
-    return "\n".join(["Trained against untrained:", *lines]) if lines else ""
+    return "\n".join([title, *lines]) if lines else ""
 
 
 def pictures(rows: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:

@@ -1,0 +1,114 @@
+"""Six methods of 2020 to 2026 with one setting for all sets, on the tables of OddBench, beside kNN.
+
+Each is an objective of `jaxad.objectives` in an `ObjectiveDetector`, with networks that are small
+enough for 300 sets. Rates are the papers' where those give one; the number of epochs follows from
+the number of rows, as for all detectors, and never from a set's name. Deep SVDD is given one
+network like the others.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jaxad
+from benchmarks.quality import oddbench, studies
+from benchmarks.quality.adbench_tables import untrained
+from benchmarks.record.rows import Row
+from benchmarks.record.store import Part
+from jaxad import networks, objectives
+
+DESCRIPTION = "younger methods, plain, trimmed and untrained, on 300 tables of OddBench"
+
+
+@jaxad.register_loss
+def k_dsm(shape: tuple[int, ...]) -> Any:
+    """Score matching with a noise scale for each feature."""
+    return objectives.k_dsm(networks.MLP((64, 64, *shape), use_bias=True))
+
+
+@jaxad.register_loss
+def icl(shape: tuple[int, ...]) -> Any:
+    """Internal contrastive learning."""
+    del shape
+    return objectives.icl(networks.MLP((64, 32)), networks.MLP((64, 32)))
+
+
+@jaxad.register_loss
+def dte_c(shape: tuple[int, ...]) -> Any:
+    """Diffusion time, with the paper's 7 bins and dropout."""
+    del shape
+    widths = (128, 128, 7)
+    network = networks.MLP(widths, activation="relu", use_bias=True, dropout=0.5)
+    return objectives.dte_c(network)
+
+
+@jaxad.register_loss
+def dean(shape: tuple[int, ...]) -> Any:
+    """Networks on bags of features: as many as the largest power of two below their number.
+
+    All tables of one padded width have one size of bags, and so one program.
+    """
+    bag = 1 << max(0, (shape[0] - 1).bit_length() - 1)
+    return objectives.dean(networks.MLP((32, 32, 1)), bag=bag)
+
+
+@jaxad.register_loss
+def tccm(shape: tuple[int, ...]) -> Any:
+    """Contraction matching, with two hidden layers of ReLU like the paper's."""
+    return objectives.tccm(networks.MLP((128, 128, *shape), activation="relu", use_bias=True))
+
+
+@jaxad.register_loss
+def neutral_ad(shape: tuple[int, ...]) -> Any:
+    """Learned views, 11 as in the paper."""
+    encoder, transform = networks.MLP((64, 64, 32)), networks.MLP((32, *shape))
+    return objectives.neutral_ad(encoder, transform, n_transforms=11)
+
+
+# Name -> the arguments of its detector.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "k_dsm": {"make_objective": k_dsm, "learning_rate": 5e-4, "weight_decay": 5e-5},
+    "icl": {"make_objective": icl},
+    "dte_c": {"make_objective": dte_c, "weight_decay": 5e-4},
+    "dean": {"make_objective": dean, "n_members": 8, "scaler": "minmax"},
+    "tccm": {"make_objective": tccm, "learning_rate": 5e-3},
+    "neutral_ad": {"make_objective": neutral_ad},
+    "deep_svdd": {},
+}
+TRIM = 0.2  # as K-DSM's paper
+CONTENDERS = (*SETTINGS, *studies.REFERENCES)
+DEFAULTS: dict[str, Any] = oddbench.DEFAULTS | {"detectors": CONTENDERS}
+CHOICES = oddbench.CHOICES | {"detectors": CONTENDERS}
+circumstances = oddbench.circumstances
+pictures = oddbench.pictures
+summary = oddbench.summary
+
+
+def detector(name: str, **options: Any) -> Any:
+    """A method with its one setting for all sets, and other options."""
+    kind = jaxad.ObjectiveDetector if "make_objective" in SETTINGS[name] else jaxad.DeepSVDD
+    return kind(**{"n_members": 1} | SETTINGS[name] | options)
+
+
+def trimmed(name: str) -> str:
+    """The name of the copy that leaves out the rows of each batch that lose most."""
+    return f"{name} trimmed"
+
+
+def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
+    """A part for each method, its untrained and its trimmed copy, and for each reference."""
+    variants: dict[str, Any] = {}
+    for name in settings["detectors"]:
+        if name in SETTINGS:
+            variants[name] = detector(name)
+            variants[untrained(name)] = detector(name, epochs=0)
+            variants[trimmed(name)] = detector(name, trim=TRIM)
+        else:
+            variants[name] = studies.REFERENCES[name]
+    options = {"known_anomalies": settings["known_anomalies"]}
+    return studies.parts(variants, oddbench.load(settings), settings["seeds"], **options)
+
+
+def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
+    """What the figures allow to conclude, and what trimming costs where rows are clean."""
+    pairs = oddbench.differences(studies.table_of(rows), "Plain against trimmed:", trimmed)
+    return "\n\n".join(filter(None, [oddbench.text(rows, settings), pairs]))
