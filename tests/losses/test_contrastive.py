@@ -58,6 +58,20 @@ def test_internal_against_float64():
     np.testing.assert_allclose(actual, internal(f, g), rtol=2e-6)
 
 
+def test_windows_that_are_not_shown_count_nowhere():
+    f, g = latents(4, 5, 3), latents(4, 5, 3, seed=1)
+    shown = jnp.array([1.0, 1.0, 1.0, 0.0, 0.0])
+    found = contrastive.internal(f, g, temperature=TEMPERATURE, shown=shown)
+    np.testing.assert_allclose(found, internal(f[:, :3], g[:, :3]), rtol=1e-5)
+    gradients = jax.grad(
+        lambda *z: contrastive.internal(*z, temperature=TEMPERATURE, shown=shown).sum(), (0, 1)
+    )(f, g)
+    for gradient in gradients:
+        assert not gradient[:, 3:].any()
+        assert jnp.isfinite(gradient).all()
+        assert gradient[:, :3].all()
+
+
 def test_deterministic_against_float64():
     views, original = latents(4, 3, 5), latents(4, 5, seed=1)
     actual = jax.jit(contrastive.deterministic)(views, original, temperature=TEMPERATURE)
