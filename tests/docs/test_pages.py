@@ -28,8 +28,9 @@ PRINTED = {  # page -> a text that it prints
     "thresholds.md": "of them false alarms",
     "training.md": "20 of 20: ",
     "tutorial.md": "Deep SAD   AUROC 0.9",
+    "younger.md": "tccm untrained",
 }
-LONG = {"laboratory.md", "search.md", "thresholds.md"}
+LONG = {"laboratory.md", "search.md", "thresholds.md", "younger.md"}
 
 
 def blocks(page):
