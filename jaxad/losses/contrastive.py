@@ -62,9 +62,10 @@ def internal(
     logits = similarity / temperature
     if shown is None:
         return transformation.cross_entropy(logits)
-    others = jax.nn.logsumexp(jnp.where(shown[None, None] > 0, logits, -jnp.inf), -1)
     own = jnp.diagonal(logits, axis1=1, axis2=2)
-    return jnp.sum(shown[None] * (others - own), 1) / jnp.sum(shown)
+    count = (shown > 0)[None] & ~jnp.eye(len(shown), dtype=bool)
+    others = jnp.where(count[None], logits, -jnp.inf)
+    return jnp.sum(shown[None] * transformation.surprise(own, others), 1) / jnp.sum(shown)
 
 
 def deterministic(views: Array, original: Array, *, temperature: Array | float) -> Array:

@@ -661,6 +661,13 @@ CASES = {
     "contrastive.internal": Case(
         draw_latents, lambda f, g, t: contrastive.internal(f, g, temperature=t), internal
     ),
+    "contrastive.internal, some shown": Case(
+        draw_latents,
+        lambda f, g, t: contrastive.internal(
+            f, g, temperature=t, shown=jnp.asarray([1, 1, 1, 0, 0], f.dtype)
+        ),
+        lambda f, g, t: internal(f[:, :3], g[:, :3], t),
+    ),
     "contrastive.deterministic": Case(
         draw_views, lambda f, g, t: contrastive.deterministic(f, g, temperature=t), deterministic
     ),
