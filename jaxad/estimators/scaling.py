@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from jaxad.checks import check_choice
 
@@ -104,7 +105,8 @@ def fit_scaler(
 def _fit(
     name: str, blocks: Iterable[np.ndarray], shape: tuple[int, ...], weight: np.ndarray | None
 ):
-    extremes, moments, robust = MinMaxScaler(), StandardScaler(), RobustScaler()
+    extremes, moments = MinMaxScaler(), StandardScaler()
+    quartiles: Any = None
     if weight is not None and np.ptp(weight) == 0:
         weight = None  # sums with weights round differently
     done = 0
@@ -115,17 +117,18 @@ def _fit(
         if name == "robust":
             if number:
                 raise ValueError("scaler='robust' needs all rows at once: choose another")
-            robust.fit(x)
+            quartiles = np.percentile(_float64(x), (25, 50, 75), axis=0)
         elif name != "none":
             extremes.partial_fit(x)
         if name == "standard" or (name == "auto" and len(shape) == 1):
             moments.partial_fit(x, sample_weight=own)
     if name == "none":
         return np.zeros(shape), np.ones(shape)
+    # The scales of scikit-learn's MinMaxScaler and RobustScaler have the precision of x, and take a
+    # feature for constant below an absolute bound, whatever its unit. Exact are these:
     if name == "robust":
-        return _float64(robust.center_), 1 / _float64(robust.scale_)
-    # MinMaxScaler's `scale_` has the precision of x, and an absolute bound that depends on it
-    # decides whether a feature is constant. Its minimum and maximum are exact.
+        low, middle, high = quartiles
+        return middle, 1 / _nonzero(high - low)
     low, high = _float64(extremes.data_min_), _float64(extremes.data_max_)
     if name == "minmax":
         return low, 1 / _nonzero(high - low)
@@ -144,5 +147,5 @@ def _float64(values: object) -> np.ndarray:
 
 
 def _nonzero(span: np.ndarray) -> np.ndarray:
-    """``span`` with 1 for constant features, so that it can be divided by."""
-    return np.where(span > np.finfo(np.float32).tiny, span, 1.0)
+    """``span`` with 1 for constant features, and where its reciprocal would overflow."""
+    return np.where(span > 1 / np.finfo(np.float64).max, span, 1.0)

@@ -69,6 +69,18 @@ def test_a_constant_column_becomes_exactly_zero(name, constant, dtype):
     assert (scaler(x)[:, 0] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["minmax", "robust"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("power", [-130, -60, 60])
+def test_the_unit_of_a_column_does_not_matter(name, dtype, power, table):
+    """An absolute bound took columns with a spread below it for constant."""
+    x = table[:, :3].astype(dtype)  # half of the fourth column are equal in float32
+    other = np.ldexp(x, power)
+    if power == -130 and dtype == np.float32:
+        x = np.ldexp(other, 130)  # float32 holds fewer digits of such small numbers
+    np.testing.assert_array_equal(fit_scaler(name, other)(other), fit_scaler(name, x)(x))
+
+
 def test_constant_images_become_zero():
     x = np.full((4, 3, 3, 1), 0.3)
     assert (fit_scaler("auto", x)(x) == 0).all()
