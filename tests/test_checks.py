@@ -1,6 +1,7 @@
 import math
 import pickle
 
+import ml_dtypes
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +93,27 @@ def test_lists_frames_and_objects_of_numbers_are_rows():
 
 
 @pytest.mark.parametrize(
+    "X",
+    [
+        np.eye(3).astype(ml_dtypes.int4),
+        pd.DataFrame(np.eye(3).astype(ml_dtypes.bfloat16)),
+        pd.DataFrame(np.eye(3), columns=list("abc")).astype("bool[pyarrow]"),
+        np.ma.masked_array(np.eye(3), np.zeros((3, 3), bool)),
+    ],
+    ids=["int4", "frame of bfloat16", "frame of pyarrow's bool", "nothing is masked"],
+)
+def test_less_common_types_of_numbers(X):
+    np.testing.assert_array_equal(fit_rows(X), np.eye(3))
+
+
+def test_a_sparse_frame_becomes_dense_as_its_error_says():
+    X = pd.DataFrame({"a": pd.arrays.SparseArray([0.0, 1.0]), "b": [2.0, 3.0]})
+    with pytest.raises(ValueError, match=r"column 'a' is sparse.* use X\.astype\(float\)"):
+        fit_rows(X)
+    np.testing.assert_array_equal(fit_rows(X.astype(float)), [[0, 2], [1, 3]])
+
+
+@pytest.mark.parametrize(
     ("X", "message"),
     [
         (sparse.eye(3).tocsr(), r"Sparse data was passed for X.*X\.toarray\(\)"),
@@ -105,6 +127,13 @@ def test_lists_frames_and_objects_of_numbers_are_rows():
         (np.array([[1, 2], [3, "b"]], object), "X has 'b' at row 1, column 1: encode"),
         (np.array([["2020"], ["2021"]], "M8[D]"), "X has type datetime64.*encode"),
         (np.ones((4, 28, 28)), r"dim 3.*shape \(4, 28, 28\).*network for images.*reshape"),
+        (pd.DataFrame({"a": [1j, 2]}), "(?s)Complex data not supported.*imaginary part"),
+        (None, "(?s)^X: Expected 2D array, got scalar"),
+        (pd.Series([1.0, 2.0]), r"Pass X\.to_frame"),
+        ([[10**400], [1]], "X has a number too large for float64 at row 0, column 0"),
+        (np.zeros((4, 2), "V8"), r"X has type \|V8: encode it as numbers"),
+        (pd.DataFrame(np.eye(2), columns=[1, 1]), "X has several columns named 1: give"),
+        (np.ma.masked_array(np.eye(2), np.eye(2)), "X contains NaN: first at row 0, column 0, 2"),
     ],
 )
 def test_rows_that_are_not_a_table_of_numbers(X, message):
@@ -115,6 +144,17 @@ def test_rows_that_are_not_a_table_of_numbers(X, message):
 def test_an_element_that_is_no_number_is_located():
     with pytest.raises(TypeError, match=r"argument must be .* string.*X has \{\} at row 1"):
         fit_rows(np.array([[1, 2], [{}, 3]], object))
+    with pytest.raises(TypeError, match="X has 1j at row 0, column 1: encode it as a number"):
+        fit_rows(np.array([[1, 1j], [2, 3]], object))
+
+
+@pytest.mark.parametrize("other", [1, None])
+def test_columns_are_all_named_by_text_or_none_is(other):
+    X = pd.DataFrame(np.eye(2), columns=["a", other])
+    with pytest.raises(TypeError, match=r"such as 'a' and (1|None|nan): .*X\.columns = \[str"):
+        fit_rows(X)
+    X.columns = [str(name) for name in X.columns]
+    np.testing.assert_array_equal(fit_rows(X), np.eye(2))
 
 
 @pytest.mark.parametrize(("value", "name"), [(np.nan, "NaN"), (np.inf, "infinity")])

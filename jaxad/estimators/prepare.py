@@ -3,6 +3,7 @@
 import contextlib
 import math
 import numbers
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -341,9 +342,9 @@ def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarr
             "Sparse data was passed for X, but dense data is required: use X.toarray()"
         )
     X = X if hasattr(X, "shape") else _as_array(X)
-    kind: Any = getattr(X, "dtype", None)
-    if getattr(kind, "kind", "") == "V" and jnp.issubdtype(kind, jnp.floating):
-        X = np.asarray(X).astype(np.float32)  # bfloat16 and other floats that numpy lacks
+    if isinstance(X, pd.DataFrame):
+        _check_names(X)
+    X = _usual(X)
     _check_columns(X)
     _check_rank(X, images)
     options: dict[str, Any] = {
@@ -355,12 +356,11 @@ def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarr
     }
     try:
         rows = np.asarray(validate_data(estimator, X, reset=reset, **options))
-    except (TypeError, ValueError) as error:
-        remedy = _remedy(X, estimator, reset)
-        if not remedy:
-            raise
+    except (TypeError, ValueError, OverflowError) as error:
+        text, remedy = str(error).strip(), _remedy(X, estimator, reset)
+        text = f"{text.rstrip('.')}. {remedy}" if remedy else text
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{str(error).strip().rstrip('.')}. {remedy}") from error
+        raise kind(text if re.search(r"\bX\b", text) else f"X: {text}") from error
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"X has type {rows.dtype}, not numbers: encode it as numbers")
     exact = np.can_cast(rows.dtype, np.float32)
@@ -376,19 +376,54 @@ def _as_array(X: Any) -> np.ndarray:
         raise ValueError(f"X is not rectangular, give every row the same length: {error}") from None
 
 
+def _check_names(X: pd.DataFrame) -> None:
+    twice = X.columns[X.columns.duplicated()].tolist()
+    if twice:
+        raise ValueError(
+            f"X has several columns named {twice[0]!r}: give each a name of its own, or drop one"
+        )
+    text = [isinstance(name, str) for name in X.columns]
+    if any(text) and not all(text):
+        first, other = (X.columns.tolist()[text.index(found)] for found in (True, False))
+        raise TypeError(
+            f"X has columns named by text and by other values, such as {first!r} and {other!r}: "
+            "name all by text, for example X.columns = [str(name) for name in X.columns]"
+        )
+
+
+def _usual(X: Any) -> Any:
+    """X with types that numpy calculates with, and NaN for what is masked."""
+    if isinstance(X, pd.DataFrame):
+        short = {name: np.float32 for name, kind in X.dtypes.items() if _is_short(kind)}
+        return X.astype(short) if short else X
+    if _is_short(getattr(X, "dtype", None)):
+        return np.asarray(X).astype(np.float32)
+    if np.ma.is_masked(X) and X.dtype.kind in "biuf":
+        return X.astype(np.float64).filled(np.nan)
+    return X
+
+
+def _is_short(kind: Any) -> bool:
+    """Whether it is bfloat16 or another type of numbers that numpy lacks; float32 holds them."""
+    numeric = jnp.floating, jnp.integer
+    return getattr(kind, "kind", "") == "V" and any(jnp.issubdtype(kind, k) for k in numeric)
+
+
 def _check_columns(X: Any) -> None:
     if not isinstance(X, pd.DataFrame):
         return
-    twice = X.columns[X.columns.duplicated()]
-    if len(twice):
+    sparse_ones = [name for name, kind in X.dtypes.items() if isinstance(kind, pd.SparseDtype)]
+    if sparse_ones:
         raise ValueError(
-            f"X has several columns named {twice[0]!r}: give each a name of its own, or drop one"
+            f"X: column {sparse_ones[0]!r} is sparse, but dense data is required: use "
+            "X.astype(float)"
         )
     numeric = ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
     wrong = [
         repr(name)
         for name, column in X.items()
         if not pd.api.types.is_numeric_dtype(column.dtype)
+        and not pd.api.types.is_bool_dtype(column.dtype)
         and not (column.dtype == object and pd.api.types.infer_dtype(column) in numeric)
     ]
     if wrong:
@@ -418,13 +453,17 @@ def _check_rank(X: Any, images: bool) -> None:
 def _remedy(X: Any, estimator: Any, reset: bool) -> str:
     """A remedy to add to scikit-learn's message about ``X``; empty if the message suffices."""
     shape = tuple(X.shape)
-    kind = getattr(getattr(X, "dtype", None), "kind", "")
-    if kind == "c":
-        return "Pass X.real and X.imag as columns of their own."
-    if kind in ("O", "S", "U"):
+    if isinstance(X, pd.Series):
+        return "Pass X.to_frame()."
+    kinds = {kind.kind for kind in (X.dtypes if isinstance(X, pd.DataFrame) else [X.dtype])}
+    if "c" in kinds:
+        return "Pass the real and the imaginary part (X.real and X.imag) as columns of their own."
+    if "V" in kinds:
+        return f"X has type {X.dtype}: encode it as numbers."
+    if kinds & {"O", "S", "U"}:
         for index, value in np.ndenumerate(np.asarray(X, dtype=object)):
-            if value is not None and not isinstance(value, numbers.Number):
-                return f"X has {value!r}{_place(index, X)}: encode it as a number or drop it."
+            if (wrong := _no_number(value)) is not None:
+                return f"X has {wrong}{_place(index, X)}: encode it as a number or drop it."
     if len(shape) > 1 and shape[0] < (2 if reset else 1):
         return "Pass more rows of X."
     if len(shape) == 2 and shape[1] == 0:
@@ -432,6 +471,19 @@ def _remedy(X: Any, estimator: Any, reset: bool) -> str:
     if not reset and len(shape) == 2 and shape[1] != getattr(estimator, "n_features_in_", shape[1]):
         return "Pass the columns of X that the detector was fitted on."
     return ""
+
+
+def _no_number(value: Any) -> str | None:
+    """The value in words if no float can hold it, else None."""
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Number) or isinstance(value, complex):
+        return repr(value)
+    try:
+        float(value)  # pyright: ignore[reportArgumentType]
+    except OverflowError:
+        return "a number too large for float64"
+    return None
 
 
 def _check_finite(rows: np.ndarray, X: Any) -> None:
