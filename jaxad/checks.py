@@ -124,7 +124,8 @@ class Each:
 
     def __call__(self, name: str, value: Any) -> Any:
         """Check every item."""
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
+        several = isinstance(value, Sequence) or getattr(value, "ndim", None) == 1
+        if not several or isinstance(value, str | bytes):
             raise TypeError(f"{name}={value!r} is not a sequence: give a tuple, such as ()")
         for item in value:
             self.check(name, item)

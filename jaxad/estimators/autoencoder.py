@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxad import objectives
-from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Each
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Each, Flag
 from jaxad.estimators.base import argument
 from jaxad.estimators.own_loss import LossDetector
 from jaxad.networks import IMAGES, build
@@ -66,7 +66,7 @@ class AutoEncoder(LossDetector):
     decoder: Any = None
     hidden: tuple[int, ...] | None = None
     latent_dim: int | None = None
-    batch_norm: bool = False
+    batch_norm: bool = argument(False, Flag())
     dtype: Any = argument("float32", Choice(TYPES))
     learning_rate: float = argument(1e-3, RANGES["learning_rate"])
     time_decay: float = argument(0.0, RANGES["time_decay"])
@@ -94,6 +94,8 @@ class AutoEncoder(LossDetector):
                 f"n_members={self.n_members} is no multiple of the {levels} levels in "
                 f"noise={self.noise!r}: leave it 'auto', or give a multiple"
             )
+        if not isinstance(self.network, str):
+            build.check_module("network", self.network)
         if not isinstance(self.network, str) and self.decoder is None:
             raise ValueError(
                 "decoder=None: a Flax module as network needs the Flax module that maps its "
@@ -107,7 +109,7 @@ class AutoEncoder(LossDetector):
             "hidden": self.hidden,
             "latent_dim": self.latent_dim,
             "use_bias": True,
-            "batch_norm": self.batch_norm,
+            "batch_norm": bool(self.batch_norm),
             "dtype": self.dtype,
         }
         output = "linear"

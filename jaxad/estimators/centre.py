@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxad import objectives, training
-from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Special
+from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Flag, Special
 from jaxad.estimators.base import argument
 from jaxad.estimators.fitting import Run, key_from
 from jaxad.estimators.own_loss import LossDetector
@@ -25,7 +25,7 @@ class CentreDetector(LossDetector, register=False):
     network: Any = "mlp"
     hidden: tuple[int, ...] | None = None
     latent_dim: int | None = None
-    batch_norm: bool = True
+    batch_norm: bool = argument(True, Flag())
     dtype: Any = argument("float32", Choice(TYPES))
     pretrain_epochs: int = argument(0, RANGES["epochs"])
     pretrain_learning_rate: float | None = argument(None, Special(None, POSITIVE))
@@ -50,7 +50,7 @@ class CentreDetector(LossDetector, register=False):
             self.network,
             hidden=self.hidden,
             latent_dim=self.latent_dim,
-            batch_norm=self.batch_norm,
+            batch_norm=bool(self.batch_norm),
             use_bias=False,
             dtype=self.dtype,
         )
@@ -67,7 +67,7 @@ class CentreDetector(LossDetector, register=False):
             rows.shape,
             hidden=self.hidden,
             latent_dim=self.latent_dim,
-            batch_norm=self.batch_norm,
+            batch_norm=bool(self.batch_norm),
             use_bias=False,
             output_activation="sigmoid" if images and self.scaler in _UNIT else "linear",
             dtype=self.dtype,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxad import objectives
-from jaxad.checks import POSITIVE, Choice, check_labels, check_signs
+from jaxad.checks import POSITIVE, Choice, Flag, check_labels, check_signs
 from jaxad.estimators.base import LabelWarning, argument
 from jaxad.estimators.centre import CentreDetector
 from jaxad.estimators.fitting import Run
@@ -46,19 +46,19 @@ class DeepSAD(CentreDetector):
 
     eta: float = argument(1.0, POSITIVE)
     epsilon: float = argument(1e-6, POSITIVE)
-    anomalies_in_centre: bool = False
+    anomalies_in_centre: bool = argument(False, Flag())
     pretrain_on: str = argument("unlabelled", Choice(("unlabelled", "all")))
 
     _max_epochs = 1500  # labels prevent overfitting of small sets
 
     def _objective(self, shape: tuple[int, ...], count: int):
-        numbers = {"eta": self.eta, "epsilon": self.epsilon}
+        numbers = {"eta": float(self.eta), "epsilon": float(self.epsilon)}
         if self.loss is not None:
             taken = inspect.signature(self.loss).parameters
             numbers = {name: value for name, value in numbers.items() if name in taken}
         return objectives.deep_sad(
             self._encoder(),
-            anomalies_in_centre=self.anomalies_in_centre,
+            anomalies_in_centre=bool(self.anomalies_in_centre),
             **numbers,
             **self._loss(None),
         )

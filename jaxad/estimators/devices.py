@@ -31,7 +31,7 @@ def _found(name: str, value: Any) -> Any:
             f"{name}={value!r} cannot be copied or pickled with the detector: name the device by "
             f"its kind and number, such as '{value.platform}:{value.id}'"
         )
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         raise TypeError(
             f"{name}={value!r} is neither None, nor a kind of device such as 'cpu' or 'gpu', nor "
             "one with a number, such as 'cpu:1'"

@@ -96,7 +96,10 @@ class GOAD(LossDetector):
             raise ValueError(f"resnet_{error}") from None
 
     def _takes_images(self, X: Any) -> bool:
-        return self.network == "wide_resnet" or super()._takes_images(X)
+        return self._is_named("wide_resnet") or super()._takes_images(X)
+
+    def _is_named(self, name: str) -> bool:
+        return isinstance(self.network, str) and self.network == name
 
     def _check_rows(self, shape: tuple[int, ...], count: int) -> None:
         if len(shape) == 1:
@@ -136,13 +139,13 @@ class GOAD(LossDetector):
         return objectives.Compound((objective, part), (1.0, self.reconstruction_weight))
 
     def _trunk(self) -> Any:
-        if self.network == "wide_resnet":
+        if self._is_named("wide_resnet"):
             return WideResNet(self.resnet_depth, self.resnet_width, self.dtype)
         sizes = {"hidden": self.hidden, "latent_dim": self.latent_dim}
         return build.encoder(self.network, **sizes, dtype=self.dtype)
 
     def _collapse(self, rows, score, stats) -> str | None:
-        if self.network == "mlp" and self.hidden is not None and not len(self.hidden):
+        if self._is_named("mlp") and self.hidden is not None and not len(self.hidden):
             return (
                 "the trunk is linear (hidden=()), so on standardised rows every class centre is 0 "
                 "and the maps cannot be told apart: give it a hidden layer"

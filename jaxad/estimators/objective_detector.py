@@ -1,6 +1,7 @@
 """A detector of any objective."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -89,6 +90,7 @@ class ObjectiveDetector(Detector):
         del count
         assert self.make_objective is not None
         numbers = self.numbers or {}
+        self._check_taken(shape, numbers)
         made = self.make_objective(shape, **numbers)
         again = self.make_objective(shape, **numbers)
         if jax.tree.structure(made) != jax.tree.structure(again):
@@ -99,6 +101,22 @@ class ObjectiveDetector(Detector):
                 "objective holds outside of it, or give them equality (Flax modules have it)"
             )
         return made
+
+    def _check_taken(self, shape: tuple[int, ...], numbers: Mapping[str, float]) -> None:
+        """Raise a TypeError unless ``make_objective`` takes these numbers."""
+        assert self.make_objective is not None
+        try:
+            signature = inspect.signature(self.make_objective)
+        except ValueError:  # a builtin
+            return
+        try:
+            signature.bind(shape, **numbers)
+        except TypeError as error:
+            name = getattr(self.make_objective, "__name__", "make_objective")
+            raise TypeError(
+                f"numbers={self.numbers!r}: {error}. {name}{signature} is called with the "
+                "shape of a row and these numbers: give those that it takes"
+            ) from None
 
     def _recipe(self, rows: int) -> training.Recipe:
         if self.recipe is None:

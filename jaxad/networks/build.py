@@ -1,6 +1,7 @@
 """Networks by name: the encoder and the decoder for rows of a given shape, and the pair of both."""
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -159,8 +160,10 @@ def _sizes(
         filters, linear, latent, code_norm = _PAPERS[network]
         return filters, latent, linear, code_norm
     default_hidden, default_latent = _DEFAULT_SIZES[network]
-    if isinstance(hidden, numbers.Integral):
-        raise ValueError(f"hidden={hidden!r} is not a sequence of widths: pass ({hidden!r},)")
+    several = isinstance(hidden, Sequence) or getattr(hidden, "ndim", None) == 1
+    if hidden is not None and (not several or isinstance(hidden, str | bytes)):
+        right = f"({hidden!r},)" if isinstance(hidden, numbers.Integral) else "a tuple, as (64, 32)"
+        raise ValueError(f"hidden={hidden!r} is not a sequence of widths: pass {right}")
     hidden = default_hidden if hidden is None else tuple(hidden)
     latent_dim = default_latent if latent_dim is None else latent_dim
     for name, value, sizes in (
