@@ -6,12 +6,17 @@ raised before anything is compiled or trained.
 """
 
 from collections import Counter
+from functools import cache
 
 import cases
 import jax
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from generated import (
+    FARTHEST,
     TOO_LARGE,
     VALID,
     VALUES,
@@ -40,7 +45,12 @@ pytestmark = [
 ]
 DETECTORS = cases.DETECTORS | {"ObjectiveDetector": cases.OF_AN_OBJECTIVE}
 LEARNS_FROM_LABELS = ("DeepSAD", "ObjectiveDetector")
-OTHER = np.random.default_rng(0).normal(size=(3, 2000))  # rows to score
+ENSEMBLES = {  # of each kind of combination
+    "DeepSVDD, mean": clone(DETECTORS["DeepSVDD"]).set_params(n_members=2, combine="mean"),
+    "AutoEncoder, z": clone(DETECTORS["AutoEncoder"]).set_params(n_members=2, combine="z"),
+    "DAGMM, rank": clone(DETECTORS["DAGMM"]).set_params(n_members=2, combine="rank"),
+}
+ROWS = np.random.default_rng(0).normal(size=(40, 3))
 
 
 def check_scores(detector, X, values):
@@ -64,12 +74,17 @@ def check_scores(detector, X, values):
 
 def unnamed(detector):
     """The same detector, for rows without names."""
-    if not hasattr(detector, "feature_names_in_"):
-        return detector
-    plain = clone(detector)
-    vars(plain).update(vars(detector))
-    del plain.feature_names_in_
-    return plain
+    return renamed(detector, None) if hasattr(detector, "feature_names_in_") else detector
+
+
+def renamed(detector, columns):
+    """The same fitted detector, for rows with names of columns, or without."""
+    other = clone(detector)
+    vars(other).update(vars(detector))
+    vars(other).pop("feature_names_in_", None)
+    if columns is not None:
+        other.feature_names_in_ = np.array(columns, object)
+    return other
 
 
 def same_leaves(one, other):
@@ -77,7 +92,7 @@ def same_leaves(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-# Settings that compile nothing.
+# Numbers that compile nothing.
 NUMBERS = {
     "scaler": ["auto", "standard", "minmax", "robust", "none"],
     "contamination": [0.0, 0.1, 0.5],
@@ -100,7 +115,12 @@ def numbers(name):
 
 @pytest.mark.parametrize("name", list(DETECTORS))
 @pytest.mark.parametrize(
-    ("inputs", "widths"), [(25, (3,)), pytest.param(1000, (1, 3, 40), marks=full)]
+    ("inputs", "widths"),
+    [
+        (20, (3,)),
+        pytest.param(300, (1, 3, 40), marks=full),
+        pytest.param(12, (2000,), marks=full),
+    ],
 )
 def test_a_table_is_fitted_or_refused(name, inputs, widths, record_property):
     """Fitting twice gives the same bits, and leaves the table as it was."""
@@ -153,8 +173,8 @@ def test_a_table_is_fitted_or_refused(name, inputs, widths, record_property):
             assert (score > detector.threshold_).sum() <= most
 
     check()
-    assert count["fitted"] > inputs / 3
-    assert count["refused"] > inputs / 10
+    assert count["fitted"] > inputs / 4
+    assert count["refused"] > inputs / 20
     record_property("inputs", inputs)
     for outcome, number in sorted(count.items()):
         record_property(outcome, number)
@@ -174,7 +194,91 @@ def spread_fits(detector, x):
         return np.abs((x - detector.scaler_.shift) * detector.scaler_.scale).max() < 1e15
 
 
-ROWS = np.random.default_rng(0).normal(size=(40, 3))
+@cache
+def fitted(name):
+    """A detector for rows without names, and the same for rows with names."""
+    detector = clone((DETECTORS | ENSEMBLES)[name]).fit(ROWS)
+    return detector, renamed(detector, ["f0", "f1", "f2"])
+
+
+def has_names(X):
+    names = getattr(X, "column_names", getattr(X, "columns", [0]))
+    return isinstance(list(names)[0], str)
+
+
+def problem_of_scoring(detector, table):
+    """What an error must say when a detector of 3 columns scores a table, or None."""
+    problems = [table.problem]
+    if table.values.shape[1] != 3:
+        problems.append("X has 2 features|X: The feature names should match")
+    if not any(problems):
+        scaler = detector.scaler_
+        scaled = (table.values.astype(np.longdouble) - scaler.shift) * scaler.scale
+        largest = float(np.abs(scaled).max())
+        if 0.99 < largest / FARTHEST < 1.01:
+            return "unsure"
+        problems.append(r"X\[\d+, \d+\]=.* is too far" if largest > FARTHEST else None)
+    return "|".join(f"({problem})" for problem in problems if problem) or None
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        *((name, 25) for name in DETECTORS),
+        *(pytest.param(name, 700, marks=full) for name in (*DETECTORS, *ENSEMBLES)),
+    ],
+)
+def test_rows_are_scored_or_refused(name, inputs, record_property):
+    """By a fitted detector, which the rows do not change."""
+    count = Counter()
+    detectors = fitted(name)
+
+    @examples(inputs)
+    @given(table=tables((3, 3, 3, 2), rows=(1, 40), fewest=1))
+    def check(table):
+        detector = detectors[has_names(table.X)]
+        problem = problem_of_scoring(detector, table)
+        if problem == "unsure":
+            return
+        if problem is None:
+            count["scored"] += 1
+            check_scores(detector, table.X, table.values)
+        else:
+            count["refused"] += 1
+            check_refused(attempt(lambda: detector.anomaly_score(table.X)), problem)
+
+    check()
+    assert count["scored"] > inputs / 6
+    assert count["refused"] > inputs / 6
+    record_property("inputs", inputs)
+    for outcome, number in sorted(count.items()):
+        record_property(outcome, number)
+
+
+@pytest.mark.parametrize("inputs", [pytest.param(300, marks=full)])
+def test_contributions_come_as_the_rows_did(inputs, record_property):
+    """In a frame of the same library with the same columns and index, and they sum to the score."""
+    plain, named = fitted("AutoEncoder")
+
+    @examples(inputs)
+    @given(table=tables((3,), rows=(1, 20), fewest=1))
+    def check(table):
+        detector = named if has_names(table.X) else plain
+        if problem_of_scoring(detector, table) is not None:
+            return
+        parts = detector.explain(table.X)
+        frame = isinstance(table.X, pd.DataFrame | pl.DataFrame | pa.Table)
+        assert type(parts) is (type(table.X) if frame else np.ndarray)
+        if isinstance(parts, pd.DataFrame):
+            assert parts.columns.equals(table.X.columns)
+            assert parts.index.equals(table.X.index)
+        total = np.asarray(parts).sum(1)
+        np.testing.assert_allclose(total, detector.anomaly_score(table.X), rtol=1e-5)
+
+    check()
+    record_property("inputs", inputs)
+
+
 SETTINGS = [
     (name, argument)
     for name, detector in DETECTORS.items()
@@ -215,6 +319,77 @@ def test_a_setting_is_taken_or_refused(one_in, record_property):
             assert tried.error is not None, f"{case} is taken"
             check_early(tried)
             assert names(tried.error, {argument: value}), f"{case}: {tried.error!r}"
+    record_property("inputs", count.total())
+    for outcome, number in sorted(count.items()):
+        record_property(outcome, number)
+
+
+# Settings that make other programs, all valid for 40 rows of 3 features, or refused by name.
+STRUCTURES = {
+    "batch_size": [1, 3, 9, 64, 10**6],
+    "hidden": [(), (1,), (4, 2)],
+    "latent_dim": [1, 3],
+    "n_members": [1, 2, 7],
+    "validation_fraction": [0.0, 0.3],
+    "patience": [None, 1],
+    "clip_norm": [None, 1e-9, 1e9],
+    "milestones": [(), (0,), (1, 1)],
+    "trim": [0.0, 0.5],
+}
+OWN_STRUCTURES = {
+    "DeepSVDD": {
+        "objective": ["one-class", "soft-boundary"],
+        "batch_norm": [True, False],
+        "pretrain_epochs": [0, 1],
+        "warm_up_epochs": ["auto", 0],
+    },
+    "DeepSAD": {"batch_norm": [True, False], "anomalies_in_centre": [True, False]},
+    "DAGMM": {"n_components": [1, 7], "estimation_hidden": [(), (3,)], "network_dropout": [0, 0.9]},
+    "GOAD": {"n_transforms": [2, 5], "transform_dim": [1, 4], "reconstruction_weight": [0.0, 0.5]},
+    "AutoEncoder": {"batch_norm": [True, False], "noise": [0.0, 1e4]},
+    "ObjectiveDetector": {"hidden": None, "latent_dim": None},
+}
+
+
+@full
+@pytest.mark.parametrize("name", list(DETECTORS))
+@pytest.mark.parametrize("programs", [10])
+def test_odd_settings_are_fitted_or_refused(name, programs, record_property):
+    """Several unusual settings at once, each set of programs with five sets of numbers."""
+    count = Counter()
+    structures = {**STRUCTURES, **OWN_STRUCTURES[name]}
+    structures = {key: choices for key, choices in structures.items() if choices is not None}
+    own = {**numbers(name), "combine": ["auto", "mean", "z", "rank"]}
+
+    @examples(programs)
+    @given(
+        structure=st.fixed_dictionaries({k: st.sampled_from(v) for k, v in structures.items()}),
+        several=st.lists(
+            st.fixed_dictionaries({k: st.sampled_from(v) for k, v in own.items()}),
+            min_size=5,
+            max_size=5,
+        ),
+    )
+    def check(structure, several):
+        for chosen in several:
+            detector = clone(DETECTORS[name]).set_params(**structure, **chosen)
+            tried = attempt(lambda d=detector: d.fit(ROWS))
+            if isinstance(tried.error, training.NonFiniteError):
+                count["diverged"] += 1
+                assert "learning_rate" in str(tried.error)
+                assert chosen["learning_rate"] >= 1 or structure.get("noise"), tried.error
+            elif tried.error is not None:
+                count["refused"] += 1
+                check_early(tried)
+                assert names(tried.error, detector.get_params(deep=False)), tried.error
+            else:
+                count["fitted"] += 1
+                again = clone(detector).fit(ROWS)
+                same_leaves((detector.params_, detector.stats_), (again.params_, again.stats_))
+                check_scores(detector, ROWS, ROWS)
+
+    check()
+    assert count["fitted"] > programs
     record_property("inputs", count.total())
     for outcome, number in sorted(count.items()):
         record_property(outcome, number)
