@@ -179,7 +179,15 @@ HOLDERS: dict[str, tuple[Callable[[np.ndarray], Any], str | None]] = {
     "one dimension": (lambda x: x.ravel(), "^X: Expected 2D array, got 1D"),
     "three dimensions": (lambda x: x[:, None], r"X has shape \(\d+, 1, \d+\)"),
 }
-ONLY_USUAL = {"nullable frame", "frame of pyarrow", "polars", "pyarrow table", "times", "sparse"}
+ONLY_USUAL = {
+    "categories",
+    "nullable frame",
+    "frame of pyarrow",
+    "polars",
+    "pyarrow table",
+    "times",
+    "sparse",
+}
 
 
 def _usual(x: np.ndarray) -> np.ndarray:
