@@ -211,6 +211,17 @@ def test_grey_images_get_a_channel_and_their_shape_is_remembered():
         check_rows(X[:, :, :3], model, images=True, reset=False)
 
 
+def test_images_for_a_model_fitted_on_a_table():
+    """Of a network that takes both; an earlier fit to images is forgotten."""
+    model = Images()
+    check_rows(np.zeros((2, 1, 3)), model, images=True, reset=True)
+    check_rows(np.zeros((2, 3)), model, images=False, reset=True)
+    with pytest.raises(
+        ValueError, match=r"X has shape \(2, 1, 3\), but Images was fitted on a tab"
+    ):
+        check_rows(np.zeros((2, 1, 3)), model, images=True, reset=False)
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [

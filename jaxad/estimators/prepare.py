@@ -366,7 +366,11 @@ def check_rows(X: Any, estimator: Any, *, images: bool, reset: bool) -> np.ndarr
     exact = np.can_cast(rows.dtype, np.float32)
     rows = rows.astype(np.float32 if exact else np.float64, copy=False)
     _check_finite(rows, X)
-    return _check_images(rows, estimator, reset) if images else rows
+    if images:
+        return _check_images(rows, estimator, reset)
+    if reset:
+        vars(estimator).pop("input_shape_", None)  # of an earlier fit to images
+    return rows
 
 
 def _as_array(X: Any) -> np.ndarray:
@@ -513,6 +517,11 @@ def _check_images(rows: np.ndarray, estimator: Any, reset: bool) -> np.ndarray:
     if reset:
         estimator.input_shape_ = rows.shape[1:]
         estimator.n_features_in_ = math.prod(rows.shape[1:])
+    elif not hasattr(estimator, "input_shape_"):
+        raise ValueError(
+            f"X has shape {rows.shape[:-1]}, but {type(estimator).__name__} was fitted on a table "
+            f"of {estimator.n_features_in_} features: pass rows [N, {estimator.n_features_in_}]"
+        )
     elif rows.shape[1:] != tuple(estimator.input_shape_):
         raise ValueError(
             f"X has images of shape {rows.shape[1:]}, but {type(estimator).__name__} is expecting "

@@ -36,9 +36,22 @@ def examples(number: int) -> hypothesis.settings:
     )
 
 
-def seldom() -> st.SearchStrategy[bool]:
-    """True in one of eight cases."""
-    return st.integers(0, 7).map(lambda number: number == 7)
+class Chance:
+    """Choices among many, evenly: hypothesis itself prefers the first ones."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+
+    def one_of(self, choices: Any) -> Any:
+        """One of the choices."""
+        return list(choices)[self.rng.integers(len(choices))]
+
+    def seldom(self) -> bool:
+        """True in one of eight cases."""
+        return self.rng.random() < 1 / 8
+
+
+chances = st.integers(0, 2**32 - 1).map(Chance)
 
 
 # Tables
@@ -93,14 +106,13 @@ TYPES = [
 
 
 @st.composite
-def values(draw: Any, n: int, d: int) -> np.ndarray:
+def values(draw: Any, chance: Chance, n: int, d: int) -> np.ndarray:
     """Finite float64 values ``[n, d]``: cell by cell, or column by column."""
     if n * d <= 40 and draw(st.booleans()):
         return np.array(draw(st.lists(CELLS, min_size=n * d, max_size=n * d))).reshape(n, d)
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    kinds = draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=min(d, 6), max_size=min(d, 6)))
-    x = np.column_stack([COLUMNS[kinds[i % len(kinds)]](rng, n) for i in range(d)])
-    if d > 1 and draw(st.integers(0, 3)) == 0:
+    kinds = [chance.one_of(COLUMNS) for _ in range(min(d, 6))]
+    x = np.column_stack([COLUMNS[kinds[i % len(kinds)]](chance.rng, n) for i in range(d)])
+    if d > 1 and chance.seldom():
         x[:, -1] = x[:, 0]  # a duplicated column
     return x
 
@@ -201,17 +213,17 @@ def tables(
     draw: Any, widths: tuple[int, ...], rows: tuple[int, int] = (1, 40), fewest: int = 2
 ) -> Table:
     """A table of some width; at least ``fewest`` rows are no problem."""
-    few = fewest > rows[0] and draw(seldom())
+    chance = draw(chances)
+    few = fewest > rows[0] and chance.seldom()
     n = draw(st.integers(rows[0] if few else max(fewest, rows[0]), fewest if few else rows[1]))
-    d = draw(st.sampled_from(widths))
-    x = _cast(draw(values(n, d)), draw(st.sampled_from(TYPES)))
-    refused = draw(seldom())
+    d = chance.one_of(widths)
+    x = _cast(draw(values(chance, n, d)), chance.one_of(TYPES))
+    refused = chance.seldom()
     some = [name for name, (_, problem) in HOLDERS.items() if refused == (problem is not None)]
-    holder = draw(st.sampled_from([name for name in some if d > 1 or not name.startswith("names")]))
+    holder = chance.one_of([name for name in some if d > 1 or not name.startswith("names")])
     x = _usual(x) if holder in ONLY_USUAL else x
-    if x.dtype.kind in "fV" and draw(seldom()):
-        place = draw(st.integers(0, n - 1)), draw(st.integers(0, d - 1))
-        x[place] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    if x.dtype.kind in "fV" and chance.seldom():
+        x[chance.rng.integers(n), chance.rng.integers(d)] = chance.one_of([np.nan, np.inf, -np.inf])
     make, problem = HOLDERS[holder]
     with np.errstate(all="ignore"):
         held = x.astype(np.float64)
@@ -275,17 +287,18 @@ class Given(NamedTuple):
 @st.composite
 def labels(draw: Any, n: int) -> Given:
     """Labels of n rows for Deep SAD; the problem does not say whether there are enough of each."""
-    y = np.array(draw(st.lists(st.sampled_from([-1, 0, 1]), min_size=n, max_size=n)), np.int64)
-    if draw(seldom()):
+    chance = draw(chances)
+    y = chance.rng.choice(chance.one_of([[-1, 0, 1], [-1, 0], [0, 1], [1], [-1]]), n)
+    if chance.seldom():
         made = [
             (np.append(y, 0), rf"y has shape \({n + 1},\), but X has {n} rows"),
             (y > 0, "y is boolean"),
             (np.append(y[1:], 2), rf"y\[{n - 1}\]=2 is not one of"),
             (y.astype(str), r"y\[0\]='-?\d' is not one of"),
         ]
-        wrong, problem = draw(st.sampled_from(made))
+        wrong, problem = chance.one_of(made)
         return Given(wrong, None, problem)
-    how = draw(st.sampled_from(["none", "none", "whole", "float", "series", "nullable", "list"]))
+    how = chance.one_of(["none", "none", "whole", "float", "series", "nullable", "list"])
     if how == "none":
         return Given(None, None, None)
     made = {
@@ -300,20 +313,21 @@ def labels(draw: Any, n: int) -> Given:
 @st.composite
 def weights(draw: Any, n: int) -> Given:
     """Weights of n rows."""
-    if draw(seldom()):
-        bad = draw(st.sampled_from([-1.0, np.nan, np.inf]))
+    chance = draw(chances)
+    if chance.seldom():
+        bad = chance.one_of([-1.0, np.nan, np.inf])
         made = [
             (np.ones(n + 1), rf"sample_weight has shape \({n + 1},\), but X has {n} rows"),
             (["a"] * n, "sample_weight is not an array of numbers"),
             (np.append(np.ones(n - 1), bad), rf"sample_weight\[{n - 1}\]={bad} is not"),
         ]
-        wrong, problem = draw(st.sampled_from(made))
+        wrong, problem = chance.one_of(made)
         return Given(wrong, None, problem)
-    how = draw(st.sampled_from(["none", "none", "none", "equal", "floats", "zeros"]))
+    how = chance.one_of(["none", "none", "none", "equal", "floats", "zeros"])
     if how == "none":
         return Given(None, None, None)
     if how == "equal":
-        w = np.full(n, draw(st.sampled_from([1.0, 1e-30, 1e30, 5e-324, 1e308])))
+        w = np.full(n, chance.one_of([1.0, 1e-30, 1e30, 5e-324, 1e308]))
         return Given(w, w, None)
     weight = st.floats(0, 1e30) if how == "floats" else st.sampled_from([0.0, 0.0, 1.0, 1e-30])
     w = np.array(draw(st.lists(weight, min_size=n, max_size=n)))
