@@ -812,7 +812,8 @@ def _advice(how: Recipe, figures: Figures) -> str:
         return (
             f"patience={np.ravel(how.patience)[0]:g}: the watched loss (of the validation rows, or "
             "without them of the training rows) was not finite in any epoch, so there is no best "
-            "epoch to restore. Scale the rows or clip far values, or set patience=None"
+            f"epoch to restore. Lower learning_rate={np.ravel(how.learning_rate)[0]:g}, scale the "
+            "rows or clip far values, or set patience=None"
         )
     worst = int(np.argmax(np.ravel(figures.streak)))
     streak, step = np.ravel(figures.streak)[worst], np.ravel(figures.steps)[worst]
