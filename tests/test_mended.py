@@ -240,7 +240,10 @@ def test_patience_with_a_loss_that_is_never_finite_is_an_error(several, rows):
         found = training.fit_population(sphere(), recipe, *given, validation=validation)
         assert found.failed.all()
     else:
-        with pytest.raises(training.NonFiniteError, match="patience=2: the watched loss.* Lower learning_rate=0.001"):
+        with pytest.raises(
+            training.NonFiniteError,
+            match="patience=2: the watched loss.* Lower learning_rate=0.001",
+        ):
             training.fit(sphere(), recipe, cases.KEY, rows, validation=validation)
     untrained = training.fit(sphere(), recipe.replace(epochs=0), cases.KEY, rows)
     assert not untrained.failed

@@ -45,7 +45,7 @@ OBJECTIVES = {
 }
 RECIPE = training.Recipe(epochs=3, batch_size=64, learning_rate=1e-2, shuffle=False)
 ROUNDING = 5e-5  # relative; measured: 3e-6, of three epochs of sums in float32 in another order
-QUICK = ("deep_svdd", "autoencoder")
+QUICK = ("deep_svdd",)
 each = [name if name in QUICK else pytest.param(name, marks=full) for name in OBJECTIVES]
 names = pytest.mark.parametrize("name", each)
 
@@ -197,6 +197,7 @@ def test_an_added_constant_column(name):
     assert_alike(found * factor, scores(name, standard, label, test=standard))
 
 
+@full
 def test_with_eta_1_known_normals_are_like_unlabelled_rows():
     """The loss of a known normal, eta * (d + epsilon), has then the gradient of d."""
     x, label, _ = data()
