@@ -403,7 +403,7 @@ VALUES: list[Any] = [
     *(-0.5, 0.0, 1e-30, 0.5, 0.999, 1.0, 2.5, 1e30, np.float32(0.5), np.float64(1.0)),
     *(math.nan, math.inf, -math.inf, Decimal("0.5"), Fraction(1, 2)),
     *((), (1,), (0,), (2, 3), [4], (-1,), (2.5,), ("a",), (True,), {3}, range(1, 3), (None,)),
-    *("mean", "standard", "robust", "sum", "soft-boundary", "unlabelled", "mlp", "cpu"),
+    *("bfloat16", "mean", "standard", "robust", "sum", "soft-boundary", "unlabelled", "mlp", "cpu"),
 ]
 
 
@@ -472,6 +472,7 @@ VALID: dict[str, Callable[[Any], bool]] = {
     "device": among(None, "cpu"),
     "diagnostics": among("all", otherwise=lambda value: type(value) is tuple and not value),
     "dropout": share,
+    "dtype": among("float32", "bfloat16"),
     "epochs": among("auto", otherwise=epochs),
     "epsilon": positive,
     "estimation_hidden": every(whole),
