@@ -241,7 +241,7 @@ def tables(
     return Table(make(x), held, problem)
 
 
-def spread_problem(scaler: str, x: np.ndarray) -> str | None:
+def spread_problem(scaler: str, x: np.ndarray, weight: np.ndarray | None) -> str | None:
     """What an error must say of finite values that a scaler cannot scale to float32, or None.
 
     It calculates with 80 bits. Values close to a limit may be judged either way: ``"unsure"``.
@@ -258,11 +258,14 @@ def spread_problem(scaler: str, x: np.ndarray) -> str | None:
         low, high = np.quantile(x.astype(float), (0.25, 0.75), axis=0)
         scale, x = high - low, x - np.median(x, axis=0)
     else:
-        deviation = x - x.mean(0)
-        variance = np.square(deviation).mean(0)
+        share = np.ones(len(x)) if weight is None else weight / weight.max()
+        deviation = x - np.average(x, axis=0, weights=share)
+        variance = np.average(np.square(deviation), axis=0, weights=share)
         if (variance > np.finfo(float).max).any():
             return f"scaler={scaler!r}: the spread .* overflows"
-        return None
+        # Only a row of hardly any weight can be far from the others.
+        scale = np.sqrt(np.where(variance == 0, 1, variance))
+        return "unsure" if (np.abs(deviation) / scale > FARTHEST / 100).any() else None
     largest = float((np.abs(x) / np.where(scale == 0, 1, scale)).max())
     if 0.99 < largest / FARTHEST < 1.01:
         return "unsure"
