@@ -4,7 +4,7 @@ Subclasses of `jaxad.Detector` and `jaxad.objectives.BaseObjective` register the
 one's own registers with `register_loss`.
 """
 
-import importlib
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -13,6 +13,9 @@ DETECTORS: dict[str, Any] = {}
 OBJECTIVES: dict[str, Any] = {}
 FUNCTIONS: dict[str, Callable] = {}
 _F = TypeVar("_F", bound=Callable)
+# Modules whose functions a file may name. Loading calls a function that makes objectives with
+# numbers from the file, so no other function of jaxad's may be reached, least one that writes.
+_NAMEABLE = ("jaxad.losses.", "jaxad.objectives.")
 
 
 def register(table: dict[str, Any], kind: type) -> None:
@@ -65,11 +68,11 @@ def named(table: dict[str, Any], name: Any) -> Any:
     """
     if name in table:
         return table[name]
-    module = str(name).rpartition(".")[0]
+    module = str(name)[:200].rpartition(".")[0]
     remedy = f"import {module} first" if module else f"this jaxad knows {sorted(table)}"
     if module == "__main__" or "<locals>" in module:
         remedy = "define its class first"
-    raise LookupError(f"holds a {name!r}, which is not known here: {remedy}")
+    raise LookupError(f"holds a {name!r:.200}, which is not known here: {remedy}")
 
 
 def register_loss(function: _F) -> _F:
@@ -112,11 +115,8 @@ def function_named(name: str, given: Mapping[str, Callable]) -> Callable:
     if short in given:
         return given[short]
     module = name.rpartition(".")[0]
-    if module.startswith("jaxad."):
-        try:
-            found = getattr(importlib.import_module(module), short)
-        except (ImportError, AttributeError):
-            found = None
+    if module.startswith(_NAMEABLE):
+        found = getattr(sys.modules.get(module), short, None)
         # A module of jaxad's also holds what it imports, which a file must not reach.
         if isinstance(found, types.FunctionType) and import_path(found) == name:
             return found
