@@ -23,6 +23,7 @@ import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib import metadata as distributions
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -383,24 +384,37 @@ def _split(path: Path, data: np.ndarray) -> tuple[bytes, dict[str, Any], dict[st
     if len(data) < 8 + length:
         raise _truncated(path)
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_distinct)
         entries = header.pop("__metadata__", {})
-        body = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        places = sorted(tensor["data_offsets"] for tensor in header.values())
+        body = max((end for _, end in places), default=0)
         missing = 8 + length + body - len(data)
+        # Tensors that share bytes would let a small file fill the memory.
+        apart = all(end == begin for (_, end), (begin, _) in pairwise([(0, 0), *places]))
     except _AMISS:
         raise (_damaged(path) if FORMAT.encode() in text else _foreign(path)) from None
     if not isinstance(entries, dict) or FORMAT not in entries:
         raise _foreign(path)
     if missing > 0:
         raise _truncated(path)
-    if missing < 0:
+    if missing < 0 or not apart:
         raise _damaged(path)
     return text, header, entries
 
 
 def _view(body: np.ndarray, *, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
     begin, end = data_offsets
+    if not all(type(length) is int and length >= 0 for length in shape):  # -1 would be inferred
+        raise ValueError(f"{shape} is no shape")
     return body[begin:end].view(_DTYPES[dtype]).reshape(shape)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The entries of a JSON object; two of one name are an error."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one JSON object")
+    return found
 
 
 def _existing(path: Path) -> Path:
