@@ -118,6 +118,8 @@ def unpack(
         except LookupError as error:
             raise FileFormatError(f"{path}: {error.args[0]}") from None
         needed = [k for k in metadata["given_at_load"] if k != "random_state"]
+        if not set(needed) <= set(kind._get_param_names()):
+            raise LookupError(f"{needed!r:.200} are not all arguments")
     if set(modules) != set(needed):
         raise ValueError(
             f"{path}: this detector was made with {needed or 'no'} arguments that are not stored "

@@ -47,9 +47,10 @@ from jaxad import persistence
 from jaxad.fleet import storage
 from jaxad.fleet.scaling import Moments
 from jaxad.fleet.shared import Shared
-from jaxad.fleet.survey import Drawn, Key, Survey, check_distinct
+from jaxad.fleet.survey import Drawn, Key, Survey, check_distinct, keys_of
 from jaxad.fleet.tables import Table
 from jaxad.fleet.waves import Trained
+from jaxad.persistence import made_from
 from jaxad.training.threads import among_others
 from jaxad.training.trees import digest
 
@@ -251,7 +252,11 @@ def join_surveys(frames: Any) -> Survey:
     Raises:
       ValueError: there is none, partitions share a group, or they differ in their columns.
     """
-    surveys = [_unpack_survey(*persistence.loads(data)) for data in _cells(frames, "survey")]
+    surveys = []
+    for data in _cells(frames, "survey"):
+        content = persistence.loads(data)
+        with made_from("bytes", "survey of a partition"):
+            surveys.append(_unpack_survey(*content))
     if not surveys:
         raise ValueError("surveys is empty: give the surveys of partitions that have rows")
     return Survey.join(surveys)
@@ -266,14 +271,15 @@ def join_models(frames: Any, begun: Begun) -> Part:
     parts, mark = [], begun.mark
     for data in _cells(frames, "model"):
         arrays, metadata = persistence.loads(data)
-        if metadata["begun"] != mark:
+        if metadata.get("begun") != mark:
             raise ValueError(
                 "models has a partition that was trained for another fit: call fit_partition with "
                 "the fleet that begin returned, on every partition"
             )
-        keys = [tuple(key) for key in metadata["groups"]]
-        trained = storage.unpack_trained(arrays["trained"], metadata)
-        parts.append(Part(keys, arrays["rows"], trained, {}))
+        with made_from("bytes", "model of a partition"):
+            keys = keys_of(metadata["groups"])
+            trained = storage.unpack_trained(arrays["trained"], metadata)
+            parts.append(Part(keys, arrays["rows"], trained, {}))
     whole = Part.join(parts)
     if (len(whole.keys), int(whole.rows.sum())) != (begun.groups, begun.rows):
         raise ValueError(
@@ -338,7 +344,10 @@ def _unpack_survey(arrays: dict[str, Any], metadata: dict[str, Any]) -> Survey:
     """The inverse of `_pack_survey`."""
     ends = np.cumsum(arrays["drawn"])[:-1]
     split = np.split(arrays["x"], ends), np.split(arrays["label"], ends), arrays["train"].tolist()
-    keys = [tuple(key) for key in metadata["keys"]]
+    keys = keys_of(metadata["keys"])
     moments, drawn = Moments(**arrays["moments"]), [Drawn(*one) for one in zip(*split, strict=True)]
+    counts = {len(part) for part in (keys, arrays["rows"], drawn, *moments)}
+    if counts != {len(keys)}:
+        raise ValueError(f"it has parts of {sorted(counts)} groups")
     labels = frozenset(metadata["labels"])
     return Survey(tuple(metadata["columns"]), keys, arrays["rows"], moments, drawn, labels)

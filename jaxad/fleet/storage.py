@@ -16,7 +16,7 @@ from jaxad.fleet.calibration import Calibration
 from jaxad.fleet.models import Models
 from jaxad.fleet.scaling import Prior
 from jaxad.fleet.shared import Shared
-from jaxad.fleet.survey import Survey, waves
+from jaxad.fleet.survey import Survey, keys_of, waves
 from jaxad.fleet.tables import Table, name_of
 from jaxad.fleet.waves import Saver, Trained
 from jaxad.persistence import FileFormatError, made_from
@@ -24,6 +24,7 @@ from jaxad.training.checkpoint import Checkpoints, differences
 from jaxad.training.trees import described, digest
 
 KIND = "Fleet"  # how a file says that it holds a fleet
+_WAVE = "wave of a fleet"
 _NO_MATTER = ("threads", "device", "verbose", "contamination")  # arguments that change no model
 _SECONDS = "compile_seconds_", "fit_seconds_"  # not of a fleet that was merged
 
@@ -82,7 +83,7 @@ def _made(
 ) -> Any:
     """A fleet, made from a file and from what its groups share."""
     fleet = kind(clone(common.detector), **metadata["parameters"])
-    fleet._keys = [tuple(key) for key in metadata["keys"]]
+    fleet._keys = keys_of(metadata["keys"])
     seconds = metadata["seconds"]
     vars(fleet).update({name: float(seconds[name]) for name in _SECONDS if name in seconds})
     fleet._rows, fleet._rate = np.array(arrays["rows"]), metadata["rate"]
@@ -185,8 +186,19 @@ def unpack_trained(arrays: dict[str, Any], metadata: dict[str, Any]) -> Trained:
     held_out = arrays["held_out"]
     ends = np.cumsum(held_out["counts"])[:-1]
     scores = np.split(held_out["scores"], ends)
-    keys = [tuple(key) for key in metadata["keys"]]
+    keys = keys_of(metadata["keys"])
     return Trained(Models(keys, arrays["models"], scores), failed)
+
+
+def read_wave(path: Any) -> tuple[Trained, Any]:
+    """The outcome of training that `wave_saver` saved, and the mark of its rows.
+
+    Raises:
+      FileNotFoundError, jaxad.FileFormatError: as `jaxad.persistence.read`.
+    """
+    arrays, metadata = persistence.read(path)
+    with made_from(path, _WAVE):
+        return unpack_trained(arrays, metadata), metadata["rows"]
 
 
 def wave_saver(
@@ -217,7 +229,8 @@ def wave_saver(
     }
     for path in sorted(folder.glob("wave-*.safetensors")):
         try:
-            earlier = persistence.metadata_of(path)["run"]
+            with made_from(path, _WAVE):
+                earlier = dict(persistence.metadata_of(path)["run"])
         except FileFormatError:
             continue  # it is trained again
         if differing := differences(earlier, run):
@@ -230,16 +243,16 @@ def wave_saver(
         path, rows = folder / f"wave-{number:06d}.safetensors", mark()
         if path.exists():
             try:
-                arrays, metadata = persistence.read(path)
+                trained, of_rows = read_wave(path)
             except FileFormatError:
                 pass  # it is trained again
             else:
-                if metadata["rows"] != rows:
+                if of_rows != rows:
                     raise ValueError(
                         f"{path} is of other rows or labels: give another folder, or delete this "
                         "one to begin again"
                     )
-                return unpack_trained(arrays, metadata)
+                return trained
         trained = train()
         arrays, metadata = pack_trained(trained)
         persistence.write(path, arrays, metadata | {"run": run, "rows": rows})

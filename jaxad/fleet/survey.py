@@ -243,6 +243,19 @@ def in_order(keys: Sequence[Key]) -> list[int]:
     return sorted(range(len(keys)), key=lambda i: [(isinstance(v, str), v) for v in keys[i]])
 
 
+def keys_of(found: Any) -> list[Key]:
+    """Identifiers as a file lists them.
+
+    Raises:
+      ValueError: one is neither text, a whole number nor True or False.
+    """
+    keys = [tuple(key) if isinstance(key, list) else key for key in found]
+    for key in keys:
+        if not isinstance(key, tuple) or not all(isinstance(part, str | int) for part in key):
+            raise ValueError(f"{key!r:.60} is no identifier of a group")
+    return keys
+
+
 def check_distinct(keys: Sequence[Key]) -> None:
     """Raise a ValueError if a group occurs twice."""
     if len(set(keys)) < len(keys):

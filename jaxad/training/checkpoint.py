@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxad.persistence import made_from
 from jaxad.rows import Rows
 from jaxad.training.hosts import broadcast, gather_arrays, on_host
 from jaxad.training.recipe import Recipe
@@ -19,6 +20,7 @@ from jaxad.typing import Key
 
 BACKENDS = ("auto", "file", "orbax")
 FORMAT = 2  # of checkpoints; format 1 was not recorded
+_KIND = "checkpoint"
 _MAX_LISTED = 1000  # longer arrays appear in a fingerprint as their digest
 _MAX_CALL_SECONDS = 0.25  # checkpoints wait for the end of a compiled call
 
@@ -89,7 +91,8 @@ class Saver:
       joined: whether several processes are this run.
 
     Raises:
-      ValueError: the folder holds another run, or one that has done more epochs.
+      ValueError: the folder holds another run, one that has done more epochs, or a file that is
+        whole but no checkpoint.
     """
 
     def __init__(
@@ -107,8 +110,8 @@ class Saver:
             raise ValueError(self._other_version(self._snapshots.folder))
         self._saved = None
         if self._found is not None:
-            self._saved = self._found.arrays["epoch"]
             self._check(self._found, np.ravel(epochs))
+            self._saved = self._found.arrays["epoch"]
         self._last = time.monotonic()
 
     @property
@@ -124,7 +127,7 @@ class Saver:
             and goes to the same devices.
 
         Raises:
-          ValueError: the saved state has other shapes.
+          ValueError: the saved state has other shapes, or lacks an array.
           OSError: there is not enough space for a checkpoint.
         """
         leaves = named(state)
@@ -139,8 +142,11 @@ class Saver:
                 "many devices and with the version of jaxad that it was begun with, or begin "
                 "again in another folder"
             )
-        values = self._snapshots.read(found, leaves)
-        return renamed(state, values), found.arrays["history"]
+        with made_from(found.path, _KIND):
+            resumed = renamed(state, self._snapshots.read(found, leaves))
+            if layout(named(resumed)) != layout(leaves):
+                raise ValueError("its arrays have other shapes than it says")
+            return resumed, dict(found.arrays["history"])
 
     def due(self) -> bool:
         """Whether a checkpoint is due, the same on every process."""
@@ -177,15 +183,19 @@ class Saver:
         folder = self._snapshots.folder
         if found.metadata.get("format", 1) != FORMAT:
             raise ValueError(self._other_version(found.path))
-        differing = differences(found.metadata["run"], self._run)
+        with made_from(found.path, _KIND):
+            differing = differences(found.metadata["run"], self._run)
         if differing:
             raise ValueError(
                 f"{folder} holds checkpoints of another run: {'; '.join(differing[:5])}. Give "
                 "another folder, or delete this one to begin again"
             )
-        done = np.ravel(found.arrays["epoch"])[: len(epochs)]
-        if (done > epochs).any():
-            at = int(np.argmax(done > epochs))
+        with made_from(found.path, _KIND):
+            _ = found.metadata["layout"], found.arrays["history"]
+            done = np.ravel(found.arrays["epoch"])[: len(epochs)]
+            longer = done > epochs
+        if longer.any():
+            at = int(np.argmax(longer))
             raise ValueError(
                 f"{folder} holds a run that has done {done[at]} epochs, more than "
                 f"recipe.epochs={epochs[at]:g}: ask for at least as many, or give another folder"

@@ -140,7 +140,8 @@ class Snapshots:
         return OSError(errno.ENOSPC, message, str(self.folder))
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("epochs-*.safetensors"), reverse=True)
+        found = self.folder.glob("epochs-*.safetensors")
+        return sorted((path for path in found if path.stem[7:].isdigit()), reverse=True)
 
 
 def size_of(tree: Any) -> int:
