@@ -17,6 +17,7 @@ PARTS = {
     "hashing": {"typing"},
     "layout": {"typing"},
     "precision": set(),
+    "reading": set(),
     "losses": {"typing"},
     "metrics": {"typing"},
     "rows": {"typing", "checks"},
@@ -28,7 +29,7 @@ PARTS = {
     },
     "training": {"typing", "layout", "precision", "rows", "checks", "hashing", "persistence"},
     "callbacks": {"training"},
-    "data": {"typing", "rows"},
+    "data": {"typing", "rows", "reading"},
     "deployment": {"typing", "checks", "persistence"},
     "plotting": {"typing", "metrics", "thresholds"},
     "estimators": {
@@ -36,7 +37,7 @@ PARTS = {
         *("losses", "networks", "objectives", "training", "deployment"),
     },
     "fleet": {
-        *("typing", "rows", "checks", "registry", "persistence"),
+        *("typing", "rows", "checks", "registry", "persistence", "reading"),
         *("thresholds", "networks", "training", "estimators"),
     },
     "pyod": {"checks", "estimators"},

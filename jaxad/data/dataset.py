@@ -12,6 +12,9 @@ from jaxad.data.files import locate
 from jaxad.data.readers import READERS
 
 NAMES: tuple[str, ...] = tuple(CARDS)
+# The most that a set's unpacked file may take: bytes of a value, columns beside the features
+# (labels, and the names of KDD'99), and bytes of headers and padding.
+_BYTES, _MORE, _HEADERS = 16, 8, 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +93,9 @@ def load(name: str, *, download: bool = True) -> Dataset:
 
 
 def _read(card: Card, copy: Copy, paths: list[Path]) -> Dataset:
+    most = _BYTES * card.rows * (card.features + _MORE) + _HEADERS
     try:
-        content = READERS[copy.format](paths)
+        content = READERS[copy.format](paths, most)
     except MemoryError:
         raise
     except Exception as error:  # libraries raise errors of their own for damaged files

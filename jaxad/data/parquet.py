@@ -1,14 +1,17 @@
 """Parquet files that form one table, read block by block."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxad.reading import reading
 from jaxad.rows import Block
 
 SUFFIXES = (".parquet", ".pq")
+_KIND = "a Parquet file"
 
 
 class Table(NamedTuple):
@@ -25,12 +28,19 @@ class Table(NamedTuple):
     label: str | None
 
     def read(self, size: int) -> Iterator[Block]:
-        """Yield blocks of at most ``size`` rows, file by file. Missing values are NaN."""
+        """Yield blocks of at most ``size`` rows, file by file. Missing values are NaN.
+
+        Raises:
+          ValueError: a file is damaged.
+        """
         parquet = _pyarrow(self.paths[0]).parquet
         names = [*self.columns, *([self.label] if self.label is not None else [])]
         for path in self.paths:
-            with parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=size, columns=names):
+            with reading(path, _KIND):
+                file = parquet.ParquetFile(path)
+            with file:
+                batches = file.iter_batches(batch_size=size, columns=names)
+                while (batch := _next(path, batches)) is not None:
                     column = lambda name, b=batch: b.column(name).to_numpy(zero_copy_only=False)  # noqa: E731
                     x = np.stack([column(name) for name in self.columns], axis=1)
                     label = np.zeros(len(x), np.int32) if self.label is None else column(self.label)
@@ -43,7 +53,8 @@ def table(path: Path, columns: Sequence[str] | None, label: str | None) -> Table
     Raises:
       FileNotFoundError: there is no such file, or the folder has no Parquet file.
       ImportError: pyarrow is not installed.
-      ValueError: a column does not exist or is not numeric, or files differ in their columns.
+      ValueError: a file is damaged or not Parquet, a column does not exist, is not numeric or has
+        the name of another, or files differ in their columns.
     """
     pyarrow = _pyarrow(path)
     paths = (path,)
@@ -70,9 +81,20 @@ def table(path: Path, columns: Sequence[str] | None, label: str | None) -> Table
 
 def _types(pyarrow: Any, path: Path) -> dict[str, bool]:
     """Names of the columns, and whether each is numeric."""
-    schema, types = pyarrow.parquet.read_schema(path), pyarrow.types
+    types = pyarrow.types
+    with reading(path, _KIND):
+        schema = pyarrow.parquet.read_schema(path)
+        counts = Counter(schema.names)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"{path} has two columns {twice[0]!r:.60}: rename one")
     numeric = types.is_integer, types.is_floating, types.is_boolean
     return {field.name: any(kind(field.type) for kind in numeric) for field in schema}
+
+
+def _next(path: Path, batches: Iterator[Any]) -> Any:
+    """The next batch of a file, or None."""
+    with reading(path, _KIND):
+        return next(batches, None)
 
 
 def _compare(path: Path, one: dict[str, bool], other_path: Path, other: dict[str, bool]) -> None:

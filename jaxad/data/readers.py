@@ -1,11 +1,15 @@
 """Readers of the published file formats.
 
-Each takes the paths of a set's files and returns fields of `jaxad.data.Dataset`. Image sets hold
-the published training part first.
+Each takes the paths of a set's files and ``most``, the bytes that their content may take when it is
+unpacked, and returns fields of `jaxad.data.Dataset`. A small file that unpacks to more is refused
+before it fills the memory. Image sets hold the published training part first.
 """
 
 import gzip
+import io
+import math
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,26 +32,33 @@ _KDD_COLUMNS = (
 _KDD_SYMBOLIC = ["protocol_type", "service", "flag"]
 
 
-def _mat(paths: list[Path]) -> dict[str, Any]:
+def _mat(paths: list[Path], most: int) -> dict[str, Any]:
     """Read a MATLAB file of ODDS, with ``X`` and ``y``."""
-    from scipy.io import loadmat  # slow to import
+    from scipy.io import loadmat, whosmat  # slow to import
 
-    content = loadmat(paths[0])
+    try:
+        for name, shape, _ in whosmat(paths[0]):
+            _check_size(name, 8 * math.prod(shape), most)
+        content = loadmat(paths[0], variable_names=("X", "y"))
+    except MemoryError as error:  # the shapes are small, so a length within the file is wrong
+        raise ValueError(f"{paths[0].name} claims more memory than there is") from error
     return _table(content["X"], content["y"])
 
 
-def _npz(paths: list[Path]) -> dict[str, Any]:
+def _npz(paths: list[Path], most: int) -> dict[str, Any]:
     """Read an npz file of ADBench, with ``X`` and ``y``."""
-    return _table(*_arrays(paths[0], "X", "y"))
+    return _table(*_arrays(paths[0], most, "X", "y"))
 
 
-def _kdd(paths: list[Path]) -> dict[str, Any]:
+def _kdd(paths: list[Path], most: int) -> dict[str, Any]:
     """Read the raw KDD'99 file: 38 numeric columns, then one per value of each symbolic column.
 
     That makes 118 columns. Binary columns stay one column each; one-hot encoding those as well
     would make 121.
     """
-    frame = pd.read_csv(paths[0], header=None, names=[*_KDD_COLUMNS, "label"])
+    frame = pd.read_csv(
+        io.BytesIO(_unpacked(paths[0], most)), header=None, names=[*_KDD_COLUMNS, "label"]
+    )
     label = frame.pop("label").to_numpy(str)
     encoded = pd.get_dummies(frame, columns=_KDD_SYMBOLIC, prefix_sep="=", dtype=np.uint8)
     return {
@@ -58,25 +69,25 @@ def _kdd(paths: list[Path]) -> dict[str, Any]:
     }
 
 
-def _kdd_npz(paths: list[Path]) -> dict[str, Any]:
+def _kdd_npz(paths: list[Path], most: int) -> dict[str, Any]:
     """Read the scaled copy of KDD'99; its last column marks the anomalies."""
-    (kdd,) = _arrays(paths[0], "kdd")
+    (kdd,) = _arrays(paths[0], most, "kdd")
     return _table(kdd[:, :-1], kdd[:, -1])
 
 
-def _keras(paths: list[Path]) -> dict[str, Any]:
+def _keras(paths: list[Path], most: int) -> dict[str, Any]:
     """Read one npz file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``."""
-    return _images(*_arrays(paths[0], "x_train", "y_train", "x_test", "y_test"))
+    return _images(*_arrays(paths[0], most, "x_train", "y_train", "x_test", "y_test"))
 
 
-def _idx(paths: list[Path]) -> dict[str, Any]:
+def _idx(paths: list[Path], most: int) -> dict[str, Any]:
     """Read MNIST's four IDX files: training images and labels, test images and labels."""
-    return _images(*map(_idx_array, paths))
+    return _images(*(_idx_array(path, most) for path in paths))
 
 
-def _idx_array(path: Path) -> np.ndarray:
+def _idx_array(path: Path, most: int) -> np.ndarray:
     """Read an IDX file: two zero bytes, type 8 (uint8), rank, big-endian lengths, values."""
-    content = gzip.decompress(path.read_bytes())
+    content = _unpacked(path, most)
     if content[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name} is not an IDX file of uint8 values")
     rank = content[3]
@@ -84,12 +95,15 @@ def _idx_array(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-def _cifar(paths: list[Path]) -> dict[str, Any]:
+def _cifar(paths: list[Path], most: int) -> dict[str, Any]:
     """Read CIFAR-10's binary archive: rows of a label byte and 3 x 32 x 32 bytes."""
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     with tarfile.open(paths[0]) as archive:
-        members = [archive.extractfile(f"cifar-10-batches-bin/{name}.bin") for name in names]
-        parts = [np.frombuffer(m.read(), np.uint8).reshape(-1, 3073) for m in members if m]
+        members = [archive.getmember(f"cifar-10-batches-bin/{name}.bin") for name in names]
+        for member in members:
+            _check_size(member.name, member.size, most)
+        streams = map(archive.extractfile, members)
+        parts = [np.frombuffer(s.read(), np.uint8).reshape(-1, 3073) for s in streams if s]
     train, test = np.concatenate(parts[:-1]), parts[-1]
 
     def pixels(rows: np.ndarray) -> np.ndarray:
@@ -98,11 +112,39 @@ def _cifar(paths: list[Path]) -> dict[str, Any]:
     return _images(pixels(train), train[:, 0], pixels(test), test[:, 0])
 
 
-def _arrays(path: Path, *keys: str) -> tuple[np.ndarray, ...]:
+def _arrays(path: Path, most: int, *keys: str) -> tuple[np.ndarray, ...]:
     """Read arrays of an npz file."""
-    # Opened here because numpy does not close a damaged file.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-        return tuple(content[key] for key in keys)
+    with zipfile.ZipFile(path) as archive:
+        return tuple(_array(archive, f"{key}.npy", most) for key in keys)
+
+
+def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
+    """Read an array of an npz file; `numpy.load` would take the memory that its header claims."""
+    size = archive.getinfo(name).file_size
+    _check_size(name, size, most)
+    with archive.open(name) as member:
+        stream = io.BytesIO(member.read(size))
+    version = np.lib.format.read_magic(stream)
+    shape, by_column, dtype = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version](stream)
+    values = np.frombuffer(stream.read(), dtype)  # refuses objects, which would be pickled
+    array = values.reshape(shape[::-1]).T if by_column else values.reshape(shape)
+    return array.copy()
+
+
+def _unpacked(path: Path, most: int) -> bytes:
+    """The content of a file, which gzip may have packed."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        content = stream.read(most + 1)
+    _check_size(path.name, len(content), most)
+    return content
+
+
+def _check_size(name: str, size: int, most: int) -> None:
+    if size > most:
+        raise ValueError(f"{name} holds {size} bytes or more, the published set at most {most}")
 
 
 def _table(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
@@ -120,7 +162,7 @@ def _images(
     }
 
 
-READERS: dict[str, Callable[[list[Path]], dict[str, Any]]] = {
+READERS: dict[str, Callable[[list[Path], int], dict[str, Any]]] = {
     "mat": _mat,
     "npz": _npz,
     "kdd": _kdd,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxad.data import parquet
+from jaxad.reading import reading
 from jaxad.rows import Block, Stream
 
 
@@ -47,8 +48,9 @@ def stream(
       FileNotFoundError: the file does not exist, or the folder has no Parquet file.
       ImportError: pyarrow is needed for Parquet.
       TypeError: the source is of another kind.
-      ValueError: there are no rows, a column is missing or not numeric, or the files' columns
-        differ. Passes over the rows also raise it for invalid rows, with their range.
+      ValueError: a file is damaged or of another kind, there are no rows, a column is missing or
+        not numeric, or the files' columns differ. Passes over the rows also raise it for invalid
+        rows, with their range.
 
     Example:
       >>> import numpy as np
@@ -60,8 +62,10 @@ def stream(
     """
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise ValueError(f"rows={rows!r} is not a positive whole number")
+    name = "the source"
     if isinstance(source, str | Path):
         path = Path(source)
+        name = str(path)
         if path.is_dir() or path.suffix.lower() in parquet.SUFFIXES:
             table = parquet.table(path, columns, label)
             return Stream(table.read, (len(table.columns),), rows, table.columns)
@@ -70,19 +74,24 @@ def stream(
                 f"{path} is neither a .npy file nor Parquet: give a function that returns an "
                 "iterator of blocks, such as lambda: pandas.read_csv(path, chunksize=100_000)"
             )
-        source = np.load(path, mmap_mode="r")
+        with reading(path, "a .npy file"):
+            source = np.lib.format.open_memmap(path, mode="r")
+        if source.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{path} holds values of type {source.dtype!s:.60}: save numbers as float32"
+            )
     if columns is not None:
         raise ValueError(f"columns={columns!r} is for Parquet: take the columns yourself")
     if isinstance(source, np.ndarray):
-        return _from_array(source, label, rows)
+        return _from_array(source, label, rows, name)
     if label is not None:
         raise ValueError("label: with blocks of rows give pairs of a block and its labels")
     return _from_blocks(source, rows)
 
 
-def _from_array(x: np.ndarray, label: Any, rows: int) -> Stream:
+def _from_array(x: np.ndarray, label: Any, rows: int, name: str) -> Stream:
     if x.ndim < 2 or not len(x):
-        raise ValueError(f"the source has shape {x.shape}: need [N, ...] with at least one row")
+        raise ValueError(f"{name} has shape {x.shape}: need [N, ...] with at least one row")
     marks = None if label is None else np.asarray(label)
     if marks is not None and marks.shape != (len(x),):
         raise ValueError(f"label has shape {marks.shape}, the source needs {(len(x),)}")

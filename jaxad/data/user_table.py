@@ -10,6 +10,7 @@ import pandas as pd
 from jaxad.data.cards import Card
 from jaxad.data.dataset import Dataset
 from jaxad.data.parquet import SUFFIXES
+from jaxad.reading import reading
 
 
 def read_table(
@@ -28,8 +29,9 @@ def read_table(
     Raises:
       FileNotFoundError: the file does not exist.
       ImportError: the file is Parquet and pyarrow is not installed.
-      ValueError: a column does not exist, a feature has values that are not finite numbers, or the
-        label column cannot be interpreted.
+      ValueError: the file is damaged or of another kind, a column does not exist or two have one
+        name, a feature has values that are not finite numbers, or the label column cannot be
+        interpreted.
 
     Example:
       >>> read_table("creditcard.csv", label="Class", drop=["Time"])  # doctest: +SKIP
@@ -43,7 +45,15 @@ def read_table(
             f"{path} has no column {', '.join(map(repr, absent))}; "
             f"it has {', '.join(map(str, frame.columns))}"
         )
-    is_anomaly = _marks(pd.Series(frame[label]), anomaly, path)
+    if len(twice := frame.columns[frame.columns.duplicated()]):
+        raise ValueError(f"{path} has two columns {str(twice[0])!r:.60}: rename one")
+    try:
+        is_anomaly = _marks(pd.Series(frame[label]), anomaly, path)
+    except TypeError as error:  # lists, for example
+        raise ValueError(
+            f"column {label!r} of {path} holds values that cannot be compared ({error}): give "
+            "another label column"
+        ) from error
     table = frame.drop(columns=[label, *drop])
     _check_numbers(table, path)
     x = table.to_numpy(np.float64)
@@ -55,9 +65,11 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: give the path of a CSV or Parquet file")
     if path.suffix.lower() not in SUFFIXES:
-        return pd.read_csv(path)
+        with reading(path, "a CSV file"):
+            return pd.read_csv(path)
     try:
-        return pd.read_parquet(path)
+        with reading(path, "a Parquet file"):
+            return pd.read_parquet(path)
     except ImportError as error:
         raise ImportError(
             f"{path} is a Parquet file, which needs pyarrow: pip install 'jaxad[parquet]', or save "

@@ -9,6 +9,8 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from jaxad.reading import reading
+
 _SUFFIXES = (".parquet", ".pq")
 
 
@@ -51,7 +53,7 @@ def open_source(source: Any) -> Source:
       FileNotFoundError: there is no such file, or the folder has no Parquet file.
       ImportError: Parquet is given and pyarrow is not installed.
       TypeError: ``source`` is of a type that is not taken; the message names the remedy.
-      ValueError: a file is not Parquet, or names of columns are not unique.
+      ValueError: a file is damaged or not Parquet, or names of columns are not unique.
     """
     if isinstance(source, str | Path):
         files = parquet_chunks(Path(source))
@@ -96,7 +98,7 @@ def parquet_chunks(path: Path) -> list[Chunk]:
     Raises:
       FileNotFoundError: there is no such file, or the folder has no Parquet file.
       ImportError: pyarrow is not installed.
-      ValueError: a file is not Parquet.
+      ValueError: a file is damaged or not Parquet.
     """
     if path.is_dir():
         below = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
@@ -112,7 +114,7 @@ def parquet_chunks(path: Path) -> list[Chunk]:
             "frame, or a function that returns an iterator of its parts"
         )
     pyarrow = _pyarrow(path)
-    try:
+    with reading(path, "Parquet"):
         files = pyarrow.dataset.dataset(
             [str(p) for p in paths],
             format="parquet",
@@ -120,8 +122,6 @@ def parquet_chunks(path: Path) -> list[Chunk]:
             partition_base_dir=str(path) if path.is_dir() else None,
         )
         return [chunk for file in files.get_fragments() for chunk in _row_groups(files, file)]
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _row_groups(files: Any, file: Any) -> Iterator[Chunk]:
@@ -133,7 +133,8 @@ def _row_groups(files: Any, file: Any) -> Iterator[Chunk]:
     for group in file.split_by_row_group() or [file]:
 
         def load(columns: Sequence[Any], group: Any = group) -> nw.DataFrame[Any]:
-            table = group.to_table(schema=own, columns=list(columns))
+            with reading(file.path, "Parquet"):
+                table = group.to_table(schema=own, columns=list(columns))
             return nw.from_native(table, eager_only=True)
 
         yield empty._replace(load=load)

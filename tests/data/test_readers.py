@@ -11,6 +11,8 @@ from scipy.io import savemat
 from jaxad.data import Card, Dataset
 from jaxad.data.readers import READERS
 
+MOST = 1 << 20  # bytes that the content of these small files may take
+
 
 @pytest.fixture
 def pictures(rng):
@@ -30,7 +32,7 @@ def check_pictures(content, pictures):
 def test_keras_layout(tmp_path, pictures):
     path = tmp_path / "images.npz"
     np.savez(path, **dict(zip(("x_train", "y_train", "x_test", "y_test"), pictures, strict=True)))
-    check_pictures(READERS["keras"]([path]), pictures)
+    check_pictures(READERS["keras"]([path], MOST), pictures)
 
 
 def test_idx_files(tmp_path, pictures):
@@ -39,10 +41,10 @@ def test_idx_files(tmp_path, pictures):
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
         paths.append(tmp_path / f"{i}.gz")
         paths[-1].write_bytes(gzip.compress(header + array.tobytes()))
-    check_pictures(READERS["idx"](paths), pictures)
+    check_pictures(READERS["idx"](paths, MOST), pictures)
     paths[0].write_bytes(gzip.compress(b"\0\0\x0d\1\0\0\0\0"))
     with pytest.raises(ValueError, match=r"0\.gz is not an IDX file"):
-        READERS["idx"](paths)
+        READERS["idx"](paths, MOST)
 
 
 def test_cifar_archive(tmp_path, rng):
@@ -58,7 +60,7 @@ def test_cifar_archive(tmp_path, rng):
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    content = READERS["cifar"]([path])
+    content = READERS["cifar"]([path], MOST)
     np.testing.assert_array_equal(content["x"], x)
     np.testing.assert_array_equal(content["label"], y)
     np.testing.assert_array_equal(content["is_train"], np.arange(12) < 10)
@@ -72,7 +74,7 @@ def test_tables(tmp_path, rng, kind):
         savemat(path, {"X": x, "y": y[:, None].astype(float)})
     else:
         np.savez(path, X=x, y=y.astype(int))
-    content = READERS[kind]([path])
+    content = READERS[kind]([path], MOST)
     np.testing.assert_array_equal(content["x"], x)
     assert content["x"].dtype == np.float64
     np.testing.assert_array_equal(content["is_anomaly"], y)
@@ -87,7 +89,7 @@ def test_kdd_encodes_its_symbolic_columns(tmp_path):
     ]
     path = tmp_path / "kdd.gz"
     path.write_bytes(gzip.compress("".join(",".join(map(str, r)) + "\n" for r in rows).encode()))
-    content = READERS["kdd"]([path])
+    content = READERS["kdd"]([path], MOST)
     assert content["x"].shape == (3, 38 + 2 + 2 + 2)
     np.testing.assert_array_equal(content["x"][:, :38], [[r[0], *r[4:41]] for r in rows])
     np.testing.assert_array_equal(
@@ -105,7 +107,7 @@ def test_kdd_encodes_its_symbolic_columns(tmp_path):
 def test_the_scaled_kdd_keeps_its_last_column_for_the_label(tmp_path, rng):
     x, y = rng.random((6, 4)), np.array([0, 1, 0, 0, 1, 1.0])
     np.savez(tmp_path / "kdd.npz", kdd=np.c_[x, y])
-    content = READERS["kdd_npz"]([tmp_path / "kdd.npz"])
+    content = READERS["kdd_npz"]([tmp_path / "kdd.npz"], MOST)
     np.testing.assert_array_equal(content["x"], x)
     np.testing.assert_array_equal(content["is_anomaly"], y == 1)
 
