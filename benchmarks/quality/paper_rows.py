@@ -113,7 +113,7 @@ def read(name: str, folder: Path = FOLDER) -> Table:
     content = path.read_bytes()
     try:
         entries = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"{path} is not TOML: {error}") from error
     head = {key: entries.pop(key) for key in _HEAD if key in entries}
     rows, groups = entries.pop("row", []), entries.pop("group_means", {})
