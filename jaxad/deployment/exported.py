@@ -124,7 +124,8 @@ class Exported:
 def load_exported(path: str | os.PathLike) -> Exported:
     """Open a detector that ``detector.export(path)`` wrote as StableHLO.
 
-    A file that was written on a machine with a GPU also runs on a CPU, and the other way round.
+    A file that was written on a machine with a GPU also runs on a CPU, and the other way round. It
+    is a program: open only files from a source that you trust (see SECURITY.md).
 
     Args:
       path: the file.
@@ -166,6 +167,7 @@ def load_exported(path: str | os.PathLike) -> Exported:
     try:
         program = jax.export.deserialize(bytearray(arrays["program"].tobytes()))
         exported = Exported(metadata, program)
+        _check_described(program, metadata)
         repr(exported)  # reads what the metadata must hold
         return exported
     except Exception as error:
@@ -173,3 +175,13 @@ def load_exported(path: str | os.PathLike) -> Exported:
             f"{path}: this jax {jax.__version__} cannot read the program ({error}): use the "
             "version of jax that wrote it, or export the detector again"
         ) from error
+
+
+def _check_described(program: jax.export.Exported, metadata: dict[str, Any]) -> None:
+    """Raise a ValueError unless the program takes and gives what its file says."""
+    (rows,) = program.in_avals
+    outputs = jax.tree.unflatten(program.out_tree, program.out_avals)
+    found = str(rows.dtype), [*rows.shape[1:]], {k: str(v.dtype) for k, v in outputs.items()}
+    told = metadata["input"]["dtype"], metadata["input"]["shape"][1:], metadata["outputs"]
+    if found != told or program.nr_devices != 1:
+        raise ValueError(f"it takes and gives {found}, its file says {told}")

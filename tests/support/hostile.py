@@ -15,12 +15,14 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 PETA = 1 << 50
+# What a change may raise if an earlier one has left nothing that it can change.
+_NOTHING_LEFT = LookupError, TypeError, ValueError, AttributeError, RecursionError
 DTYPES = {"BOOL": "bool", "F16": "float16", "F32": "float32", "F64": "float64", "C64": "complex64"}
 DTYPES |= {f"{c}{b}": f"{k}int{b}" for c, k in (("I", ""), ("U", "u")) for b in (8, 16, 32, 64)}
 WRONG_DTYPES = ["F33", "BF16", "O", "object", "", None, 7]
@@ -209,7 +211,7 @@ class Parts:
                 begin, end = entry["data_offsets"]
                 kind = [name, DTYPES[entry["dtype"]], entry["shape"]]
                 found.update(json.dumps(kind).encode() + self.body[begin:end])
-        except (LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError, RecursionError):
             pass  # no digest would fit
         return found.hexdigest()
 
@@ -265,20 +267,17 @@ def _swap(parts, entry, draw):
 
 def _values(parts, entry, draw):
     """Numbers that no training gives, in place of a tensor's."""
-    try:
-        begin, end = entry["data_offsets"]
-        kind = np.dtype(DTYPES[entry["dtype"]])
-        values = [np.nan, np.inf, -np.inf, 1e38, -1, 0, 2**31 - 1, -(2**31)]
-        with np.errstate(all="ignore"):
-            value = np.array(draw.choice(values)).astype(kind).tobytes()
-        size = (end - begin) // len(value)
-        if draw.random() < 0.5:
-            parts.body[begin:end] = value * size
-        else:
-            at = begin + draw.randrange(size) * len(value)
-            parts.body[at : at + len(value)] = value
-    except (LookupError, TypeError, ValueError):
-        pass  # an earlier change has left no such tensor
+    begin, end = entry["data_offsets"]
+    kind = np.dtype(DTYPES[entry["dtype"]])
+    values = [np.nan, np.inf, -np.inf, 1e38, -1, 0, 2**31 - 1, -(2**31)]
+    with np.errstate(all="ignore"):
+        value = np.array(draw.choice(values)).astype(kind).tobytes()
+    size = (min(end, len(parts.body)) - begin) // len(value)
+    if draw.random() < 0.5:
+        parts.body[begin:end] = value * size
+    else:
+        at = begin + draw.randrange(size) * len(value)
+        parts.body[at : at + len(value)] = value
 
 
 def _claim(parts, entry, draw):
@@ -291,24 +290,18 @@ def _empty(parts, entry, draw):
     begin, end = entry["data_offsets"]
     entry["shape"] = draw.choice([[0, PETA], [PETA, 0], [2**40, 0], [0]])
     entry["data_offsets"] = [begin, begin]
-    try:
-        del parts.body[begin:end]
-        for name in parts.tensors:
-            if parts.header[name] is not entry and parts.header[name]["data_offsets"][0] >= end:
-                parts.header[name]["data_offsets"] = [
-                    at - end + begin for at in parts.header[name]["data_offsets"]
-                ]
-    except (LookupError, TypeError):
-        pass
+    del parts.body[begin:end]
+    for name in parts.tensors:
+        places = parts.header[name]["data_offsets"]
+        if parts.header[name] is not entry and places[0] >= end:
+            parts.header[name]["data_offsets"] = [at - end + begin for at in places]
 
 
 def _twice(parts, draw):
     """Many tensors with the same bytes."""
     for i in range(draw.choice([1, 50])):
-        entry = dict(parts.header.get(draw.choice(parts.tensors or [""]), {}))
-        parts.header[f"/more{i}"] = entry
-        if isinstance(parts.document, dict) and isinstance(parts.document.get("structure"), dict):
-            parts.document["structure"][f"more{i}"] = None
+        parts.header[f"/more{i}"] = dict(parts.header[draw.choice(parts.tensors)])
+        parts.document["structure"][f"more{i}"] = None
 
 
 def _duplicate(parts, draw):
@@ -338,10 +331,9 @@ def _huge(parts, draw):
 
 def _other_file(parts, draw):
     """The kind of another file of jaxad's."""
-    metadata = parts.document.get("metadata") if isinstance(parts.document, dict) else None
-    if isinstance(metadata, dict):
-        metadata["kind"] = draw.choice(["Fleet", "exported", None, "detector", 3])
-        metadata["detector"] = draw.choice(["DAGMM", "GOAD", "ObjectiveDetector", "Detector", [3]])
+    metadata = parts.document["metadata"]
+    metadata["kind"] = draw.choice(["Fleet", "exported", None, "detector", 3])
+    metadata["detector"] = draw.choice(["DAGMM", "GOAD", "ObjectiveDetector", "Detector", [3]])
 
 
 def _body(parts, draw):
@@ -369,8 +361,9 @@ def ours(data: bytes, names: Sequence[str], seed: int) -> bytes:
     parts = Parts(data)
     draw = random.Random(seed)
     for name in names:
-        if name in OURS and isinstance(parts.document, dict):
-            OURS[name](parts, draw)
+        if name in OURS:
+            with suppress(*_NOTHING_LEFT):
+                OURS[name](parts, draw)
     return changed(parts.encoded(), BYTES, [name for name in names if name in BYTES], seed)
 
 
@@ -484,11 +477,9 @@ def parquet(data: bytes, names: Sequence[str], seed: int) -> bytes:
         if "notes" in names:
             notes = json.loads(table.schema.metadata[b"pandas"])
             for _ in range(draw.choice([1, 2, 3])):
-                draw.choice(list(JSON.values()))(notes, draw)
-            try:
-                text = json.dumps(notes).encode()
-            except (RecursionError, ValueError):
-                text = b"[" * 5_000
+                with suppress(*_NOTHING_LEFT):
+                    draw.choice(list(JSON.values()))(notes, draw)
+            text = _dumps(notes).encode()
             table = table.replace_schema_metadata({b"pandas": draw.choice([text, text, b"{", b""])})
         if "schema" in names:
             at = draw.randrange(table.num_columns)
