@@ -392,7 +392,7 @@ def test_crafted_headers_with_fitting_checksums_are_refused(change, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["jaxad.persistence.write", "jaxad.plotting.studies.ranks", "jaxad.loading.load"]
+    "name", ["jaxad.persistence.write", "jaxad.checks.check_labels", "jaxad.loading.load"]
 )
 def test_a_file_reaches_no_function_of_jaxad_but_losses_and_objectives(name, tmp_path):
     """Loading calls what a file names as ``make_objective``, with the file's own numbers."""

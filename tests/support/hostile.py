@@ -162,9 +162,11 @@ def arithmetic(tree, node, key, draw):
     if isinstance(value, int | float):
         node[key] = draw.choice([value + 1, -value, value * 1e9, str(value), [value], bool(value)])
     elif isinstance(value, list):
-        node[key] = draw.choice([value * 2, value[::-1], value[1:], value * 500])
+        more = value * 500 if len(value) < 100 else value * 2
+        node[key] = draw.choice([value * 2, value[::-1], value[1:], more])
     elif isinstance(value, str):
-        node[key] = draw.choice([value[:-1], value * 99, value.upper(), [value], f"../{value}"])
+        more = value * 99 if len(value) < 1_000 else value * 2
+        node[key] = draw.choice([value[:-1], more, value.upper(), [value], f"../{value}"])
 
 
 JSON = {f.__name__: f for f in (replace, remove, rename, add, copy, nest, arithmetic)}
@@ -209,7 +211,9 @@ class Parts:
             for name in sorted(self.tensors):
                 entry = self.header[name]
                 begin, end = entry["data_offsets"]
-                kind = [name, DTYPES[entry["dtype"]], entry["shape"]]
+                values = np.frombuffer(self.body[begin:end], DTYPES[entry["dtype"]])
+                shape = values.reshape(entry["shape"]).shape  # a length of -1 is inferred
+                kind = [name, DTYPES[entry["dtype"]], shape]
                 found.update(json.dumps(kind).encode() + self.body[begin:end])
         except (LookupError, TypeError, ValueError, RecursionError):
             pass  # no digest would fit
