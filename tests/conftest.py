@@ -25,7 +25,7 @@ import pytest  # noqa: E402
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-collect_ignore = ["support"]  # what tests import and start, no tests
+collect_ignore = ["support", "mutants"]  # what tests import and start, no tests
 
 jax.config.update("jax_legacy_prng_key", "error")
 

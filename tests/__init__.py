@@ -1,0 +1,1 @@
+"""The tests of jaxad, and the mutants that show what they notice."""

@@ -1,0 +1,116 @@
+"""Mutants of checkpoints: fingerprints, resuming, what is kept, damaged files."""
+
+from tests.mutants.mutant import of
+
+_CHECKPOINT = ("tests/training/test_checkpoint.py",)
+_KEPT = ("tests/training/test_kept.py",)
+
+MUTANTS = [
+    *of(
+        "jaxad/training/checkpoint.py",
+        _CHECKPOINT,
+        (
+            'run.pop("recipe.epochs", None)',
+            'run.pop("recipe.epochs", None)\n    run.pop("recipe.learning_rate", None)',
+            "another learning rate is taken for the same run",  # survived the audit
+        ),
+        (
+            'run["key"] = np.asarray(jax.random.key_data(key)).tolist()',
+            'run["key"] = 0',
+            "another seed is taken for the same run",
+        ),
+        (
+            "return run | (_across_processes(digests) if joined else digests)",
+            "return run",
+            "other rows are taken for the same run",
+        ),
+        (
+            "if (done > epochs).any():",
+            "if (done >= epochs).any():",
+            "a finished run cannot be resumed",
+        ),
+        (
+            'return renamed(state, values), found.arrays["history"]',
+            "return renamed(state, values), {}",
+            "a resumed run has lost its history",
+        ),
+        (
+            "if self._saved is None or not np.array_equal(epoch, self._saved):",
+            "if self._saved is None:",
+            "only the first checkpoint is written",
+        ),
+        (
+            'if found.metadata["layout"] != layout(leaves):',
+            "if False:",
+            "a state of other shapes is not refused",
+        ),
+        (
+            "epoch = np.array(on_host(state.epoch))",
+            "epoch = np.asarray(on_host(state.epoch))",
+            "the saved epoch is a view that the run overwrites",
+        ),
+        (
+            "due = time.monotonic() - self._last >= self._every",
+            "due = time.time() - self._last >= self._every",
+            "a clock that jumps changes when a checkpoint is due",
+        ),
+        (
+            "return [float(str(v)) for v in values.ravel()] if values.ndim else float(str(values))",
+            "return [float(v) for v in values.ravel()] if values.ndim else float(str(values))",
+            "numbers of members are told with digits that they do not have",
+        ),
+    ),
+    *of(
+        "jaxad/training/snapshots.py",
+        _CHECKPOINT,
+        (
+            "self.clear((*self._damaged, *whole[self._keep :]))",
+            "self.clear((*self._damaged, *whole[self._keep + 1 :]))",
+            "one checkpoint too many is kept",
+        ),
+        (
+            'return sorted(self.folder.glob("epochs-*.safetensors"), reverse=True)',
+            'return sorted(self.folder.glob("epochs-*.safetensors"))',
+            "the oldest checkpoint counts as the newest",
+        ),
+        (
+            "lacks = shutil.disk_usage(self.folder).free < size",
+            "lacks = False",
+            "a full disk is found out only in writing",
+        ),
+        (
+            'for path in (*files, *self.folder.glob(".epochs-*.tmp")):',
+            "for path in files:",
+            "unfinished files of killed processes stay",
+        ),
+        (
+            "except persistence.FileFormatError as error:\n                self._damaged.add(path)",
+            "except persistence.FileFormatError as error:\n                raise",
+            "a damaged checkpoint ends the run instead of being skipped",
+        ),
+    ),
+    *of(
+        "jaxad/training/kept.py",
+        _KEPT,
+        (
+            "if hashlib.sha256(program).digest() == entry[:_DIGEST]:",
+            "if True:",
+            "a broken program is used",
+        ),
+        (
+            "for _, size, path in sorted(found):",
+            "for _, size, path in sorted(found, reverse=True):",
+            "programs that were used last are deleted first",
+        ),
+        (
+            "if facts.st_mode & 0o022:",
+            "if facts.st_mode & 0o002:",
+            "a folder that the group can write to is accepted",
+        ),
+        (
+            "os.utime(path)  # the time of last use",
+            "pass",
+            "using a program does not keep it",
+        ),
+    ),
+]
