@@ -103,3 +103,16 @@ def test_rows_have_their_own_labels():
     assert rows.as_rows(given) is given
     with pytest.raises(ValueError, match="these rows have their own"):
         rows.as_rows(given, label=[0, 0, 0])
+
+
+def test_rows_that_are_taken_keep_their_own_labels_and_weights():
+    given = rows.as_rows(np.arange(8.0).reshape(4, 2), [0, 1, -1, 0], [1.0, 2.0, 3.0, 4.0])
+    taken = given.take(np.array([3, 1]))
+    assert taken.x.tolist() == [[6, 7], [2, 3]]
+    assert (taken.label.tolist(), taken.weight.tolist()) == ([0, 1], [4, 2])
+
+
+def test_chunks_beyond_the_count_are_not_computed():
+    x = jnp.ones((6, 3))
+    found = rows.map_rows(lambda x: x.sum(axis=1), x, chunk=2, count=jnp.int32(3))
+    assert found.tolist() == [3, 3, 3, 3, 0, 0]

@@ -186,6 +186,9 @@ def test_arguments_reach_the_recipes_and_the_rows_of_pretraining(rows):
     first = run.pretraining
     assert (first.recipe.learning_rate, first.recipe.weight_decay) == (0.7, 0.2)
     assert (first.recipe.clip_norm, first.recipe.epochs, len(first.rows.x)) == (2.0, 3, 200)
+    words = [tuple(np.ravel(jax.random.key_data(key)).tolist()) for key in (run.key, first.key)]
+    assert words[0] != words[1]
+    assert prepare.plan(jaxad.DeepSVDD(random_state=0), rows, None).run.recipe.epochs == 200
     detector.set_params(pretrain_on="all")
     assert len(prepare.plan(detector, rows, label).run.pretraining.rows.x) == 300
     soft = {"objective": "soft-boundary", "n_members": 1, "random_state": 0}

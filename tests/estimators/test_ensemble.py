@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 import jaxad
 from jaxad import persistence, training
-from jaxad.estimators import ensemble, prepare
+from jaxad.estimators import ensemble, fitting, prepare
 
 SMALL = {"hidden": (8,), "latent_dim": 3, "epochs": 3, "batch_size": 64}
 SMALL |= {"n_members": 3, "random_state": 0}
@@ -106,6 +106,15 @@ def test_ranks_rise_strictly_beyond_all_rows(scores):
     assert (np.diff(below) < 0).all()
     assert below[0] < ensemble.combine(table, calibration).min()
     assert above[0] > ensemble.combine(table, calibration).max()
+
+
+def test_beyond_all_rows_a_rank_grows_with_the_members_own_spread(scores):
+    calibration, _ = scores
+    table, spread = ensemble.fit_combination("rank", calibration), calibration.std(1)
+    far = np.stack([calibration.max(1) + 3 * spread, calibration.min(1) - 3 * spread], 1)
+    top, bottom = table["levels"][:, -1], table["levels"][:, 0]
+    expected = np.stack([top + np.log(4), bottom - np.log(4)], 1)
+    np.testing.assert_allclose(ensemble.in_units(table, far), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("rule", ensemble.RULES)
@@ -285,6 +294,23 @@ def test_one_remaining_member_becomes_a_single_model(failing, table):
         detector = new_detector("AutoEncoder", combine="rank", **LONG).fit(table)
     assert detector.n_members_ == 1
     np.testing.assert_array_equal(detector.anomaly_score(table), detector.member_scores(table)[0])
+
+
+def test_a_member_is_left_out_for_one_score_and_named_by_its_own_ensemble(table, monkeypatch):
+    score, seen = fitting._score, []
+
+    def spoilt(plan, result, **places):
+        found = score(plan, result, **places)
+        seen.append(plan)
+        if len(seen) == 2:  # the second detector's
+            found[1, 7] = np.nan
+        return found
+
+    monkeypatch.setattr(fitting, "_score", spoilt)
+    ours = [new_detector("AutoEncoder", epochs=1, random_state=seed) for seed in (0, 1)]
+    with pytest.warns(RuntimeWarning, match=r"members \[1\] of 3 are left out"):
+        jaxad.fit_many(ours, table)
+    assert [detector.n_members_ for detector in ours] == [3, 2]
 
 
 def test_fit_raises_if_all_members_fail(table):

@@ -15,6 +15,7 @@ from sklearn.preprocessing import QuantileTransformer
 
 import jaxad
 from jaxad import networks, objectives, training
+from jaxad.estimators import prepare
 
 
 @pytest.fixture(params=list(DETECTORS))
@@ -138,6 +139,42 @@ def test_a_users_network(rows):
 
     detector = fresh("DeepSVDD", network=Custom()).fit(rows)
     assert detector.transform(rows).shape == (300, 3)
+
+
+TRAINING = {
+    **{"epochs": 23, "batch_size": 41, "learning_rate": 0.01171875, "clip_norm": 3.59375},
+    **{"weight_decay": 0.01953125, "milestones": (17, 19), "patience": 29, "trim": 0.21875},
+}
+ARGUMENTS = [
+    ("DeepSVDD", {"objective": "soft-boundary", "nu": 0.3125, "warm_up_epochs": 7.25}),
+    ("DeepSAD", {"eta": 1.78125, "epsilon": 0.0703125, "anomalies_in_centre": True}),
+    ("AutoEncoder", {"noise": 0.28125, "time_decay": 0.0078125}),
+    ("DAGMM", {"lambda_energy": 0.40625, "lambda_covariance": 0.0390625, "jitter": 0.015625}),
+    ("DAGMM", {"n_components": 7, "dropout": 0.34375, "network_dropout": 0.15625}),
+    ("GOAD", {"margin": 1.4375, "triplet_weight": 0.28125, "epsilon": 0.0234375}),
+    ("GOAD", {"map_scale": 1.34375, "map_offset": 0.71875, "reconstruction_weight": 0.53125}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), ARGUMENTS, ids=str)
+def test_arguments_reach_objective_and_recipe(name, arguments, rows):
+    """Odd values, which stand nowhere by themselves."""
+    arguments = TRAINING | arguments
+    y = np.where(np.arange(300) < 9, -1, 0)
+    run = prepare.plan(fresh(name, **arguments), rows, y).run
+    told = repr((run.objective, run.recipe))
+    lost = [name for name, value in arguments.items() if f"{value}" not in told]
+    assert set(lost) <= {"objective"}  # the soft boundary is a function
+    if "network_dropout" in arguments:  # of the input and of all units, in encoder and decoder
+        assert told.count("dropout = 0.15625") == 4
+
+
+def test_the_default_latent_space_of_dagmm_is_no_wider_than_the_rows(rows):
+    widths = [
+        prepare.plan(jaxad.DAGMM(random_state=0), x, None).objective.encoder.widths[-1]
+        for x in (rows, np.tile(rows, 3))
+    ]
+    assert widths == [5, 8]
 
 
 # Files
@@ -333,9 +370,21 @@ def test_goad_with_a_linear_trunk_is_explained(rows):
         fresh("GOAD", hidden=()).fit(rows)
 
 
-def test_dagmm_paper_settings():
-    paper = jaxad.DAGMM.paper("kddcup", random_state=3)
-    assert (paper.hidden, paper.latent_dim, paper.n_components) == ((60, 30, 10), 1, 4)
-    assert paper.batch_size == 1024
+@pytest.mark.parametrize(
+    ("dataset", "hidden", "others"),
+    [
+        ("kddcup", (60, 30, 10), (1, 4, 200, 1024)),
+        ("kddcup_rev", (60, 30, 10), (1, 2, 400, 1024)),
+        ("thyroid", (12, 4), (1, 2, 20_000, 1024)),
+        ("arrhythmia", (10,), (2, 2, 10_000, 128)),
+    ],
+)
+def test_dagmm_paper_settings(dataset, hidden, others):
+    """Section 4.3 of the paper."""
+    paper = jaxad.DAGMM.paper(dataset, random_state=3)
+    assert paper.hidden == hidden
+    names = "latent_dim", "n_components", "epochs", "batch_size"
+    assert tuple(getattr(paper, name) for name in names) == others
+    assert (paper.jitter, paper.clip_norm, paper.learning_rate) == (1e-6, None, 1e-4)
     with pytest.raises(ValueError, match="thyroid"):
         jaxad.DAGMM.paper("iris")

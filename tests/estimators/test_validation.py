@@ -5,6 +5,7 @@ import pytest
 from cases import fresh
 
 from jaxad import data
+from jaxad.estimators import prepare
 
 
 def test_validation_rows_change_only_their_loss_and_the_threshold(rows):
@@ -32,6 +33,21 @@ def test_labels_come_with_validation_rows(rows):
     without = fresh("DeepSAD", **options).fit(rows, validation=rows[:100])
     one, other = (d.history_["validation_loss"][0] for d in (with_labels, without))
     assert one != other
+
+
+def test_validation_rows_are_scaled_like_the_others(rows):
+    """Of the same rows, and weights that hardly move, both losses are the same."""
+    far = 50 * rows + 300
+    options = {"noise": 0, "epochs": 1, "learning_rate": 1e-12, "n_members": 1}
+    history = fresh("AutoEncoder", **options).fit(far, validation=far).history_
+    np.testing.assert_allclose(history["validation_loss"], history["loss"], rtol=1e-4)
+
+
+def test_another_seed_holds_out_other_rows(rows):
+    detectors = [fresh("AutoEncoder", validation_fraction=0.5, random_state=s) for s in (0, 0, 1)]
+    one, same, other = (prepare.plan(detector, rows, None).held_out for detector in detectors)
+    assert one.tolist() == same.tolist()
+    assert 30 < len(set(one) & set(other)) < 120
 
 
 def test_a_stream_takes_validation_rows(rows):

@@ -170,6 +170,8 @@ def test_only_members_that_need_it_are_trained_again(threads, rows, monkeypatch)
     for p, start in enumerate([-1.0, 3.0, -1.0]):
         alone = training.fit(Line(nan_in=start), ADAM, KEYS[p], rows)
         np.testing.assert_allclose(found.member(p).params["w"], alone.params["w"], rtol=1e-5)
+        for name, record in alone.history.items():
+            np.testing.assert_allclose(found.member(p).history[name], record, rtol=1e-5)
 
 
 @pytest.mark.parametrize("key", [KEY, KEYS])
@@ -189,3 +191,23 @@ def test_a_state_survives_a_failing_piece(rows):
         training.advance(Line(nan_in=1.0), ADAM, state, rows)
     _, result = training.advance(Line(), ADAM, state, rows)
     assert np.isfinite(result.params["w"]).all()
+
+
+@struct.dataclass
+class Limited(Line):
+    """It has a statistic that is infinite and stays so."""
+
+    def init(self, key, x):
+        params, stats = super().init(key, x)
+        return params, stats | {"limit": jnp.full((), jnp.inf)}
+
+    def loss(self, params, stats, batch, key):
+        values, stats = super().loss(params, stats, batch, key)
+        return values, stats | {"limit": stats["limit"] + jnp.mean(batch.x)}
+
+
+def test_a_statistic_that_is_infinite_from_the_start_skips_no_step(rows):
+    for optimizer in ("adam", optax.scale_by_adam):  # the second is always guarded
+        result = training.fit(Limited(), ADAM.replace(optimizer=optimizer), KEY, rows)
+        assert result.skipped == 0
+        assert np.abs(result.params["w"]).max() > 0

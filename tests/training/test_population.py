@@ -166,6 +166,7 @@ def test_sixty_four_members_compile_as_few_programs_as_two(rows):
         ({"objective": [SVDD, SVDD, OBJECTIVES["goad"]]}, "3 objectives of the list differ"),
         ({"subsets": [np.arange(9), np.arange(0), np.arange(3)]}, "subset 1 of rows"),
         ({"subsets": [np.arange(9), np.arange(3), np.array([300])]}, "subset 2 of rows"),
+        ({"subsets": [np.arange(9), np.arange(3), np.array([0, -1])]}, "subset 2 of rows"),
         ({"rows": []}, "empty list"),
         ({"rows": [np.ones((9, 5)), np.ones((9, 4)), np.ones((9, 4))]}, "different shapes"),
         ({"rows": [np.ones((9, 5))] * 3, "subsets": SUBSETS}, "need shared rows"),

@@ -3,8 +3,10 @@
 import gc
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxad
@@ -65,6 +67,20 @@ def test_type_and_layout_of_the_rows_change_nothing(trained):
         jax.numpy.asarray(X),
     ):
         assert np.array_equal(training.score(*trained, same), wanted)
+
+
+class Squares(objectives.BaseObjective):
+    """A score that small integers could not hold."""
+
+    chunk: int = struct.field(pytree_node=False, default=64)
+
+    def score(self, params, stats, x):
+        return jnp.sum(jnp.square(x), -1)
+
+
+def test_small_integers_are_scored_as_numbers():
+    x = np.full((3, 5), 200, np.uint8)
+    assert training.score(Squares(), {}, {}, x).tolist() == [5 * 200.0**2] * 3
 
 
 def test_functions_with_several_values_per_row(trained):

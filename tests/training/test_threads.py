@@ -356,7 +356,16 @@ def test_small_members_train_side_by_side_in_groups_of_a_cache(rows, cores):
     assert [group.place for group in alone._groups] == list(range(50))
 
 
-def _members(objective, keys, rows):
+def _members(objective, keys, rows, subsets=None):
     from jaxad.training.members import split_members
 
-    return split_members(objective, RECIPE, keys, rows, None, None, None, None)
+    return split_members(objective, RECIPE, keys, rows, subsets, None, None, None)
+
+
+def test_members_with_similar_numbers_of_rows_are_in_one_group(rows, cores):
+    """Together they need no more padding than alone."""
+    subsets = [np.arange(count) for count in (10, 290, 20, 300)]
+    members = _members(SVDD, jax.random.split(KEY, 4), rows, subsets)
+    groups = runners._groups(*members[::2], 2)
+    assert [group.place.tolist() for group in groups] == [[3, 1], [2, 0]]
+    assert [group.own.rows.index.shape for group in groups] == [(2, 384), (2, 256)]

@@ -198,6 +198,7 @@ def test_a_run_that_stays_not_finite_ends_with_advice(rows):
         ("weight_decay", -0.1),
         ("clip_norm", 0),
         ("patience", "soon"),
+        ("patience", 0),
         ("optimizer", "adagrad"),
     ],
 )
