@@ -169,6 +169,9 @@ def test_goads_maps_have_offsets_of_their_scale():
         objective = objectives.goad(networks.MLP((4,)), n_transforms=8, map_offset=offset)
         _, stats = objective.init(cases.KEY, zero)
         sizes.append(float(jnp.std(objective.views(stats, zero))))
+    drawn = (np.ravel(stats[name]) / np.std(stats[name]) for name in ("maps", "offsets"))
+    own = np.corrcoef(*(values[: 8 * 32] for values in drawn))[0, 1]
+    assert abs(own) < 0.3  # offsets are not the numbers of the maps once more
     assert sizes[0] == 0
     assert sizes[1] == pytest.approx(4**0.5, rel=0.2)  # of a mapped standardised row
     assert sizes[2] == pytest.approx(3 * sizes[1], rel=1e-5)
@@ -196,6 +199,17 @@ def test_arguments_reach_the_recipes_and_the_rows_of_pretraining(rows):
         detector = jaxad.DeepSVDD(epochs=epochs, warm_up_epochs=warm_up, **soft)
         found = prepare.plan(detector, rows, None).objective.warm_up
         assert found == (min(10, epochs // 3) if warm_up == "auto" else 4)
+
+
+def test_all_facts_of_a_fit_are_saved(rows, tmp_path):
+    broken = rows.copy()
+    broken[-1] = 1e14  # its square, and with it its batch's step, is not finite
+    detector = fresh("AutoEncoder", scaler="none", batch_size=60).fit(broken)
+    assert detector.n_skipped_ > 0
+    detector.save(tmp_path / "d")
+    loaded = jaxad.load(tmp_path / "d")
+    for name in ("n_features_in_", "n_members_", "n_steps_", "n_skipped_", "threshold_"):
+        assert getattr(loaded, name) == getattr(detector, name)
 
 
 def test_the_best_epoch_is_saved(rows, tmp_path):

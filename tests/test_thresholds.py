@@ -118,6 +118,7 @@ def test_selection_by_conformal_p_values_controls_the_share_of_false_alarms(rng)
     [
         (lambda: thresholds.quantile([1.0], 1.5), r"q=1.5 is outside \[0, 1\]"),
         (lambda: thresholds.quantile([], 0.5), "at least one"),
+        (lambda: thresholds.quantile([1.0, np.inf], 0.5), r"scores\[1\] is not finite"),
         (lambda: thresholds.quantile([[1.0]], 0.5), r"shape \(1, 1\)"),
         (lambda: thresholds.target_false_positive_rate([1.0], 0.0), r"outside \(0, 1\)"),
         (lambda: thresholds.best_f_beta([1.0, np.nan], [0, 1]), r"scores\[1\] is not finite"),

@@ -111,6 +111,8 @@ def test_a_percentile_counts_the_training_rows_below(fitted):
     detector, x = fitted
     below = detector.anomaly_score(x)[None] < detector.anomaly_score(NEW)[:, None]
     np.testing.assert_allclose(detector.score_percentile(NEW), 100 * below.mean(axis=1))
+    own = np.sort(detector.score_percentile(x))  # no row is below itself
+    np.testing.assert_allclose(own, 100 * np.arange(120) / 120)
 
 
 def test_many_training_scores_are_kept_as_quantiles(fitted, monkeypatch):
@@ -196,6 +198,10 @@ def test_known_anomalies_train_and_do_not_calibrate(rows):
     detector = fresh("DeepSAD", epochs=1, pretrain_epochs=0).fit(rows[:60], y)
     calibration = detector.calibrate(rows[:60], y, method="cross", folds=2).calibration_
     assert calibration.n_rows == 54
+    folds = np.array_split(np.random.default_rng(0).permutation(np.arange(6, 60)), 2)
+    alone = clone(detector).fit(np.delete(rows[:60], folds[0], axis=0), np.delete(y, folds[0]))
+    score = np.sort(alone.anomaly_score(rows[folds[0]]))
+    np.testing.assert_allclose(calibration.scores[0], score, rtol=1e-4)
 
 
 def test_fitting_again_drops_the_calibration(fitted):

@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 import jaxad
 from jaxad import data, networks, objectives
+from jaxad.estimators import explanations
 
 NAMES = list("abcde")
 
@@ -55,6 +56,9 @@ def test_contributions_are_the_integral_of_the_gradient(rows):
     parts, base = detector.explain(x, background=np.ones((2, 5)), return_base=True)
     np.testing.assert_allclose(parts, [[2.0, 3.0, 0.0, 0.0, 0.0]], atol=1e-5)
     assert base == 1
+    for cuts in (1, 2, 4):  # however many parts a path has
+        found = explanations._along_paths(detector, x, np.ones((2, 5)), cuts)
+        np.testing.assert_allclose(found, [[2.0, 3.0, 0.0, 0.0, 0.0]], atol=1e-5)
 
 
 class Product(objectives.BaseObjective):
@@ -127,6 +131,10 @@ def test_background_rows_are_normal_ones(rows):
     detector = fresh("DeepSAD", scaler="none").fit(rows, label)
     assert detector.background_.shape == (16, 5)
     assert detector.background_.max() < 20
+    plain = fresh("DeepSVDD").fit(rows)
+    drawn = rows[np.linspace(0, 299, 32).round().astype(int)]
+    low = np.sort(np.argsort(plain.anomaly_score(drawn), kind="stable")[:16])
+    np.testing.assert_array_equal(plain.background_, plain.scaler_(drawn[low]))
     few = fresh("DeepSVDD").fit(rows[:3])
     assert few.explain(rows[:3]).shape == (3, 5)
 

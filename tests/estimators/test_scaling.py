@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
+from jaxad.estimators import scaling
 from jaxad.estimators.scaling import SCALERS, AffineScaler
 from jaxad.estimators.scaling import fit_scaler as fit_blocks
 
@@ -81,6 +82,20 @@ def test_the_unit_of_a_column_does_not_matter(name, dtype, power, table):
     np.testing.assert_array_equal(fit_scaler(name, other)(other), fit_scaler(name, x)(x))
 
 
+def test_a_median_needs_all_rows_at_once(table):
+    with pytest.raises(ValueError, match="scaler='robust' needs all rows at once"):
+        fit_blocks("robust", [table[:9], table[9:]], (4,))
+
+
+def test_weights_count_in_mean_and_variance_in_each_block(table):
+    weight = np.resize([1.0, 3.0, 2.0], len(table))
+    scaler = fit_blocks("standard", [table[:100], table[100:]], (4,), weight)
+    mean = np.average(table, axis=0, weights=weight)
+    spread = np.sqrt(np.average((table - mean) ** 2, axis=0, weights=weight))
+    np.testing.assert_allclose(scaler.shift, mean, rtol=1e-9)
+    np.testing.assert_allclose(scaler.scale, 1 / spread, rtol=1e-6)
+
+
 def test_constant_images_become_zero():
     x = np.full((4, 3, 3, 1), 0.3)
     assert (fit_scaler("auto", x)(x) == 0).all()
@@ -144,7 +159,9 @@ def test_rows_of_another_shape_are_refused(table):
         fit_scaler("standard", table)(table[:, :3])
 
 
-def test_a_value_too_large_for_float32_is_located(table):
+@pytest.mark.parametrize("bytes_of_a_block", [2**20, 2**10])
+def test_a_value_too_large_for_float32_is_located(bytes_of_a_block, table, monkeypatch):
+    monkeypatch.setattr(scaling, "_BLOCK_BYTES", bytes_of_a_block)
     scaler = fit_scaler("minmax", table)
     table[200, 2] = -1e300
     with pytest.raises(ValueError, match=r"X\[200, 2\]=-1e\+300 is too far .* clip X"):

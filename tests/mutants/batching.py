@@ -97,19 +97,9 @@ MUTANTS = [
             "the same number of rows",
         ),
         (
-            "wanted = total if count is None else count",
-            "wanted = total",
-            "chunks of padding are computed, too",
-        ),
-        (
             "step = 1 << (octave - (1 if count <= 65_536 else 3))",
             "step = 1 << (octave - 3)",
             "padded sizes have eight steps an octave, so more programs are compiled",
-        ),
-        (
-            "return dataclasses.replace(self, x=x, label=label, weight=weight)",
-            "return dataclasses.replace(self, x=x, label=label, weight=self.weight[: len(x)])",
-            "rows that are taken have the weights of others",
         ),
         (
             "if values.shape[-1:] != (len(x),) or values.ndim > 2:",
@@ -120,6 +110,34 @@ MUTANTS = [
             "if x.ndim < 2 or len(x) == 0:",
             "if x.ndim < 2:",
             "no rows are not refused",
+        ),
+    ),
+    *of(
+        "jaxad/rows.py",
+        (
+            "tests/test_rows.py::test_rows_that_are_taken_keep_their_own_labels_and_weights",
+            "tests/test_rows.py",
+        ),
+        (
+            "return dataclasses.replace(self, x=x, label=label, weight=weight)",
+            "return dataclasses.replace(self, x=x, label=label, weight=self.weight[: len(x)])",
+            "rows that are taken have the weights of others",
+        ),
+    ),
+    *of(
+        "jaxad/rows.py",
+        ("tests/test_rows.py::test_chunks_beyond_the_count_are_not_computed", "tests/test_rows.py"),
+        (
+            "wanted = total if count is None else count",
+            "wanted = total",
+            "chunks of padding are computed, too",
+        ),
+    ),
+    *of(
+        "jaxad/rows.py",
+        (
+            "tests/training/test_scoring.py::test_small_integers_are_scored_as_numbers",
+            "tests/training/test_scoring.py",
         ),
         (
             "block = np.ascontiguousarray(self.x[start : start + share], np.float32)",

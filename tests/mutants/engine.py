@@ -163,11 +163,6 @@ MUTANTS = [
             "skipped steps are not counted",
         ),
         (
-            "jnp.all(jnp.isfinite(after) | ~jnp.isfinite(before))",
-            "jnp.all(jnp.isfinite(after))",
-            "a number that was infinite from the start spoils every step",
-        ),
-        (
             "step=state.step + 1,",
             "step=state.step + finite,",
             "skipped steps are not steps, and the next draws their noise again",
@@ -251,11 +246,6 @@ MUTANTS = [
             "chain.insert(0, optax.add_decayed_weights(recipe.decoupled_weight_decay, _is_kernel))",
             "decoupled weight decay is coupled",
         ),
-        (
-            '"patience": Special(None, POSITIVE),',
-            '"patience": Special(None, AT_LEAST_ZERO),',
-            "a patience of 0 is accepted",
-        ),
     ),
     *of(
         "jaxad/training/diagnostics.py",
@@ -292,6 +282,30 @@ MUTANTS = [
             "stats = pool(objective, state.params, state.stats, rows)",
             "stats = state.stats",
             "validation couples the rows of each chunk instead of all",
+        ),
+    ),
+    *of(
+        "jaxad/training/recipe.py",
+        (
+            "tests/training/test_training.py::test_a_recipe_out_of_range_is_named",
+            "tests/training/test_training.py",
+        ),
+        (
+            '"patience": Special(None, POSITIVE),',
+            '"patience": Special(None, AT_LEAST_ZERO),',
+            "a patience of 0 is accepted",
+        ),
+    ),
+    *of(
+        "jaxad/training/engine.py",
+        (
+            "tests/training/test_guard.py::test_a_statistic_that_is_infinite_from_the_start_skips_no_step",
+            "tests/training/test_guard.py",
+        ),
+        (
+            "jnp.all(jnp.isfinite(after) | ~jnp.isfinite(before))",
+            "jnp.all(jnp.isfinite(after))",
+            "a number that was infinite from the start spoils every step",
         ),
     ),
 ]

@@ -106,11 +106,6 @@ MUTANTS = [
             "the rows of a stream are those of its last chunk",
         ),
         (
-            "validation = every.take(held_out).map(scaler) if len(held_out) else None",
-            "validation = every.take(held_out) if len(held_out) else None",
-            "validation rows are not scaled",
-        ),
-        (
             "survey = _Survey(trained)",
             "survey = _Survey(rows)",
             "the scaler is fitted on rows that are held out",
@@ -119,11 +114,6 @@ MUTANTS = [
             "return np.sort(order[held_out:]), np.sort(order[:held_out])",
             "return np.sort(order[held_out:]), np.sort(order[: held_out + 1])",
             "one row is both held out and trained on",
-        ),
-        (
-            "order = np.random.default_rng(seed).permutation(count)",
-            "order = np.random.default_rng(0).permutation(count)",
-            "another seed holds out the same rows",
         ),
         (
             "return rows, np.arange(len(rows.x), len(every.x)), every",
@@ -159,11 +149,6 @@ MUTANTS = [
         "jaxad/estimators/base.py",
         _HELD,
         (
-            "return min(max(1, epochs), self._max_epochs)",
-            "return max(1, epochs)",
-            'epochs="auto" has no limit',
-        ),
-        (
             "return np.where(self.decision_function(X) >= 0, 1, -1)",
             "return np.where(self.decision_function(X) > 0, 1, -1)",
             "a row with the score of the threshold is flagged",
@@ -184,11 +169,6 @@ MUTANTS = [
     *of(
         "jaxad/estimators/fitting.py",
         _ENSEMBLE,
-        (
-            "finite = np.isfinite(scores).all(axis=1)",
-            "finite = np.isfinite(scores).any(axis=1)",
-            "a member with scores that are not finite is kept",
-        ),
         (
             "return np.stack([words, *(_words(*words.tolist(), p) for p in range(1, size))])",
             "return np.stack([words] * size)",
@@ -212,11 +192,6 @@ MUTANTS = [
             "np.interp(scores, knots, levels) + np.log1p(above) - np.log1p(below)",
             "np.interp(scores, knots, levels)",
             "rows beyond all training rows tie",
-        ),
-        (
-            "above = np.maximum(scores - knots[-1], 0) / scale",
-            "above = np.maximum(scores - knots[-1], 0)",
-            "ranks beyond the training rows have each member's units",
         ),
         (
             "return reduce(np.add, values) / len(values)",
@@ -266,28 +241,9 @@ MUTANTS = [
         "jaxad/estimators/centre.py",
         _HELD,
         (
-            "return Run(self._trimmed(autoencoder), recipe, key_from(seed, stream=1), rows)",
-            "return Run(self._trimmed(autoencoder), recipe, key_from(seed), rows)",
-            "pretraining and training share a key",
-        ),
-        (
             'distance = score + np.square(stats["radius"])',
             "distance = score",
             "scores inside the ball are taken for a collapse",
-        ),
-    ),
-    *of(
-        "jaxad/estimators/dagmm.py",
-        ("tests/estimators/test_estimators.py", "tests/estimators/test_own_loss.py"),
-        (
-            "return min(8, shape[0]) if self.latent_dim is None else self.latent_dim",
-            "return 8 if self.latent_dim is None else self.latent_dim",
-            "the default latent space is larger than few features",
-        ),
-        (
-            '"thyroid": ((12, 4), 1, 2, 20_000, 1024),',
-            '"thyroid": ((12, 4), 1, 4, 20_000, 1024),',
-            "a setting is not the paper's",
         ),
     ),
     *of(
@@ -501,15 +457,6 @@ MUTANTS = [
         ),
     ),
     *of(
-        "jaxad/estimators/fitting.py",
-        ("tests/test_search.py",),
-        (
-            "lost = np.setdiff1d(own, kept) - own[0]",
-            "lost = np.setdiff1d(own, kept)",
-            "the warning names members of another detector",
-        ),
-    ),
-    *of(
         "jaxad/estimators/autoencoder.py",
         ("tests/estimators/test_objective_detector.py",),
         (
@@ -525,6 +472,114 @@ MUTANTS = [
             'if distance.mean() > 1e-4 * np.sum(np.square(stats["centre"])):',
             "if True:",
             "a network that maps all rows to the centre is not noticed",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/prepare.py",
+        (
+            "tests/estimators/test_validation.py::test_validation_rows_are_scaled_like_the_others",
+            "tests/estimators/test_validation.py",
+        ),
+        (
+            "validation = every.take(held_out).map(scaler) if len(held_out) else None",
+            "validation = every.take(held_out) if len(held_out) else None",
+            "validation rows are not scaled",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/prepare.py",
+        (
+            "tests/estimators/test_validation.py::test_another_seed_holds_out_other_rows",
+            "tests/estimators/test_validation.py",
+        ),
+        (
+            "order = np.random.default_rng(seed).permutation(count)",
+            "order = np.random.default_rng(0).permutation(count)",
+            "another seed holds out the same rows",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/centre.py",
+        (
+            "tests/test_survivors.py::test_arguments_reach_the_recipes_and_the_rows_of_pretraining",
+            "tests/test_survivors.py",
+        ),
+        (
+            "return Run(self._trimmed(autoencoder), recipe, key_from(seed, stream=1), rows)",
+            "return Run(self._trimmed(autoencoder), recipe, key_from(seed), rows)",
+            "pretraining and training share a key",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/base.py",
+        (
+            "tests/test_survivors.py::test_arguments_reach_the_recipes_and_the_rows_of_pretraining",
+            "tests/test_survivors.py",
+        ),
+        (
+            "return min(max(1, epochs), self._max_epochs)",
+            "return max(1, epochs)",
+            'epochs="auto" has no limit',
+        ),
+    ),
+    *of(
+        "jaxad/estimators/dagmm.py",
+        (
+            "tests/estimators/test_estimators.py::test_dagmm_paper_settings",
+            "tests/estimators/test_estimators.py",
+        ),
+        (
+            '"thyroid": ((12, 4), 1, 2, 20_000, 1024),',
+            '"thyroid": ((12, 4), 1, 4, 20_000, 1024),',
+            "a setting is not the paper's",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/dagmm.py",
+        (
+            "tests/estimators/test_estimators.py::test_the_default_latent_space_of_dagmm_is_no_wider_than_the_rows",
+            "tests/estimators/test_estimators.py",
+        ),
+        (
+            "return min(8, shape[0]) if self.latent_dim is None else self.latent_dim",
+            "return 8 if self.latent_dim is None else self.latent_dim",
+            "the default latent space is larger than few features",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/ensemble.py",
+        (
+            "tests/estimators/test_ensemble.py::test_beyond_all_rows_a_rank_grows_with_the_members_own_spread",
+            "tests/estimators/test_ensemble.py",
+        ),
+        (
+            "above = np.maximum(scores - knots[-1], 0) / scale",
+            "above = np.maximum(scores - knots[-1], 0)",
+            "ranks beyond the training rows have each member's units",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/fitting.py",
+        (
+            "tests/estimators/test_ensemble.py::test_a_member_is_left_out_for_one_score_and_named_by_its_own_ensemble",
+            "tests/estimators/test_ensemble.py",
+        ),
+        (
+            "finite = np.isfinite(scores).all(axis=1)",
+            "finite = np.isfinite(scores).any(axis=1)",
+            "a member with scores that are not finite is kept",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/fitting.py",
+        (
+            "tests/estimators/test_ensemble.py::test_a_member_is_left_out_for_one_score_and_named_by_its_own_ensemble",
+            "tests/estimators/test_ensemble.py",
+        ),
+        (
+            "lost = np.setdiff1d(own, kept) - own[0]",
+            "lost = np.setdiff1d(own, kept)",
+            "the warning names members of another detector",
         ),
     ),
 ]

@@ -49,11 +49,6 @@ MUTANTS = [
             "same epochs",
         ),
         (
-            "column[...] = np.where(of, values[..., 0], column)",
-            "column[...] = values[..., 0]",
-            "records of members that were trained once are overwritten",
-        ),
-        (
             "if not np.any(of & on_host(result[2])):\n                break",
             "if not np.any(of):\n                break",
             "members that have ended are trained on in a guarded group",
@@ -85,11 +80,6 @@ MUTANTS = [
             "axes over members may differ in length",
         ),
         (
-            "if not whole or rows.min() < 0 or rows.max() >= count:",
-            "if not whole or rows.max() >= count:",
-            "negative row numbers are accepted",
-        ),
-        (
             "lambda mine, ours: ours if mine is None else mine, own, shared",
             "lambda mine, ours: mine if ours is None else ours, own, shared",
             "shared leaves come before a member's own",
@@ -104,11 +94,6 @@ MUTANTS = [
     *of(
         "jaxad/training/runners.py",
         _THREADS,
-        (
-            'if counts is None else np.argsort(-np.asarray(counts), kind="stable")',
-            "if True else None",
-            "members with few rows are padded to those with many",
-        ),
         (
             "return jax.tree.map(lambda leaf: leaf[: self.size], tree)",
             "return jax.tree.map(lambda leaf: leaf[-self.size :], tree)",
@@ -166,6 +151,42 @@ MUTANTS = [
             "found[tuple(place)] = not (gather_arrays(finite).any() if joined else finite)",
             "found[tuple(place)] = False",
             "a run that diverged in its last steps has not failed",
+        ),
+    ),
+    *of(
+        "jaxad/training/runs.py",
+        (
+            "tests/training/test_guard.py::test_only_members_that_need_it_are_trained_again",
+            "tests/training/test_guard.py",
+        ),
+        (
+            "column[...] = np.where(of, values[..., 0], column)",
+            "column[...] = values[..., 0]",
+            "records of members that were trained once are overwritten",
+        ),
+    ),
+    *of(
+        "jaxad/training/members.py",
+        (
+            "tests/training/test_population.py::test_invalid_arguments_raise_before_compiling",
+            "tests/training/test_population.py",
+        ),
+        (
+            "if not whole or rows.min() < 0 or rows.max() >= count:",
+            "if not whole or rows.max() >= count:",
+            "negative row numbers are accepted",
+        ),
+    ),
+    *of(
+        "jaxad/training/runners.py",
+        (
+            "tests/training/test_threads.py::test_members_with_similar_numbers_of_rows_are_in_one_group",
+            "tests/training/test_threads.py",
+        ),
+        (
+            'if counts is None else np.argsort(-np.asarray(counts), kind="stable")',
+            "if True else None",
+            "members with few rows are padded to those with many",
         ),
     ),
 ]

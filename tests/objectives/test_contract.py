@@ -96,11 +96,12 @@ def test_a_score_does_not_depend_on_other_rows(objective, trained, scores):
 def test_padding_rows_change_neither_loss_nor_gradient_nor_statistics(objective, untrained):
     label = np.zeros(40, np.int32)
     label[:3] = 1
-    alone = Batch(jnp.asarray(TRAIN[:40]), jnp.asarray(label), jnp.ones(40))
+    alone = Batch(jnp.asarray(TRAIN[:40]), jnp.asarray(label), jnp.ones(40), 3.0)  # warmed up
     padded = Batch(
         jnp.concatenate([alone.x, jnp.full((24, 12), 50.0)]),
         jnp.concatenate([alone.label, jnp.zeros(24, jnp.int32)]),
         jnp.concatenate([alone.weight, jnp.zeros(24)]),
+        3.0,
     )
     params, stats = training.recipe.as_leaves((untrained.params, untrained.stats))
     quiet = objective.replace(noise=0.0) if hasattr(objective, "noise") else objective

@@ -181,3 +181,96 @@ def test_biases_let_deep_svdd_collapse_and_the_library_says_so(rng):
     )
     with pytest.warns(jaxad.CollapseWarning, match="mapped to the centre"):
         detector.fit(x)
+
+
+def same_with_gradient(objective, formula, rows):
+    """Whether a loss is what ``formula`` makes of parameters, statistics and a batch."""
+    params, stats = jax.jit(lambda: objective.init(KEY, rows))()
+    weight = jnp.asarray(np.resize([1.0, 0.0, 2.0], 60), jnp.float32)
+    batch = Batch(jnp.asarray(rows[:60]), jnp.zeros(60, jnp.int32), weight)
+
+    def mean(loss):
+        def of(params):
+            return jnp.sum(loss(params) * weight) / jnp.sum(weight)
+
+        return jax.jit(jax.value_and_grad(of))(params)
+
+    found = mean(lambda params: objective.loss(params, stats, batch, KEY)[0])
+    expected = mean(lambda params: formula(params, stats, batch))
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
+
+
+def test_dagmms_loss_is_the_papers_with_its_gradient(rows):
+    """By the batch's own mixture, through which gradients flow, as through its rows."""
+    tanh = {"activation": "tanh", "use_bias": True}
+    networks_ = [networks.MLP(widths, **tanh) for widths in ((8, 2), (8, 5), (6, 3))]
+    objective = objectives.DAGMM(*networks_, jitter=0.01)
+    of_mixture, of_rows = losses.mixture, losses.reconstruction
+
+    def formula(params, stats, batch):
+        encoder, decoder, estimator = networks_
+        latent = encoder.apply({"params": params["encoder"]}, batch.x)
+        output = decoder.apply({"params": params["decoder"]}, latent)
+        z = jnp.concatenate([latent, of_rows.features(batch.x, output)], 1)
+        gamma = jax.nn.softmax(estimator.apply({"params": params["estimator"]}, z))
+        mixture = of_mixture.fit(of_mixture.moments(z, gamma, batch.weight), jitter=0.01)
+        error = of_rows.squared_error(batch.x, output, reduction="sum")
+        energy, penalty = of_mixture.energy(z, mixture), of_mixture.covariance_penalty(mixture)
+        return error + 0.1 * energy + 0.005 * penalty
+
+    same_with_gradient(objective, formula, rows)
+
+
+def test_goads_loss_is_the_papers_with_its_gradient(rows):
+    """By the batch's own class centres, through which gradients flow."""
+    objective = objectives.goad(ENCODER, n_transforms=3, transform_dim=4)
+    of = losses.transformation
+
+    def formula(params, stats, batch):
+        z = ENCODER.apply(
+            {"params": params["trunk"]}, objective.views(stats, batch.x).reshape(-1, 4)
+        )
+        z = z.reshape(60, 3, -1)
+        distances = of.squared_distances(z, of.class_centres(z, batch.weight))
+        triplet = of.triplet_centre(distances, margin=1.0)
+        return of.cross_entropy(z @ params["head"]["kernel"]) + 0.1 * triplet
+
+    same_with_gradient(objective, formula, rows)
+
+
+def test_goads_centres_are_the_means_of_all_rows(rows):
+    objective = objectives.goad(ENCODER, n_transforms=3, transform_dim=4)
+    result = fit(objective, rows)
+    z = objective.transform(result.params, result.stats, rows).reshape(300, 3, -1)
+    np.testing.assert_allclose(result.stats["centres"], z.mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_every_map_has_a_decoder_of_its_own(rows):
+    objective = objectives.MapReconstruction(ENCODER, networks.MLP((8,)), 3, 8)
+    params, _ = jax.jit(lambda: objective.init(KEY, rows))()
+    (kernel,) = jax.tree.leaves(params["decoders"])
+    assert np.abs(np.diff(kernel, axis=0)).min(axis=(1, 2)).max() > 0
+    assert not np.allclose(kernel[0], kernel[1])
+
+
+def test_a_denoising_autoencoder_reconstructs_the_clean_rows(rows):
+    objective = objectives.autoencoder(ENCODER, DECODER, noise=0.5)
+    params, stats = jax.jit(lambda: objective.init(KEY, rows))()
+    noise_key, _ = jax.random.split(KEY)
+    noisy = rows + 0.5 * np.asarray(jax.random.normal(noise_key, rows.shape))
+    batch = Batch(jnp.asarray(rows), jnp.zeros(300), jnp.ones(300))
+    for key, seen in ((KEY, noisy), (None, rows)):
+        values, _ = objective.loss(params, stats, batch, key)
+        output = objective.reconstruct(params, stats, jnp.asarray(seen))
+        np.testing.assert_allclose(values, np.square(rows - output).mean(1), rtol=1e-4)
+
+
+def test_known_anomalies_stay_out_of_the_radius_where_they_stay_out_of_the_centre(rows):
+    label = np.where(np.arange(300) < 100, -1, 0)
+    data = training.as_rows(rows + 5 * (label[:, None] < 0), label=label)
+    soft = objectives.deep_svdd(ENCODER, loss=SOFT, radius=True)
+    without = fit(soft.replace(anomalies_in_centre=False), data, epochs=0)
+    alone = fit(soft, rows[100:], epochs=0)
+    np.testing.assert_allclose(without.stats["radius"], alone.stats["radius"], rtol=1e-4)
+    assert fit(soft, data, epochs=0).stats["radius"] > 1.5 * alone.stats["radius"]

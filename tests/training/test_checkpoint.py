@@ -223,6 +223,15 @@ def test_a_population_does_not_resume_the_run_of_a_member(rows, tmp_path):
         training.fit_population(SOFT, RECIPE, KEYS, rows, checkpoints=tmp_path)
 
 
+def test_a_state_of_other_shapes_is_refused(rows, tmp_path):
+    """Three members take four places on four devices, and three on one."""
+    run = {"recipe": RECIPE.replace(epochs=0), "keys": KEYS, "checkpoints": tmp_path}
+    run |= {"objective": OBJECTIVES["deep_svdd"], "rows": rows}
+    training.fit_population(**run, mesh=training.make_mesh(4))
+    with pytest.raises(ValueError, match="its arrays have other shapes: go on with as many dev"):
+        training.fit_population(**run, mesh=training.make_mesh(1))
+
+
 def test_too_little_space_raises_before_training(rows, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
