@@ -200,3 +200,10 @@ def test_drift_p_values_hold_for_groups_that_did_not_drift():
     equal = random.binomial(counts, 0.02) / counts
     high, low = calibration.spread_of_rates(equal, counts, 0.02)
     assert high + low > 1000
+
+
+def test_a_group_gives_its_pool_at_most_256_scores():
+    counts = np.array([1000, 256, 3, 0, 257])
+    owner = np.repeat(np.arange(5), counts)
+    drawn = calibration._drawn(owner, np.concatenate([[0], np.cumsum(counts)]))
+    assert np.bincount(owner[drawn], minlength=5).tolist() == [256, 256, 3, 0, 256]

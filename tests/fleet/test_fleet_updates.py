@@ -56,6 +56,7 @@ def test_update_goes_on_from_weights_and_keeps_the_scaler(fleet):
     after = fleet["m2"]
     assert same(before.scaler_.shift, after.scaler_.shift)
     assert same(before.scaler_.scale, after.scaler_.scale)
+    assert same(before.stats_["centre"], after.stats_["centre"])
     losses = before.history_["loss"], after.history_["loss"]
     assert losses[1][0] < losses[0][0]
     assert losses[1][-1] < losses[0][-1]
@@ -113,6 +114,9 @@ def test_drift_is_seen_in_the_groups_frame(fleet):
     assert found.recent_alarm_rate[2:].isna().all()
     assert found.drift_p_value[2:].isna().all()
     assert found.recent_rows[2:].tolist() == [0, 0, 0, 0]
+    quiet = fleet.score(FRAME[FRAME.machine == "m2"]).score.nsmallest(5).index
+    found = fleet.update(FRAME.loc[quiet]).groups_
+    assert (found.recent_alarm_rate["m2"], found.drift_p_value["m2"]) == (0, 1)
 
 
 def test_recalibrate_needs_no_training(fleet, base):
@@ -297,6 +301,21 @@ def test_a_failing_group_is_reported_and_hurts_no_other(monkeypatch):
     assert whole.groups_.updates[["m0", "m1"]].tolist() == [1, 0]
 
 
+def test_a_group_with_a_member_that_fails_gets_no_model(monkeypatch):
+    train = jaxad.fleet.waves.sets.train_sets
+
+    def failing(*given, **options):
+        """The second of two members of the group with 240 rows to train on."""
+        result, counts = train(*given, **options), given[3].count
+        second = np.arange(len(counts)) % 2 == 1
+        return result._replace(failed=result.failed | (second & (counts == 240)))
+
+    monkeypatch.setattr(jaxad.fleet.waves.sets, "train_sets", failing)
+    with pytest.warns(RuntimeWarning, match="1 of 6 groups, such as 'm2', have no model of their"):
+        fleet = small(settings={"epochs": 1, "n_members": 2}).fit(FRAME)
+    assert fleet.groups_.source.tolist() == ["own", "own", "global", "global", "global", "own"]
+
+
 def test_a_global_model_that_fails_is_an_error():
     with pytest.raises(jaxad.NonFiniteError, match=r"learning_rate=1e\+30"):
         small(settings={"learning_rate": 1e30}).fit(FRAME)
@@ -340,7 +359,15 @@ def test_known_anomalies_never_calibrate(detector):
         assert len(fleet._models.held_out[fleet._numbers[key,]]) <= 1 + (rows.label >= 0).sum() / 5
     # The label column may be missing when rows are scored, and takes no part.
     assert same(fleet.score(frame.drop(columns="label")), fleet.score(frame))
+    at = frame.index[frame.machine == "m2"]
+    label = frame.label[at].to_numpy()
+    train = split(("m2",), label, 0, 0.1, detector == "DeepSAD").train
+    score = fleet.score(frame).score[at].to_numpy()[train[label[train] >= 0]]
+    unit = fleet._models.arrays["unit"][fleet._numbers["m2",]]
+    np.testing.assert_allclose(unit, [score.mean(), score.std()], rtol=1e-4)
     recent = fleet.recalibrate(frame).groups_
+    held_out = fleet._models.held_out[fleet._numbers["m2",]]
+    assert len(held_out) == (label >= 0).sum()
     counts = frame[frame.label >= 0].groupby("machine").size()
     assert recent.recent_rows.to_dict() == {key: counts.get(key, 0) for key in fleet}
 
@@ -378,3 +405,28 @@ def test_names_of_columns_need_not_be_text(base):
     numbered = FRAME.set_axis(range(len(FRAME.columns)), axis=1)
     found = fitted(numbered, group=len(FRAME.columns) - 1).score(numbered)
     assert same(found.score, base.score(FRAME).score)
+
+
+def test_a_split_follows_group_seed_and_update_and_labels():
+    label = np.zeros(200, np.int32)
+    first = split(("a",), label, 0, 0.1)
+    assert sorted([*first.train, *first.held_out]) == list(range(200))
+    assert 40 <= len(first.held_out) <= 41
+    others = split(("b",), label, 0, 0.1), split(("a",), label, 1, 0.1)
+    for other in (*others, split(("a",), label, 0, 0.1, update=1)):
+        assert len(set(first.held_out) & set(other.held_out)) < 20
+    label[:50] = -1
+    for anomalies in (False, True):
+        parting = split(("a",), label, 0, 0.1, anomalies)
+        assert (label[parting.train] < 0).sum() == (50 if anomalies else 0)
+        assert (label[parting.held_out] == 0).all()
+
+
+def test_groups_have_seeds_and_best_epochs_of_their_own():
+    options = {"epochs": 6, "patience": 1, "learning_rate": 1e-12}
+    fleet = fitted(start="random", settings=options)
+    models = fleet._models.arrays["params"]["encoder"]
+    kernel = np.asarray(models["Dense_0"]["kernel"])[:, 0]
+    assert len(np.unique(kernel.round(6), axis=0)) == len(kernel) == 4
+    best = [fleet[key].best_epoch_ for key in ("m0", "m1", "m2", "m5")]
+    assert all(0 <= epoch < 6 for epoch in best)

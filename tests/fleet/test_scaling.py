@@ -210,3 +210,16 @@ def test_bad_input_is_named():
         scaling.moments(x, offsets)
     with pytest.raises(ValueError, match="parts is empty"):
         scaling.join([])
+
+
+def test_credibility_of_groups_of_unequal_sizes_follows_buehlmann_and_straub():
+    """Their estimators, group by group."""
+    sizes = [5, 300, 41, 2000]
+    x, offsets = made(sizes, columns=1)
+    groups = [x[a:b, 0] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    rows, means = sum(sizes), [group.mean() for group in groups]
+    within = sum(((g - m) ** 2).sum() for g, m in zip(groups, means, strict=True)) / (rows - 4)
+    excess = sum(n * (m - x.mean()) ** 2 for n, m in zip(sizes, means, strict=True)) - 3 * within
+    between = excess / (rows - sum(n**2 for n in sizes) / rows)
+    _, prior, _, _ = fitted(x, offsets)
+    np.testing.assert_allclose(prior.strength, within / between, rtol=1e-9)

@@ -65,11 +65,6 @@ MUTANTS = [
             'adjusted = false_discovery_control(p_values, method="by")',
             "another procedure controls the discoveries",
         ),
-        (
-            "if not np.isfinite(array).all():",
-            "if np.isnan(array).any():",
-            "infinite scores are accepted",
-        ),
     ),
     *of(
         "jaxad/estimators/thresholding.py",
@@ -88,11 +83,6 @@ MUTANTS = [
             "scores = in_proportion(scores, weight)",
             "scores.sort()",
             "weights do not count in the threshold",
-        ),
-        (
-            'below = np.searchsorted(reference, detector.anomaly_score(X), side="left")',
-            'below = np.searchsorted(reference, detector.anomaly_score(X), side="right")',
-            "the percentile counts rows with an equal score",
         ),
         (
             "if len(reference) == QUANTILES and 0 < share < 1 / QUANTILES:",
@@ -127,11 +117,6 @@ MUTANTS = [
             "return (1 + np.sum(higher, axis=0)) / (self.n_rows + 1)",
             "return (1 + np.max(higher, axis=0)) / (self.n_rows + 1)",
             "one fold alone makes the p-value",
-        ),
-        (
-            "every = np.concatenate([*folds, anomalies])",
-            "every = np.concatenate([*folds])",
-            "known anomalies do not train the models",
         ),
         (
             "scores = fitting.score(*model, rows.map(self.scaler), size, threads=detector.threads)",
@@ -172,6 +157,39 @@ MUTANTS = [
             "flagged = score > threshold",
             "flagged = score >= threshold",
             "a row with the score of the threshold is flagged",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/thresholding.py",
+        (
+            "tests/estimators/test_decisions.py::test_a_percentile_counts_the_training_rows_below",
+            "tests/estimators/test_decisions.py",
+        ),
+        (
+            'below = np.searchsorted(reference, detector.anomaly_score(X), side="left")',
+            'below = np.searchsorted(reference, detector.anomaly_score(X), side="right")',
+            "the percentile counts rows with an equal score",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/calibration.py",
+        (
+            "tests/estimators/test_decisions.py::test_known_anomalies_train_and_do_not_calibrate",
+            "tests/estimators/test_decisions.py",
+        ),
+        (
+            "every = np.concatenate([*folds, anomalies])",
+            "every = np.concatenate([*folds])",
+            "known anomalies do not train the models",
+        ),
+    ),
+    *of(
+        "jaxad/thresholds.py",
+        ("tests/test_thresholds.py",),
+        (
+            "if not np.isfinite(array).all():",
+            "if np.isnan(array).any():",
+            "infinite scores are accepted",
         ),
     ),
 ]

@@ -19,11 +19,6 @@ MUTANTS = [
             "rows that are held out are background rows",
         ),
         (
-            'order = np.argsort(scores[:, drawn].mean(axis=0), kind="stable")',
-            'order = np.argsort(-scores[:, drawn].mean(axis=0), kind="stable")',
-            "the background is the rows that score highest",
-        ),
-        (
             "base = float(score[len(x) :].mean())",
             "base = float(score.mean())",
             "the base is the mean over the explained rows, too",
@@ -37,11 +32,6 @@ MUTANTS = [
             "left = np.flatnonzero(~(missing <= allowed))",
             "left = np.flatnonzero(missing > np.inf)",
             "integrals are not refined",
-        ),
-        (
-            "ends = np.stack([first + cut * step, first + (cut + 1) * step], axis=1)",
-            "ends = np.stack([first, first + step], axis=1)",
-            "all parts of a path are its first part",
         ),
         (
             'weights = 1 / (detector.combination_["scale"] * detector.n_members_)',
@@ -81,6 +71,30 @@ MUTANTS = [
             "weakref.finalize(leaf, _kept.pop, key, None)",
             "pass",
             "models that were scored stay in memory",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/explanations.py",
+        (
+            "tests/estimators/test_explanations.py::test_background_rows_are_normal_ones",
+            "tests/estimators/test_explanations.py",
+        ),
+        (
+            'order = np.argsort(scores[:, drawn].mean(axis=0), kind="stable")',
+            'order = np.argsort(-scores[:, drawn].mean(axis=0), kind="stable")',
+            "the background is the rows that score highest",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/explanations.py",
+        (
+            "tests/estimators/test_explanations.py::test_contributions_are_the_integral_of_the_gradient",
+            "tests/estimators/test_explanations.py",
+        ),
+        (
+            "ends = np.stack([first + cut * step, first + (cut + 1) * step], axis=1)",
+            "ends = np.stack([first, first + step], axis=1)",
+            "all parts of a path are its first part",
         ),
     ),
 ]

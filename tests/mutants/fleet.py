@@ -34,11 +34,6 @@ MUTANTS = [
             "a large group fills its pool",
         ),
         (
-            "return place < _FROM_GROUP",
-            "return place <= _FROM_GROUP",
-            "one score too many of a group is drawn",
-        ),
-        (
             "reach = within[min(enough, len(within)) - 1] if len(within) else 0",
             "reach = 0",
             "a pool of few scores is not widened",
@@ -98,11 +93,6 @@ MUTANTS = [
             "chance counts as a difference between groups",
         ),
         (
-            "effective = rows - (count**2).sum() / rows",
-            "effective = rows",
-            "groups of unequal sizes are taken for equal ones",
-        ),
-        (
             "return variance, np.where(finite, 2 * half0, np.inf)",
             "return variance, np.where(finite, half0, np.inf)",
             "the degrees of the fleet's variance are halved",
@@ -111,31 +101,6 @@ MUTANTS = [
     *of(
         "jaxad/fleet/survey.py",
         _FLEET,
-        (
-            "random = np.random.default_rng([seed, *words, update])",
-            "random = np.random.default_rng([seed, update])",
-            "all groups are split alike",
-        ),
-        (
-            "random = np.random.default_rng([seed, *words, update])",
-            "random = np.random.default_rng([*words, update])",
-            "the seed does not split the groups",
-        ),
-        (
-            "held_out, train = order[:count], order[count:]",
-            "held_out, train = order[:count], order",
-            "rows that calibrate a group train it, too",
-        ),
-        (
-            "normal = np.flatnonzero(label >= 0)\n    order",
-            "normal = np.arange(len(label))\n    order",
-            "known anomalies calibrate",
-        ),
-        (
-            "if anomalies and len(normal) < len(label):",
-            "if len(normal) < len(label):",
-            "known anomalies train detectors without labels",
-        ),
         (
             "key=lambda i: [(isinstance(v, str), v) for v in keys[i]])",
             "key=lambda i: i)",
@@ -151,34 +116,14 @@ MUTANTS = [
         "jaxad/fleet/waves.py",
         _FLEET,
         (
-            "failed = by_group(result.failed).any(axis=1)",
-            "failed = by_group(result.failed).all(axis=1)",
-            "a group with a failed member keeps it",
-        ),
-        (
             "held_out.append(np.sort(combined[calibrates]))",
             "held_out.append(np.sort(combined[normal]))",
             "groups are calibrated on the rows that they were trained on",
         ),
         (
-            "normal = group.parting.train[group.label[group.parting.train] >= 0]",
-            "normal = group.parting.train",
-            "known anomalies count in a group's unit and combination",
-        ),
-        (
-            "seed = np.random.SeedSequence([trainer.seed, *words_of(key), updates])",
-            "seed = np.random.SeedSequence([trainer.seed, updates])",
-            "all groups have one seed",
-        ),
-        (
             "AffineScaler(task.shift[g], task.scale[g])",
             "AffineScaler(task.shift[0], task.scale[0])",
             "all groups have the scaler of the first",
-        ),
-        (
-            "fitted=trainer.before is not None,",
-            "fitted=False,",
-            "an update moves the centres of groups",
         ),
         (
             "return recipe.replace(epochs=self.epochs, patience=None)",
@@ -229,19 +174,9 @@ MUTANTS = [
             "a group that is updated keeps its old model, too",
         ),
         (
-            "normal = {k: np.sort(s.score[s.normal]) for k, s in found.items() if s.normal.any()}",
-            "normal = {k: np.sort(s.score) for k, s in found.items() if s.normal.any()}",
-            "known anomalies recalibrate",
-        ),
-        (
             "if calibration.suffice(len(together), rate):",
             "if len(together):",
             "a few rows recalibrate the global model",
-        ),
-        (
-            "drift[seen] = betabinom.sf(alarms[seen] - 1,",
-            "drift[seen] = betabinom.sf(alarms[seen],",
-            "the chance of drift leaves out the alarms seen",
         ),
         (
             "gone = {self._known(group) for group in groups}",
@@ -257,11 +192,6 @@ MUTANTS = [
             "return int(self.normal.sum()), int(flags(self.p_value[self.normal]).sum())",
             "return len(self.normal), int(flags(self.p_value).sum())",
             "known anomalies count as alarms",
-        ),
-        (
-            'detector.best_epoch_ = facts.get("best_epoch")',
-            "detector.best_epoch_ = None",
-            "a group's detector has lost its best epoch",
         ),
         (
             "detector.threshold_ = self._threshold(m)",
@@ -288,19 +218,9 @@ MUTANTS = [
             "a saved wave of other rows is used",
         ),
         (
-            '"seed": common.seed,\n        "false',
-            '"seed": 0,\n        "false',
-            "saved waves of another seed are used",
-        ),
-        (
             'recent = {tuple(key): tuple(counts) for key, counts in metadata["recent"]}',
             "recent = {}",
             "recent alarms are lost in a file",
-        ),
-        (
-            "self._checked[some] = True",
-            "pass",
-            "a model is checked at every use",
         ),
     ),
     *of(
@@ -324,6 +244,157 @@ MUTANTS = [
             "middle = np.cumsum(rows) - rows / 2",
             "middle = np.cumsum(rows)",
             "the last group falls out of the partitions",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/calibration.py",
+        ("tests/fleet/test_calibration.py::test_a_group_gives_its_pool_at_most_256_scores",),
+        (
+            "return place < _FROM_GROUP",
+            "return place <= _FROM_GROUP",
+            "one score too many of a group is drawn",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/scaling.py",
+        (
+            "tests/fleet/test_scaling.py::test_credibility_of_groups_of_unequal_sizes_follows_buehlmann_and_straub",
+        ),
+        (
+            "effective = rows - (count**2).sum() / rows",
+            "effective = rows",
+            "groups of unequal sizes are taken for equal ones",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/survey.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_a_split_follows_group_seed_and_update_and_labels",
+            "tests/fleet/test_fleet_updates.py",
+        ),
+        (
+            "random = np.random.default_rng([seed, *words, update])",
+            "random = np.random.default_rng([seed, update])",
+            "all groups are split alike",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/survey.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_a_split_follows_group_seed_and_update_and_labels",
+            "tests/fleet/test_fleet_updates.py",
+        ),
+        (
+            "random = np.random.default_rng([seed, *words, update])",
+            "random = np.random.default_rng([*words, update])",
+            "the seed does not split the groups",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/survey.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_a_split_follows_group_seed_and_update_and_labels",
+            "tests/fleet/test_fleet_updates.py",
+        ),
+        (
+            "held_out, train = order[:count], order[count:]",
+            "held_out, train = order[:count], order",
+            "rows that calibrate a group train it, too",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/survey.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_a_split_follows_group_seed_and_update_and_labels",
+            "tests/fleet/test_fleet_updates.py",
+        ),
+        (
+            "if anomalies and len(normal) < len(label):",
+            "if len(normal) < len(label):",
+            "known anomalies train detectors without labels",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/waves.py",
+        ("tests/fleet/test_fleet_updates.py::test_a_group_with_a_member_that_fails_gets_no_model",),
+        (
+            "failed = by_group(result.failed).any(axis=1)",
+            "failed = by_group(result.failed).all(axis=1)",
+            "a group with a failed member keeps it",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/waves.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_known_anomalies_never_calibrate",
+            "tests/fleet/test_fleet_updates.py",
+        ),
+        (
+            "normal = group.parting.train[group.label[group.parting.train] >= 0]",
+            "normal = group.parting.train",
+            "known anomalies count in a group's unit and combination",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/fleet.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_known_anomalies_never_calibrate",
+            "tests/fleet/test_fleet_updates.py",
+        ),
+        (
+            "normal = {k: np.sort(s.score[s.normal]) for k, s in found.items() if s.normal.any()}",
+            "normal = {k: np.sort(s.score) for k, s in found.items() if s.normal.any()}",
+            "known anomalies recalibrate",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/survey.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_known_anomalies_never_calibrate",
+            "tests/fleet/test_fleet_updates.py",
+        ),
+        (
+            "normal = np.flatnonzero(label >= 0)\n    order",
+            "normal = np.arange(len(label))\n    order",
+            "known anomalies calibrate",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/waves.py",
+        ("tests/fleet/test_fleet_updates.py::test_groups_have_seeds_and_best_epochs_of_their_own",),
+        (
+            "seed = np.random.SeedSequence([trainer.seed, *words_of(key), updates])",
+            "seed = np.random.SeedSequence([trainer.seed, updates])",
+            "all groups have one seed",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/fleet.py",
+        ("tests/fleet/test_fleet_updates.py::test_groups_have_seeds_and_best_epochs_of_their_own",),
+        (
+            'detector.best_epoch_ = facts.get("best_epoch")',
+            "detector.best_epoch_ = None",
+            "a group's detector has lost its best epoch",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/waves.py",
+        (
+            "tests/fleet/test_fleet_updates.py::test_update_goes_on_from_weights_and_keeps_the_scaler",
+        ),
+        (
+            "fitted=trainer.before is not None,",
+            "fitted=False,",
+            "an update moves the centres of groups",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/fleet.py",
+        ("tests/fleet/test_fleet_updates.py::test_drift_is_seen_in_the_groups_frame",),
+        (
+            "drift[seen] = betabinom.sf(alarms[seen] - 1,",
+            "drift[seen] = betabinom.sf(alarms[seen],",
+            "the chance of drift leaves out the alarms seen",
         ),
     ),
 ]

@@ -27,11 +27,6 @@ MUTANTS = [
         "jaxad/objectives/svdd.py",
         _CENTRE,
         (
-            "radius = hypersphere.radius(distance, batch.weight, nu=self.nu)",
-            "radius = hypersphere.radius(distance, jnp.ones_like(batch.weight), nu=self.nu)",
-            "padding rows count in the radius of a batch",  # survived the audit
-        ),
-        (
             'jnp.where(batch.epoch >= self.warm_up, radius, stats["radius"])',
             'jnp.where(batch.epoch > self.warm_up, radius, stats["radius"])',
             "the radius moves an epoch late",
@@ -47,121 +42,18 @@ MUTANTS = [
             "known anomalies count for the centre, and known normals do not",
         ),
         (
-            "distance, weight = self._normals(rows).values(distance_of, chunk=self.chunk)",
-            "distance, weight = rows.values(distance_of, chunk=self.chunk)",
-            "known anomalies count in the exact radius",
-        ),
-        (
-            "if key is None:\n            return values, stats",
-            "if False:\n            return values, stats",
-            "evaluation moves the radius",
-        ),
-        (
             "anomalies_in_centre=True,\n        chunk=chunk,\n        radius=radius,",
             "anomalies_in_centre=True,\n        chunk=chunk,\n        radius=False,",
             "a soft boundary has no radius",
         ),
     ),
     *of(
-        "jaxad/objectives/dagmm.py",
-        _HELD,
-        (
-            "energy, penalty = mixture.energy(z, own), mixture.covariance_penalty(own)",
-            "energy = mixture.energy(jax.lax.stop_gradient(z), own)\n"
-            "        penalty = mixture.covariance_penalty(own)",
-            "the energy has no gradient of the rows, only of the mixture",  # survived the audit
-        ),
-        (
-            "self.lambda_energy * energy + self.lambda_covariance * penalty",
-            "self.lambda_energy * energy - self.lambda_covariance * penalty",
-            "small variances are rewarded",
-        ),
-        (
-            'if pooled := stats.get("pooled_mixture"):',
-            'if pooled := stats.get("mixture"):',
-            "training uses the old mixture of all rows, not the batch's",
-        ),
-        (
-            'return stats["mixture"]["mean"].shape[-1] + 1',
-            "return 1",
-            "a batch may have fewer rows than its mixture has dimensions",
-        ),
-        (
-            "mixture.merge_moments(moments, mixture.moments(z, gamma, batch.weight))",
-            "mixture.moments(z, gamma, batch.weight)",
-            "the mixture for scores is that of the last chunk",
-        ),
-        (
-            "return mixture.fit(found, jitter=self.jitter)._asdict()",
-            "return mixture.fit(found)._asdict()",
-            "the mixture for scores has the default jitter",
-        ),
-        (
-            "return output, error, z, jax.nn.softmax(logits), pair",
-            "return output, error, z, jax.nn.softmax(logits, 0), pair",
-            "responsibilities sum to 1 over rows, not over components",
-        ),
-    ),
-    *of(
         "jaxad/objectives/view_classifier.py",
         ("tests/objectives/test_objectives.py", "tests/objectives/test_goad_images.py"),
-        (
-            'centres, head = stats.get("pooled_centres"), params["head"]["kernel"]',
-            'centres, head = stats["centres"], params["head"]["kernel"]',
-            "training uses the old centres of all rows, not the batch's",
-        ),
-        (
-            "transformation.class_centres(z, batch.weight)",
-            "jax.lax.stop_gradient(transformation.class_centres(z, batch.weight))",
-            "no gradient flows through the class centres",
-        ),
         (
             "weight=None if weight is None else jnp.repeat(weight, views.count),",
             "weight=None if weight is None else jnp.tile(weight, views.count),",
             "weights of rows go to the views of other rows",
-        ),
-        (
-            "return rows.mean(encode, chunk=self.chunk)",
-            'return rows.mean(encode, chunk=self.chunk) + 0 * stats["centres"][::-1] + 1',
-            "class centres are shifted",
-        ),
-        (
-            "keys = jax.random.split(decoder_key, self.n_transforms)",
-            "keys = jnp.stack([decoder_key] * self.n_transforms)",
-            "the decoders of all maps begin with the same weights",
-        ),
-    ),
-    *of(
-        "jaxad/objectives/views.py",
-        _HELD,
-        (
-            "first, second = jax.random.split(key)",
-            "first = second = key",
-            "maps and offsets are drawn with one key",
-        ),
-        (
-            "networks.geometric_transforms(2 * x - 1, shift=self.shift)",
-            "networks.geometric_transforms(x, shift=self.shift)",
-            "images are not scaled to [-1, 1]",
-        ),
-    ),
-    *of(
-        "jaxad/objectives/reconstruction.py",
-        _HELD,
-        (
-            "return self._values(clean, real(stats, output), z)",
-            "return self._values(x, real(stats, output), z)",
-            "the target of a denoising autoencoder is noisy",  # survived the audit
-        ),
-        (
-            "if key is not None and self.noise is not None:",
-            "if self.noise is not None:\n            key = jax.random.key(0)",
-            "validation is noisy, and all steps have the same noise",
-        ),
-        (
-            "error / x[0].size if mean else error",
-            "error",
-            "contributions to a mean error are those to a sum",
         ),
     ),
     *of(
@@ -171,6 +63,8 @@ MUTANTS = [
             "lax.stop_gradient(_model(params, stats))",
             "_model(params, stats)",
             "a gradient flows into the teacher",
+            "the teacher's losses only enter comparisons, which have no gradient, and "
+            "statistics, which are not differentiated",
         ),
         (
             "keep * old + (1 - keep) * new",
@@ -250,13 +144,235 @@ MUTANTS = [
         ),
     ),
     *of(
+        "jaxad/objectives/dagmm.py",
+        (
+            "tests/objectives/test_objectives.py::test_dagmms_loss_is_the_papers_with_its_gradient",
+            "tests/test_defects.py",
+            "tests/test_mended.py",
+        ),
+        (
+            "energy, penalty = mixture.energy(z, own), mixture.covariance_penalty(own)",
+            "energy = mixture.energy(jax.lax.stop_gradient(z), own)\n"
+            "        penalty = mixture.covariance_penalty(own)",
+            "the energy has no gradient of the rows, only of the mixture",  # survived the audit
+        ),
+    ),
+    *of(
+        "jaxad/objectives/dagmm.py",
+        (
+            "tests/objectives/test_objectives.py::test_dagmms_loss_is_the_papers_with_its_gradient",
+            "tests/test_defects.py",
+            "tests/test_mended.py",
+        ),
+        (
+            "self.lambda_energy * energy + self.lambda_covariance * penalty",
+            "self.lambda_energy * energy - self.lambda_covariance * penalty",
+            "small variances are rewarded",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/dagmm.py",
+        (
+            "tests/objectives/test_objectives.py::test_dagmms_loss_is_the_papers_with_its_gradient",
+            "tests/test_defects.py",
+            "tests/test_mended.py",
+        ),
+        (
+            'if pooled := stats.get("pooled_mixture"):',
+            'if pooled := stats.get("mixture"):',
+            "training uses the old mixture of all rows, not the batch's",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/dagmm.py",
+        (
+            "tests/objectives/test_objectives.py::test_dagmms_loss_is_the_papers_with_its_gradient",
+            "tests/test_defects.py",
+            "tests/test_mended.py",
+        ),
+        (
+            "return output, error, z, jax.nn.softmax(logits), pair",
+            "return output, error, z, jax.nn.softmax(logits, 0), pair",
+            "responsibilities sum to 1 over rows, not over components",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/dagmm.py",
+        ("tests/test_defects.py",),
+        (
+            "mixture.merge_moments(moments, mixture.moments(z, gamma, batch.weight))",
+            "mixture.moments(z, gamma, batch.weight)",
+            "the mixture for scores is that of the last chunk",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/dagmm.py",
+        ("tests/test_defects.py",),
+        (
+            "return mixture.fit(found, jitter=self.jitter)._asdict()",
+            "return mixture.fit(found)._asdict()",
+            "the mixture for scores has the default jitter",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/dagmm.py",
+        ("tests/test_mended.py",),
+        (
+            'return stats["mixture"]["mean"].shape[-1] + 1',
+            "return 1",
+            "a batch may have fewer rows than its mixture has dimensions",
+        ),
+    ),
+    *of(
         "jaxad/objectives/base.py",
-        ("tests/objectives/test_objectives.py", "tests/test_mended.py"),
+        ("tests/test_mended.py",),
         (
             'return 2 if jax.tree.leaves(stats.get("batch_stats", {})) else 1',
             "return 1",
             "batch normalisation may see a single row",
         ),
+    ),
+    *of(
+        "jaxad/objectives/view_classifier.py",
+        (
+            "tests/objectives/test_objectives.py::test_goads_loss_is_the_papers_with_its_gradient",
+            "tests/objectives/test_objectives.py",
+        ),
+        (
+            'centres, head = stats.get("pooled_centres"), params["head"]["kernel"]',
+            'centres, head = stats["centres"], params["head"]["kernel"]',
+            "training uses the old centres of all rows, not the batch's",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/view_classifier.py",
+        (
+            "tests/objectives/test_objectives.py::test_goads_loss_is_the_papers_with_its_gradient",
+            "tests/objectives/test_objectives.py",
+        ),
+        (
+            "transformation.class_centres(z, batch.weight)",
+            "jax.lax.stop_gradient(transformation.class_centres(z, batch.weight))",
+            "no gradient flows through the class centres",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/view_classifier.py",
+        (
+            "tests/objectives/test_objectives.py::test_goads_centres_are_the_means_of_all_rows",
+            "tests/objectives/test_objectives.py",
+        ),
+        (
+            "return rows.mean(encode, chunk=self.chunk)",
+            'return rows.mean(encode, chunk=self.chunk) + 0 * stats["centres"][::-1] + 1',
+            "class centres are shifted",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/view_classifier.py",
+        (
+            "tests/objectives/test_objectives.py::test_every_map_has_a_decoder_of_its_own",
+            "tests/objectives/test_objectives.py",
+        ),
+        (
+            "keys = jax.random.split(decoder_key, self.n_transforms)",
+            "keys = jnp.stack([decoder_key] * self.n_transforms)",
+            "the decoders of all maps begin with the same weights",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/views.py",
+        ("tests/objectives/test_goad_images.py",),
+        (
+            "networks.geometric_transforms(2 * x - 1, shift=self.shift)",
+            "networks.geometric_transforms(x, shift=self.shift)",
+            "images are not scaled to [-1, 1]",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/views.py",
+        (
+            "tests/test_survivors.py::test_goads_maps_have_offsets_of_their_scale",
+            "tests/test_survivors.py",
+        ),
+        (
+            "first, second = jax.random.split(key)",
+            "first = second = key",
+            "maps and offsets are drawn with one key",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/reconstruction.py",
+        (
+            "tests/objectives/test_objectives.py::test_a_denoising_autoencoder_reconstructs_the_clean_rows",
+            "tests/objectives/test_objectives.py",
+        ),
+        (
+            "return self._values(clean, real(stats, output), z)",
+            "return self._values(x, real(stats, output), z)",
+            "the target of a denoising autoencoder is noisy",  # survived the audit
+        ),
+    ),
+    *of(
+        "jaxad/objectives/reconstruction.py",
+        (
+            "tests/objectives/test_objectives.py::test_a_denoising_autoencoder_reconstructs_the_clean_rows",
+            "tests/objectives/test_objectives.py",
+        ),
+        (
+            "if key is not None and self.noise is not None:",
+            "if self.noise is not None:\n            key = jax.random.key(0)",
+            "validation is noisy, and all steps have the same noise",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/reconstruction.py",
+        ("tests/estimators/test_explanations.py",),
+        (
+            "error / x[0].size if mean else error",
+            "error",
+            "contributions to a mean error are those to a sum",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/svdd.py",
+        (
+            "tests/objectives/test_objectives.py::test_known_anomalies_stay_out_of_the_radius_where_they_stay_out_of_the_centre",
+            "tests/objectives/test_objectives.py",
+        ),
+        (
+            "distance, weight = self._normals(rows).values(distance_of, chunk=self.chunk)",
+            "distance, weight = rows.values(distance_of, chunk=self.chunk)",
+            "known anomalies count in the exact radius",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/svdd.py",
+        (
+            "tests/objectives/test_contract.py::test_padding_rows_change_neither_loss_nor_gradient_nor_statistics",
+            "tests/objectives/test_contract.py",
+        ),
+        (
+            "radius = hypersphere.radius(distance, batch.weight, nu=self.nu)",
+            "radius = hypersphere.radius(distance, jnp.ones_like(batch.weight), nu=self.nu)",
+            "padding rows count in the radius of a batch",  # survived the audit
+        ),
+    ),
+    *of(
+        "jaxad/objectives/svdd.py",
+        (
+            "tests/objectives/test_contract.py::test_evaluation_changes_no_statistics",
+            "tests/objectives/test_contract.py",
+        ),
+        (
+            "if key is None:\n            return values, stats",
+            "if False:\n            return values, stats",
+            "evaluation moves the radius",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/base.py",
+        ("tests/objectives/test_padded.py",),
         (
             'return values * stats["real"] if "real" in stats else values',
             "return values",

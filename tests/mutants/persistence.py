@@ -72,57 +72,103 @@ MUTANTS = [
     ),
     *of(
         "jaxad/estimators/storage.py",
-        _STORAGE,
+        (
+            "tests/test_survivors.py::test_all_facts_of_a_fit_are_saved",
+            "tests/test_survivors.py",
+        ),
         (
             '"n_skipped_",\n',
             "",
             "the number of skipped steps is lost in a file",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        (
+            "tests/test_survivors.py::test_all_facts_of_a_fit_are_saved",
+            "tests/test_survivors.py",
         ),
         (
             '"threshold_",\n',
             "",
             "the threshold is lost in a file",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/estimators/test_decisions.py",),
         (
             'arrays["reference_scores"] = detector.reference_scores_',
             "pass",
             "the scores for later thresholds are lost in a file",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/estimators/test_decisions.py",),
         (
             'arrays["held_out_scores"] = detector.held_out_scores_',
             "pass",
             "the scores of held-out rows are lost in a file",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/estimators/test_explanations.py",),
         (
             'arrays["background"] = detector.background_',
             "pass",
             "the background rows are lost in a file",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/estimators/test_ensemble.py",),
         (
             '"combination": detector.combination_,',
             "",
             "the combination of an ensemble is lost in a file",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/test_mended.py",),
         (
             "if name not in _FACTS or not _is_fact(value):",
             "if False:",
             "a file can set any attribute",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/test_registry.py",),
         (
             "if DETECTORS.get(name_of(kind)) is not kind:",
             "if False:",
             "a detector is saved that cannot be loaded",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/estimators/test_estimators.py",),
         (
             'detector.feature_names_in_ = np.asarray(metadata["feature_names"], dtype=object)',
             "pass",
             "the names of the features are lost in a file",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/estimators/test_estimators.py",),
         (
             "if trained_for not in (None, now):",
             "if False:",
             "a file of another objective is loaded",
         ),
+    ),
+    *of(
+        "jaxad/estimators/storage.py",
+        ("tests/estimators/test_estimators.py",),
         (
             "return tuple(_restored(v, losses) for v in value)",
             "return [_restored(v, losses) for v in value]",

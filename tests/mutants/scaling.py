@@ -62,7 +62,6 @@ MUTANTS = of(
         "own = None if weight is None else weight[done : done + len(x)]",
         "own = None if weight is None else weight[: len(x)]",
         "every block has the weights of the first",
-        "weights come with rows in memory alone, which are one block",
     ),
     (
         "return np.where(span > np.finfo(np.float32).tiny, span, 1.0)",

@@ -199,3 +199,16 @@ def test_the_initialiser_is_uniform_and_layers_differ(rows):
 def test_an_encoder_that_cannot_be_built_says_why(options, message):
     with pytest.raises(ValueError, match=message):
         networks.build.encoder(**options)
+
+
+def test_the_key_draws_the_units_that_are_dropped(rng):
+    network, x = networks.MLP((32, 3), dropout=0.5), rng.normal(size=(4, 5)).astype(np.float32)
+    model = networks.init(network, jax.random.key(0), x)
+    one, same, other = (
+        networks.apply(network, *model, x, key=jax.random.key(seed))[0] for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).all()
+    evaluated = [networks.apply(network, *model, x)[0] for _ in range(2)]
+    np.testing.assert_array_equal(*evaluated)
+    assert (evaluated[0] != one).any()

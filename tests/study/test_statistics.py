@@ -264,3 +264,8 @@ def test_intervals_of_few_or_equal_values(interval):
     assert interval([0.3])[0] == 0.3
     assert np.isnan(interval([0.3])[1:]).all()
     np.testing.assert_allclose(interval([0.25] * 5), 0.25)
+
+
+def test_a_pair_at_the_level_differs():
+    assert compared.cliques(np.array([[1.0, 0.05], [0.05, 1.0]])) == []
+    assert compared.cliques(np.array([[1.0, 0.0501], [0.0501, 1.0]])) == [(0, 1)]
