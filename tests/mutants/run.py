@@ -43,7 +43,7 @@ class Settings:
     Attributes:
       root: the repository.
       room_only: whether to leave out the whole suite for those that survive their room.
-      room_seconds: the longest time of the tests of a room; tests that take longer hang.
+      room_seconds: the longest time of a path of a room; tests that take longer hang.
       suite_seconds: the longest time of the whole suite.
     """
 
@@ -114,14 +114,13 @@ class Workshop:
     def outcome(self, mutant: Mutant) -> dict[str, Any]:
         """What the tests say of a mutant: ``outcome``, and if it is noticed ``by`` which test."""
         with self._applied(mutant):
-            seconds = self._settings.room_seconds
-            by = self._failing(["-x", *_ROOM_OPTIONS, *mutant.room], seconds)
-            if by:
-                return {"outcome": HANGS if by[0] == NO_END else CAUGHT, "by": by[0]}
+            for path in mutant.room:  # one after the other: pytest would sort them
+                if by := self._failing(["-x", *_ROOM_OPTIONS, path], self._settings.room_seconds):
+                    return {"outcome": HANGS if by[0] == NO_END else CAUGHT, "by": by[0]}
             if self._settings.room_only:
                 return {"outcome": SURVIVED_ROOM}
-            by = self._failing(["-x", f"--ignore={_LIST_TEST}"], self._settings.suite_seconds)
-            if by:
+            whole = ["-x", f"--ignore={_LIST_TEST}"]
+            if by := self._failing(whole, self._settings.suite_seconds):
                 return {"outcome": HANGS if by[0] == NO_END else BY_SUITE, "by": by[0]}
             return {"outcome": SURVIVED}
 
