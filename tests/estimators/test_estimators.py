@@ -79,6 +79,12 @@ def test_scalers_are_fitted_inside_and_applied_in_scoring(scaler, rows):
         )
 
 
+def test_small_differences_of_large_numbers_survive_until_they_are_scaled(rows):
+    far = rows.astype(np.float64) / 1000 + 1e6
+    found, expected = (prepare.plan(fresh("DeepSVDD"), x, None).rows.like.x for x in (far, rows))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_validation_and_early_stopping(rows):
     options = {"validation_fraction": 0.3, "patience": 3, "epochs": 400, "learning_rate": 0.01}
     detector = fresh("AutoEncoder", **options).fit(rows)

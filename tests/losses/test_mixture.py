@@ -231,6 +231,15 @@ class TestDegenerate:
         np.testing.assert_allclose(value, objective(z, gamma, weight), rtol=1e-6)
         assert jnp.isfinite(slope).all()
 
+    def test_a_dead_component_is_a_unit_gaussian(self):
+        z, gamma, weight = cast(problem(components=2), jnp.float32)
+        dead = jnp.pad(gamma, ((0, 0), (0, 1)))
+        found = mixture.fit(mixture.moments(z, dead, weight), jitter=JITTER)
+        np.testing.assert_allclose(found.variance[2], 1, rtol=2 * JITTER)
+        np.testing.assert_allclose(found.precision_factor[2], np.eye(z.shape[1]), atol=2 * JITTER)
+        assert abs(found.log_det[2]) < 2 * JITTER * z.shape[1]
+        assert found.log_weight[2] == -1e30
+
     @pytest.mark.parametrize("row", [0.0, 1.0, 1e4])
     def test_duplicates(self, row):
         self.finite(np.full((200, 4), row), problem()[1])

@@ -136,11 +136,6 @@ MUTANTS = [
             "an empty component makes the gradient NaN",
         ),
         (
-            "covariance = jnp.where(alive[:, None, None], covariance, identity)",
-            "covariance = covariance + 0 * identity",
-            "an empty component keeps its singular covariance",
-        ),
-        (
             "covariance = covariance + ridge[:, None, None] * identity",
             "covariance = covariance + ridge[:, None, None]",
             "the jitter is added to the covariances, too, not to the variances alone",
@@ -299,6 +294,15 @@ MUTANTS = [
             "return log_mean(place) - log_mean(place[::-1])",
             "return log_mean(place[::-1]) - log_mean(place)",
             "rows without noise score highest",
+        ),
+    ),
+    *of(
+        "jaxad/losses/mixture.py",
+        ("tests/losses/test_mixture.py",),
+        (
+            "covariance = jnp.where(alive[:, None, None], covariance, identity)",
+            "covariance = covariance + 0 * identity",
+            "an empty component keeps its singular covariance",
         ),
     ),
 ]

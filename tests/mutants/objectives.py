@@ -48,15 +48,6 @@ MUTANTS = [
         ),
     ),
     *of(
-        "jaxad/objectives/view_classifier.py",
-        ("tests/objectives/test_objectives.py", "tests/objectives/test_goad_images.py"),
-        (
-            "weight=None if weight is None else jnp.repeat(weight, views.count),",
-            "weight=None if weight is None else jnp.tile(weight, views.count),",
-            "weights of rows go to the views of other rows",
-        ),
-    ),
-    *of(
         "jaxad/objectives/wrappers.py",
         _WRAPPERS,
         (
@@ -377,6 +368,15 @@ MUTANTS = [
             'return values * stats["real"] if "real" in stats else values',
             "return values",
             "noise and reconstructions reach columns of padding",
+        ),
+    ),
+    *of(
+        "jaxad/objectives/view_classifier.py",
+        ("tests/objectives/test_goad_images.py",),
+        (
+            "weight=None if weight is None else jnp.repeat(weight, views.count),",
+            "weight=None if weight is None else jnp.tile(weight, views.count),",
+            "weights of rows go to the views of other rows",
         ),
     ),
 ]
