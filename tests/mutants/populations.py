@@ -109,12 +109,6 @@ MUTANTS = [
         "jaxad/training/trees.py",
         ("tests/training/test_trees.py", *_THREADS),
         (
-            "whole[place[:count]] = one[:count]",
-            "whole[place] = one",
-            "repeated members are merged, too",
-            "a repetition has the bits of the member it repeats, and goes to the same place",
-        ),
-        (
             "if is_key(old):\n            return old",
             "if is_key(old):\n            return new",
             "keys are those of the new tree",
