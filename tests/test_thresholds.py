@@ -40,6 +40,7 @@ def test_too_few_normal_rows_for_a_rate_says_how_many_it_needs():
     with pytest.raises(ValueError, match="smallest possible p-value is 0.0101: pass at least 99"):
         thresholds.target_false_positive_rate(np.arange(98.0), 0.01)
     assert thresholds.target_false_positive_rate(np.arange(99.0), 0.01) == 98
+    assert thresholds.target_false_positive_rate(np.arange(99.0), 0.29) == 70  # .29 * 100 < 29
 
 
 def test_p_values_of_normal_rows_are_valid(rng):
@@ -85,6 +86,11 @@ def test_best_f_beta_flags_the_anomaly_at_the_edges_of_floating_point(scores):
     flagged = scores > thresholds.best_f_beta(scores, is_anomaly)
     assert flagged[1]
     assert flagged[0] == (scores[0] == scores[1])
+
+
+def test_of_equally_good_thresholds_the_one_that_flags_fewest_rows_is_the_best():
+    """One row with one hit is as good as all four with two: F1 is 2/3."""
+    assert thresholds.best_f_beta([1.0, 2.0, 3.0, 4.0], [1, 0, 0, 1]) == 3.5
 
 
 def test_best_f_beta_can_flag_every_row():
