@@ -219,8 +219,8 @@ MUTANTS = [
             "the triplet loss compares with the mean of the other centres",
         ),
         (
-            "jnp.mean(jax.nn.logsumexp(logits, -1) - own, -1)",
-            "jnp.mean(jax.nn.logsumexp(logits, -2) - own, -1)",
+            "return jnp.mean(surprise(*_own_and_others(logits, -jnp.inf)), -1)",
+            "return jnp.mean(surprise(*_own_and_others(logits.swapaxes(1, 2), -jnp.inf)), -1)",
             "the cross-entropy normalises over the wrong axis",
         ),
         (
@@ -229,8 +229,8 @@ MUTANTS = [
             "the score ignores epsilon",  # survived the audit
         ),
         (
-            "jnp.sum(jax.nn.softplus(jax.nn.logsumexp(own[..., None] - others, -1)), -1)",
-            "jnp.sum(jax.nn.softplus(jax.nn.logsumexp(others - own[..., None], -1)), -1)",
+            "return jnp.sum(surprise(-own, -others), -1)",
+            "return jnp.sum(surprise(own, others), -1)",
             "rows that are easy to classify score as anomalies",
         ),
         (
@@ -244,8 +244,8 @@ MUTANTS = [
             "the backward pass ignores the weights of rows",
         ),
         (
-            "jnp.where(diagonal, jnp.inf, distances)",
-            "jnp.where(diagonal, 0, distances)",
+            "jnp.where(diagonal, fill, matrices)",
+            "jnp.where(diagonal, 0, matrices)",
             "the own centre is the nearest of the others",
         ),
     ),
@@ -253,13 +253,13 @@ MUTANTS = [
         "jaxad/losses/contrastive.py",
         _CONTRASTIVE,
         (
-            "return transformation.cross_entropy(similarity / temperature)",
-            "return transformation.cross_entropy(similarity * temperature)",
+            "logits = similarity / temperature",
+            "logits = similarity * temperature",
             "similarities are multiplied by the temperature",
         ),
         (
-            "logits = jnp.where(own, to_original[..., None], others)",
-            "logits = jnp.where(own, others, to_original[..., None])",
+            "others = jnp.where(own, -jnp.inf, others)",
+            "others = jnp.where(own, others, others)",
             "views are compared with themselves",
         ),
         (

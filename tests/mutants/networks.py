@@ -38,8 +38,8 @@ MUTANTS = [
             "units are dropped in evaluation",
         ),
         (
-            "x = ACTIVATIONS[self.output_activation](x)",
-            'x = ACTIVATIONS["linear"](x)',
+            "x = ACTIVATIONS[self.output_activation](leave(x))",
+            "x = leave(x)",
             "the activation of the output is not used",
         ),
         (

@@ -119,7 +119,7 @@ MUTANTS = [
         "jaxad/objectives/padding.py",
         _PADDED,
         (
-            "leaf * jnp.sqrt(width / self.features) if grows else leaf",
+            "leaf * scale if grows else leaf",
             "leaf",
             "the first layer is drawn for the padded width",
         ),
