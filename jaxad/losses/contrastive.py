@@ -6,7 +6,6 @@ and Qiu et al., "Neural Transformation Learning for Deep Anomaly Detection Beyon
 """
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 

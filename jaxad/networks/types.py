@@ -7,7 +7,6 @@ is rounded are activations, and copies of the parameters.
 
 import jax.numpy as jnp
 
-from jaxad.checks import check_choice
 from jaxad.typing import Array
 
 TYPES = ("float32", "bfloat16")
@@ -25,7 +24,8 @@ def enter(dtype: str, x: Array) -> Array:
       >>> enter("bfloat16", jnp.ones(2)).dtype
       dtype(bfloat16)
     """
-    check_choice("dtype", dtype, TYPES)
+    if dtype not in TYPES:
+        raise ValueError(f"dtype={dtype!r} must be one of {', '.join(map(repr, TYPES))}")
     return x if dtype == "float32" else x.astype(dtype)
 
 

@@ -25,13 +25,13 @@ MUTANTS = [
             "other rows are taken for the same run",
         ),
         (
-            "if (done > epochs).any():",
-            "if (done >= epochs).any():",
+            "longer = done > epochs",
+            "longer = done >= epochs",
             "a finished run cannot be resumed",
         ),
         (
-            'return renamed(state, values), found.arrays["history"]',
-            "return renamed(state, values), {}",
+            'return resumed, dict(found.arrays["history"])',
+            "return resumed, {}",
             "a resumed run has lost its history",
         ),
         (
@@ -64,8 +64,8 @@ MUTANTS = [
             "one checkpoint too many is kept",
         ),
         (
-            'return sorted(self.folder.glob("epochs-*.safetensors"), reverse=True)',
-            'return sorted(self.folder.glob("epochs-*.safetensors"))',
+            "return sorted((path for path in found if path.stem[7:].isdigit()), reverse=True)",
+            "return sorted(path for path in found if path.stem[7:].isdigit())",
             "the oldest checkpoint counts as the newest",
         ),
         (

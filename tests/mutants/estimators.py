@@ -277,8 +277,8 @@ MUTANTS = [
         "jaxad/estimators/deep_sad.py",
         _ARGUMENTS,
         (
-            'numbers = {"eta": self.eta, "epsilon": self.epsilon}',
-            'numbers = {"eta": 1.0, "epsilon": self.epsilon}',
+            'numbers = {"eta": float(self.eta), "epsilon": float(self.epsilon)}',
+            'numbers = {"eta": 1.0, "epsilon": float(self.epsilon)}',
             "eta is not passed on",
         ),
     ),
@@ -286,7 +286,7 @@ MUTANTS = [
         "jaxad/estimators/deep_sad.py",
         _ARGUMENTS,
         (
-            "anomalies_in_centre=self.anomalies_in_centre,",
+            "anomalies_in_centre=bool(self.anomalies_in_centre),",
             "anomalies_in_centre=False,",
             "anomalies_in_centre is not passed on",
         ),

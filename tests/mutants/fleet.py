@@ -213,7 +213,7 @@ MUTANTS = [
             "a damaged global model is used",
         ),
         (
-            'if metadata["rows"] != rows:',
+            "if of_rows != rows:",
             "if False:",
             "a saved wave of other rows is used",
         ),

@@ -50,8 +50,8 @@ MUTANTS = [
             "files without a digest of the header are opened unchecked",
         ),
         (
-            "if missing < 0:",
-            "if False:",
+            "if missing < 0 or not apart:",
+            "if not apart:",
             "bytes after the end are accepted",
         ),
         (

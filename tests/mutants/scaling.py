@@ -64,9 +64,9 @@ MUTANTS = of(
         "every block has the weights of the first",
     ),
     (
+        "return np.where(span > 1 / np.finfo(np.float64).max, span, 1.0)",
         "return np.where(span > np.finfo(np.float32).tiny, span, 1.0)",
-        "return np.where(span > 0, span, 1.0)",
-        "a span that is denormal in float32 is divided by",
+        "a column of a small unit is taken for constant",
     ),
     (
         "if number:\n                raise ValueError(",
