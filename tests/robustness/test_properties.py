@@ -170,7 +170,9 @@ def test_a_table_is_fitted_or_refused(name, inputs, widths, record_property):
         again = clone(detector).fit(table.X, y.given, sample_weight=weight.given)
         same_leaves((detector.params_, detector.stats_), (again.params_, again.stats_))
         count["fitted"] += 1
-        if not spread_fits(detector, x):
+        # Weights that a rate of 1e30 has thrown far overflow with far rows that did not train them.
+        untrained = not kept.all() and settings["learning_rate"] >= 1
+        if untrained or not spread_fits(detector, x):
             return
         score = check_scores(detector, table.X, x)
         if weight.values is None:
