@@ -50,7 +50,7 @@ def test_the_service_is_as_short_as_the_page_says():
     assert text.partition("\n\n")[2] in page
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_commands_print_their_numbers(capsys):
     assert example("round_trips").main(["--only", "AutoEncoder"]) == 0
     (found,) = re.findall(r"^AutoEncoder +(\S+) +(\S+) +(\S+)$", capsys.readouterr().out, re.M)

@@ -247,7 +247,7 @@ fitted(checkpoints=sys.argv[1]).save(sys.argv[2])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_fit_resumes_to_the_bit(fleet, tmp_path):
     folder, out = tmp_path / "run", tmp_path / "fleet"
     command = [sys.executable, "-c", WORKER, str(folder), str(out)]

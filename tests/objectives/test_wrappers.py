@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import ENCODER, KEY, OBJECTIVES, PLANTED, RECIPE, WIDE, assert_alike, labelled
+from cases import ENCODER, KEY, OBJECTIVES, PLANTED, RECIPE, WIDE, assert_alike, labelled, sparing
 from planted import planted
 from sklearn.metrics import roc_auc_score
 
@@ -110,7 +110,7 @@ def test_padding_changes_nothing_and_gradients_are_finite(name, rows):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NESTED)
+@pytest.mark.parametrize("name", sparing(NESTED))
 def test_a_member_of_a_population_equals_a_model_trained_alone(name, rows):
     objective = NESTED[name]
     if name != "compound":

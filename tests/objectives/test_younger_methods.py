@@ -111,7 +111,7 @@ class TestAgainstFloat64:
     def test_dean(self, table):
         loss, score, params, stats = evaluate("dean", table, KEY)
         bag = np.asarray(stats["bag"]).astype(int)
-        assert len(set(bag.tolist())) == 6
+        assert len(set(bag.tolist())) == 9
         deviation = np.abs(forward(params["constant"], table[:, bag])[:, 0] - 1)
         np.testing.assert_allclose(loss, deviation**2, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(score, deviation, rtol=1e-3, atol=1e-6)

@@ -3,11 +3,13 @@
 A new detector or objective takes one entry in each of `DETECTORS`, `OBJECTIVES` and `PLANTED`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from sklearn.base import clone
 
 import jaxad
@@ -71,7 +73,7 @@ PLANTED = {
     "k_dsm": objectives.k_dsm(networks.MLP((32, 32, 12)), draws=2),
     "icl": objectives.icl(networks.MLP((16, 8)), networks.MLP((16, 8))),
     "dte_c": objectives.dte_c(networks.MLP((32, 16, 7))),
-    "dean": objectives.dean(networks.MLP((16, 8, 1)), bag=6),
+    "dean": objectives.dean(networks.MLP((64, 64, 1)), bag=9),
     "tccm": objectives.tccm(networks.MLP((32, 32, 12))),
     "neutral_ad": objectives.neutral_ad(
         networks.MLP((16, 8)), networks.MLP((16, 12)), n_transforms=3
@@ -125,3 +127,9 @@ def assert_alike(objective, one, other, rows, rtol=2e-4):
 def fresh(name, **options):
     """An unfitted copy with other options."""
     return clone(DETECTORS[name]).set_params(**options)
+
+
+def sparing(names: Iterable[str]) -> list[Any]:
+    """Names of cases; those dearest to compile are left to a full run."""
+    full = pytest.mark.full
+    return [pytest.param(n, marks=full) if n in ("dagmm", "goad") else n for n in names]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import KEY, KEYS, OBJECTIVES, PLANTED, RECIPE, labelled
+from cases import KEY, KEYS, OBJECTIVES, PLANTED, RECIPE, labelled, sparing
 from flax import struct
 
 from jaxad import data, networks, objectives, training
@@ -61,7 +61,7 @@ def measured(objective, params, stats, x, weight):
     return found
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", sparing(OBJECTIVES))
 def test_the_last_epoch_is_measured_like_the_final_model(name, rows, rng):
     """All rows are in the sample; those of weight 0 do not count."""
     objective = OBJECTIVES[name]
@@ -197,7 +197,7 @@ def test_the_index_of_a_collapsing_network_falls_towards_0(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", sparing(OBJECTIVES))
 def test_members_are_measured_as_if_alone(name, rows):
     """On several devices, with sets of other sizes and other numbers of epochs."""
     objective = OBJECTIVES[name]

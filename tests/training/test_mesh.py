@@ -89,10 +89,10 @@ def test_each_kind_of_device_has_programs_with_options_of_its_own(on_gpu):
         return [runner._call(program, np.zeros(2), ())[0] for runner in (one, several)]
 
     before = calls()
-    assert all(call._made[1] for call in before)
+    assert all(call._options for call in before)
     assert calls() == before
     on_gpu()
-    assert [call._made[1] for call in calls()] == [{}, {}]
+    assert [call._options for call in calls()] == [{}, {}]
 
 
 def test_the_number_of_sets_in_a_call_suits_the_device_in_use(on_gpu):

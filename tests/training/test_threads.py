@@ -11,7 +11,7 @@ import jax
 import joblib
 import numpy as np
 import pytest
-from cases import KEY, KEYS, OBJECTIVES, RECIPE, WATCHED, labelled
+from cases import KEY, KEYS, OBJECTIVES, RECIPE, WATCHED, labelled, sparing
 from processes import run_alone
 from sklearn.base import clone
 
@@ -175,7 +175,7 @@ def test_values_keep_their_order_and_few_items_are_read_ahead(cores):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", sparing(OBJECTIVES))
 def test_results_do_not_depend_on_the_threads(name, rows, cores):
     keys, given = jax.random.split(KEY, 10), labelled(rows)  # in groups of two
     inputs = OBJECTIVES[name], RECIPE, keys, given

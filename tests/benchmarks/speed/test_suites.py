@@ -94,7 +94,7 @@ def test_operations_of_a_step_are_those_of_its_products(of_inputs):
     assert found == peak.training_flops((16, 24, 8), 32, input_gradient=of_inputs)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("no_peers")
 def test_a_suite_says_what_it_could_not_measure(tmp_path):
     path, out = tmp_path / "config.toml", tmp_path / "out"
