@@ -98,7 +98,8 @@ def bounds() -> dict[str, str]:
 def tools() -> list[str]:
     """What runs the tests, as ``pyproject.toml`` requires it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    known = {_bound(text)[0]: text for text in project["optional-dependencies"]["test"]}
+    wanted = project["optional-dependencies"]["test"]
+    known = {re.split(r"[^A-Za-z0-9_-]", text)[0].lower(): text for text in wanted}
     return [known[name] for name in TOOLS]
 
 
@@ -150,10 +151,10 @@ def counts(report: Path) -> dict[str, int]:
 
 def _bound(requirement: str) -> tuple[str, str]:
     """The name and the lower bound of ``name>=bound`` with or without more after it."""
-    found = re.fullmatch(r"([A-Za-z0-9_-]+)(?:\[[^]]*\])?(?:>=([0-9.]+))?(?:[,;].*)?", requirement)
+    found = re.fullmatch(r"([A-Za-z0-9_-]+)(?:\[[^]]*\])?(?:>=([0-9.]+))(?:[,;].*)?", requirement)
     if found is None:
         raise ValueError(f"{requirement!r} in pyproject.toml has no lower bound: give it one")
-    return found[1].lower(), found[2] or "0"
+    return found[1].lower(), found[2]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

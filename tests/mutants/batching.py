@@ -12,7 +12,6 @@ _ROWS = (
 )
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/training/batching.py",
         ("tests/test_survivors.py::test_every_epoch_and_chunk_has_its_own_order", *_BATCHING),
@@ -57,7 +56,7 @@ MUTANTS = [
         (
             "fresh = (row >= begin) & (row < end)",
             "fresh = row < end",
-            "rows of a chunk that reaches back count twice",  # survived the audit
+            "rows of a chunk that reaches back count twice",
         ),
         (
             "extent = jnp.max(jnp.where(self.weight > 0, place, 0))",

@@ -12,7 +12,7 @@ MUTANTS = [
         (
             'run.pop("recipe.epochs", None)',
             'run.pop("recipe.epochs", None)\n    run.pop("recipe.learning_rate", None)',
-            "another learning rate is taken for the same run",  # survived the audit
+            "another learning rate is taken for the same run",
         ),
         (
             'run["key"] = np.asarray(jax.random.key_data(key)).tolist()',
@@ -28,6 +28,11 @@ MUTANTS = [
             "longer = done > epochs",
             "longer = done >= epochs",
             "a finished run cannot be resumed",
+        ),
+        (
+            "if self._found is None:\n            self._snapshots.check_space",
+            "if True:\n            self._snapshots.check_space",
+            "a run begins anew beside its checkpoints",
         ),
         (
             'return resumed, dict(found.arrays["history"])',

@@ -7,7 +7,6 @@ _ENGINE = (_SURVIVORS, "tests/training/test_training.py")
 _GUARD = ("tests/training/test_guard.py", _SURVIVORS)
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/training/engine.py",
         ("tests/test_survivors.py::test_every_step_has_its_own_key", *_ENGINE),

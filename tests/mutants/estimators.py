@@ -16,7 +16,6 @@ _ENSEMBLE = ("tests/estimators/test_ensemble.py", "tests/test_defects.py")
 _MENDED = ("tests/test_mended.py", "tests/estimators/test_estimators.py")
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/estimators/prepare.py",
         (
@@ -426,7 +425,7 @@ MUTANTS = [
         (
             "failed = result.failed if pretrained is None else result.failed | pretrained.failed",
             "failed = result.failed",
-            "a member whose pretraining failed is kept",  # survived the audit
+            "a member whose pretraining failed is kept",
         ),
     ),
     *of(

@@ -226,7 +226,7 @@ MUTANTS = [
         (
             "distances = jnp.clip(distances, epsilon, jnp.finfo(distances.dtype).max)",
             "distances = jnp.clip(distances, 0 * epsilon, jnp.finfo(distances.dtype).max)",
-            "the score ignores epsilon",  # survived the audit
+            "the score ignores epsilon",
         ),
         (
             "return jnp.sum(surprise(-own, -others), -1)",

@@ -6,7 +6,6 @@ _DENSE = ("tests/test_survivors.py", "tests/networks/test_networks.py")
 _NORMALIZATION = ("tests/networks/test_networks.py",)
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/networks/dense.py",
         (

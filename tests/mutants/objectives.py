@@ -8,7 +8,6 @@ _WRAPPERS = ("tests/objectives/test_wrappers.py",)
 _PADDED = ("tests/objectives/test_padded.py",)
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/objectives/views.py",
         ("tests/test_survivors.py::test_goads_maps_have_offsets_of_their_scale", *_HELD),
@@ -91,8 +90,6 @@ MUTANTS = [
             "anomalous = jnp.where(batch.label == 0, -1, batch.label)",
             "anomalous = -jnp.ones_like(batch.label)",
             "known normals may be taken for anomalies",
-            "a row with a known label is never among the suspicious, so its loss as an anomaly "
-            "is computed and thrown away",
         ),
         (
             "batch = batch._replace(x=batch.x + self.noise * noise)",
@@ -145,7 +142,7 @@ MUTANTS = [
             "energy, penalty = mixture.energy(z, own), mixture.covariance_penalty(own)",
             "energy = mixture.energy(jax.lax.stop_gradient(z), own)\n"
             "        penalty = mixture.covariance_penalty(own)",
-            "the energy has no gradient of the rows, only of the mixture",  # survived the audit
+            "the energy has no gradient of the rows, only of the mixture",
         ),
     ),
     *of(
@@ -301,7 +298,7 @@ MUTANTS = [
         (
             "return self._values(clean, real(stats, output), z)",
             "return self._values(x, real(stats, output), z)",
-            "the target of a denoising autoencoder is noisy",  # survived the audit
+            "the target of a denoising autoencoder is noisy",
         ),
     ),
     *of(
@@ -346,7 +343,7 @@ MUTANTS = [
         (
             "radius = hypersphere.radius(distance, batch.weight, nu=self.nu)",
             "radius = hypersphere.radius(distance, jnp.ones_like(batch.weight), nu=self.nu)",
-            "padding rows count in the radius of a batch",  # survived the audit
+            "padding rows count in the radius of a batch",
         ),
     ),
     *of(

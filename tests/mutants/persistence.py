@@ -6,7 +6,6 @@ _FILES = ("tests/test_persistence.py",)
 _STORAGE = ("tests/test_survivors.py", "tests/test_persistence.py", "tests/test_defects.py")
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/estimators/storage.py",
         ("tests/test_survivors.py::test_the_best_epoch_is_saved", *_STORAGE),

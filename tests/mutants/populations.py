@@ -8,7 +8,6 @@ _HELD = (_SURVIVORS, *_POPULATION, "tests/training/test_guard.py")
 _THREADS = ("tests/training/test_threads.py", *_POPULATION)
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/training/runs.py",
         (
@@ -62,7 +61,7 @@ MUTANTS = [
         (
             "return np.pad(values, ((0, 0), (0, size - count)))",
             'return np.pad(values, ((0, 0), (0, size - count)), mode="edge")',
-            "weights of members are padded by the last one",  # survived the audit
+            "weights of members are padded by the last one",
         ),
         (
             "keys = jax.random.split(keys, size)",

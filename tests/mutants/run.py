@@ -24,8 +24,12 @@ CAUGHT, BY_SUITE, HANGS = "caught", "caught by the suite", "hangs"
 EQUIVALENT, SURVIVED_ROOM, SURVIVED = "equivalent", "survived its room", "survived"
 NOTICED = (CAUGHT, BY_SUITE, HANGS)
 NO_END = "no end"  # in place of the test that catches a mutant, if the tests do not end
+CRASH = "crash"  # likewise, if they end pytest
 
-_NOT_COPIED = (".git", ".venv", "__pycache__", "*_cache", "*.egg-info", "site", "build", "dist")
+_NOT_COPIED = (
+    *(".git", ".venv", ".versions", ".hypothesis", "__pycache__", "*_cache", "*.egg-info"),
+    *("site", "build", "dist"),
+)
 _QUIETLY = ("-q", "--tb=no", "-rfE", "-p", "no:cacheprovider")
 _ROOM_OPTIONS = (
     *("-p", "no:xdist", "-o", "addopts=", "-m", "not full"),
@@ -92,7 +96,7 @@ class Results:
     def _rests_on(self, mutant: Mutant, line: Mapping[str, Any]) -> str:
         """A hash of the test file that caught a mutant; of a whole room that did not."""
         paths = mutant.room
-        if line["outcome"] in (CAUGHT, BY_SUITE):
+        if line["outcome"] in (CAUGHT, BY_SUITE) and line["by"] != CRASH:
             paths = (line["by"].partition("::")[0],)
         found = hashlib.sha256(repr((mutant.room, mutant.equivalent)).encode())
         for path in paths:
@@ -163,7 +167,7 @@ class Workshop:
         found = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE)
         if process.returncode and not found:
             if -process.returncode in _CRASHES or "INTERNALERROR" in said:
-                return [f"pytest itself, which ended with {process.returncode}"]
+                return [CRASH]
             raise RuntimeError(f"pytest ended with {process.returncode}, no test failed:\n{said}")
         return found
 
@@ -244,12 +248,16 @@ def _confirm(results: Results, workshop: Workshop) -> None:
     new = [
         line
         for line in results.lines.values()
-        if line["outcome"] in (CAUGHT, BY_SUITE) and not line.get("confirmed")
+        if line["outcome"] in (CAUGHT, BY_SUITE)
+        and not line.get("confirmed")
+        and line["by"] != CRASH
     ]
     if not new:
         return
     print("Running the tests that caught a mutant on the unchanged code", flush=True)
     broken = set(workshop.failing(sorted({line["by"] for line in new})))
+    if broken & {CRASH, NO_END}:
+        raise RuntimeError("the tests that caught a mutant do not end on the unchanged code")
     for line in new:
         if line["by"] in broken:
             print(f"{line['by']} fails on the unchanged code, too: its catches do not count")
@@ -265,6 +273,10 @@ def table(areas: Mapping[str, Sequence[Mutant]], results: Results) -> str:
     counts = {area: _counts(mutants, results) for area, mutants in areas.items()}
     text += [row(area, *count) for area, count in counts.items()]
     text.append(row("all", *map(sum, zip(*counts.values(), strict=True))))
+    found = results.lines.values()
+    waiting = [r for r in found if r["outcome"] in (CAUGHT, BY_SUITE) and not r.get("confirmed")]
+    if waiting:
+        text.append(f"{len(waiting)} catches wait for their test to pass on the unchanged code")
     for area, mutants in areas.items():
         for mutant in mutants:
             line = results.lines.get(mutant.name, {})
@@ -276,7 +288,11 @@ def table(areas: Mapping[str, Sequence[Mutant]], results: Results) -> str:
 
 
 def _counts(mutants: Iterable[Mutant], results: Results) -> tuple[int, int, int, int, int]:
-    found = [results.lines.get(mutant.name, {}).get("outcome") for mutant in mutants]
+    """Caught, equivalent, survived, not run and all; what rests on other tests is not run."""
+    found = [
+        results.lines[mutant.name]["outcome"] if results.known(mutant, room_only=True) else None
+        for mutant in mutants
+    ]
     caught = sum(outcome in NOTICED for outcome in found)
     survived = sum(outcome in (SURVIVED, SURVIVED_ROOM) for outcome in found)
     return caught, found.count(EQUIVALENT), survived, found.count(None), len(found)

@@ -9,7 +9,6 @@ _STREAMS = (
 _PARTIAL = ("tests/estimators/test_streaming.py", "tests/test_mended.py", "tests/test_defects.py")
 
 MUTANTS = [
-    # The tests named here were written for survivors of an audit, which these are.
     *of(
         "jaxad/training/programs.py",
         ("tests/test_survivors.py::test_every_epoch_and_chunk_has_its_own_order", *_STREAMS),
@@ -37,7 +36,7 @@ MUTANTS = [
             "    inputs = member.objective, member.recipe, state, member.rows",
             "validation = None if member.validation is None else member.rows.selected()\n"
             "    inputs = member.objective, member.recipe, state, member.rows",
-            "the validation loss is that of the training rows",  # survived the audit
+            "the validation loss is that of the training rows",
         ),
     ),
     *of(

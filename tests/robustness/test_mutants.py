@@ -51,15 +51,16 @@ def test_the_runner_tells_who_was_caught(tmp_path, capsys):
     root.mkdir()
     for name, text in {"toy.py": TOY, **TESTS}.items():
         (root / name).write_text(text)
-    triples, third, floor, hangs, order, unproved = mutants = [
+    triples, third, floor, hangs, order, unproved, _ = mutants = [
         Mutant("toy.py", "2 * x", "3 * x", "triples", ("test_double.py",)),
         Mutant("toy.py", "x / 2", "x / 3", "a third", ("test_double.py",)),
         Mutant("toy.py", "x / 2", "x // 2", "floor", ("test_half.py",)),
         Mutant("toy.py", "return 2 * x", "while True: pass", "hangs", ("test_double.py",)),
         Mutant("toy.py", "2 * x", "x * 2", "order", ("test_double.py",), "products commute"),
         Mutant("toy.py", "2 * x", "x", "unproved", ("test_broken.py",)),
+        Mutant("toy.py", "2 * x", "__import__('os').abort()", "crash", ("test_double.py",)),
     ]
-    settings = Settings(root, room_only=True, room_seconds=20)
+    settings = Settings(root, room_only=True, room_seconds=60)
     run({"toy": mutants}, Results(file, root), settings, jobs=2)
     results = Results(file, root)
     outcomes = {line["breaks"]: line["outcome"] for line in results.lines.values()}
@@ -69,6 +70,7 @@ def test_the_runner_tells_who_was_caught(tmp_path, capsys):
         "floor": "survived its room",
         "hangs": "hangs",
         "order": "equivalent",
+        "crash": "caught",
     }
     assert results.lines[triples.name]["by"] == "test_double.py::test_double"
     assert "test_broken.py::test_broken fails on the unchanged code" in capsys.readouterr().out
@@ -76,7 +78,7 @@ def test_the_runner_tells_who_was_caught(tmp_path, capsys):
 
     # What is known is not run again, but for what survived its room, or where a test has changed.
     known = {m.breaks for m in mutants if results.known(m, room_only=True)}
-    assert known == {"triples", "a third", "floor", "hangs", "order"}
+    assert known == {"triples", "a third", "floor", "hangs", "order", "crash"}
     (root / "test_double.py").write_text(TESTS["test_double.py"] + "    assert double(1) == 2\n")
     assert [m.breaks for m in mutants if results.known(m, room_only=True)] == ["floor"]
     assert not results.known(floor, room_only=False)

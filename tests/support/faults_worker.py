@@ -6,6 +6,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +30,32 @@ def run(
     os.environ |= {"JAXAD_THREADS": "2"} | dict(variables)
     warnings.simplefilter("ignore")
     given = None if folder is None else training.Checkpoints(folder, every=every)
+    _tell_when_it_goes_on(Path(f"{out}.resumed"))
     persistence.write(out, _OF[kind](given), {})
+
+
+def _tell_when_it_goes_on(mark: Path) -> None:
+    """Make an empty file ``mark`` once a checkpoint, or a wave of a fleet, is gone on from.
+
+    A run that begins anew instead ends with the same bits, so its results cannot tell.
+    """
+    from jaxad.fleet import storage
+    from jaxad.training.checkpoint import Saver
+
+    resume, read_wave = Saver.resume, storage.read_wave
+
+    def resumed(self, state):
+        state, saved = resume(self, state)
+        if saved:
+            mark.touch()
+        return state, saved
+
+    def read(path):
+        found = read_wave(path)
+        mark.touch()
+        return found
+
+    Saver.resume, storage.read_wave = resumed, read
 
 
 def _rows():
