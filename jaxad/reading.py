@@ -10,8 +10,8 @@ def reading(path: Any, kind: str) -> Iterator[None]:
     """Raise a ValueError that names the file for whatever a library makes of its contents.
 
     Libraries raise dozens of errors for damaged files, some of them no ValueError. What is no fault
-    of the contents stays as it is: a missing library, and errors of the system such as a missing
-    file or a lacking permission.
+    of the contents stays as it is: a missing library, too little memory, warnings made errors, and
+    errors of the system such as a missing file or a lacking permission.
 
     Args:
       path: the file.
@@ -25,7 +25,7 @@ def reading(path: Any, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except ImportError:
+    except (ImportError, MemoryError, Warning):
         raise
     except Exception as error:
         # Libraries raise an OSError without a number for contents, the system one with a number.

@@ -62,9 +62,10 @@ def table(path: Path, columns: Sequence[str] | None, label: str | None) -> Table
         paths = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES))
     if not paths or not all(p.is_file() for p in paths):
         raise FileNotFoundError(f"{path} is neither a Parquet file nor a folder of Parquet files")
-    first = _types(pyarrow, paths[0])
+    read = None if columns is None else {*columns, label}
+    first = _types(pyarrow, paths[0], read)
     for other in paths[1:]:
-        _compare(paths[0], first, other, _types(pyarrow, other))
+        _compare(paths[0], first, other, _types(pyarrow, other, read))
     wanted = [name for name in first if name != label] if columns is None else list(columns)
     for name in [*wanted, *([] if label is None else [label])]:
         if name not in first:
@@ -79,13 +80,14 @@ def table(path: Path, columns: Sequence[str] | None, label: str | None) -> Table
     return Table(paths, tuple(wanted), label)
 
 
-def _types(pyarrow: Any, path: Path) -> dict[str, bool]:
-    """Names of the columns, and whether each is numeric."""
+def _types(pyarrow: Any, path: Path, read: set[str | None] | None) -> dict[str, bool]:
+    """Names of the columns, and whether each is numeric; ``read`` are those that count, or all."""
     types = pyarrow.types
     with reading(path, _KIND):
         schema = pyarrow.parquet.read_schema(path)
         counts = Counter(schema.names)
-    if twice := [name for name, count in counts.items() if count > 1]:
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice := [name for name in twice if read is None or name in read]:
         raise ValueError(f"{path} has two columns {twice[0]!r:.60}: rename one")
     numeric = types.is_integer, types.is_floating, types.is_boolean
     return {field.name: any(kind(field.type) for kind in numeric) for field in schema}

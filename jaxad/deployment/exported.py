@@ -11,7 +11,7 @@ import numpy as np
 from jaxad import persistence
 from jaxad.checks import first_nonfinite
 from jaxad.deployment.export import KIND, VERSION
-from jaxad.persistence import FileFormatError
+from jaxad.persistence import FileFormatError, made_from
 
 _SIZES = (1, 4, 16, 64, 256, 1024)  # rows of a compiled program; fewer rows are padded
 
@@ -166,15 +166,16 @@ def load_exported(path: str | os.PathLike) -> Exported:
         )
     try:
         program = jax.export.deserialize(bytearray(arrays["program"].tobytes()))
-        exported = Exported(metadata, program)
-        _check_described(program, metadata)
-        repr(exported)  # reads what the metadata must hold
-        return exported
     except Exception as error:
         raise FileFormatError(
             f"{path}: this jax {jax.__version__} cannot read the program ({error}): use the "
             "version of jax that wrote it, or export the detector again"
         ) from error
+    with made_from(path, "exported program"):
+        _check_described(program, metadata)
+        exported = Exported(metadata, program)
+        repr(exported)  # reads what the metadata must hold
+    return exported
 
 
 def _check_described(program: jax.export.Exported, metadata: dict[str, Any]) -> None:

@@ -459,11 +459,12 @@ def _remedy(X: Any, estimator: Any, reset: bool) -> str:
     shape = tuple(X.shape)
     if isinstance(X, pd.Series):
         return "Pass X.to_frame()."
-    kinds = {kind.kind for kind in (X.dtypes if isinstance(X, pd.DataFrame) else [X.dtype])}
+    types = list(X.dtypes) if isinstance(X, pd.DataFrame) else [getattr(X, "dtype", None)]
+    kinds = {getattr(kind, "kind", "") for kind in types}
     if "c" in kinds:
         return "Pass the real and the imaginary part (X.real and X.imag) as columns of their own."
     if "V" in kinds:
-        return f"X has type {X.dtype}: encode it as numbers."
+        return f"X has type {', '.join(sorted(set(map(str, types))))}: encode it as numbers."
     if kinds & {"O", "S", "U"}:
         for index, value in np.ndenumerate(np.asarray(X, dtype=object)):
             if (wrong := _no_number(value)) is not None:
@@ -519,8 +520,9 @@ def _check_images(rows: np.ndarray, estimator: Any, reset: bool) -> np.ndarray:
         estimator.n_features_in_ = math.prod(rows.shape[1:])
     elif not hasattr(estimator, "input_shape_"):
         raise ValueError(
-            f"X has shape {rows.shape[:-1]}, but {type(estimator).__name__} was fitted on a table "
-            f"of {estimator.n_features_in_} features: pass rows [N, {estimator.n_features_in_}]"
+            f"X has images of shape {rows.shape[1:]}, but {type(estimator).__name__} was fitted on "
+            f"a table of {estimator.n_features_in_} features: pass rows "
+            f"[N, {estimator.n_features_in_}]"
         )
     elif rows.shape[1:] != tuple(estimator.input_shape_):
         raise ValueError(

@@ -117,7 +117,7 @@ def _fit(
         if name == "robust":
             if number:
                 raise ValueError("scaler='robust' needs all rows at once: choose another")
-            quartiles = np.percentile(_float64(x), (25, 50, 75), axis=0)
+            quartiles = _quartiles(x)
         elif name != "none":
             extremes.partial_fit(x)
         if name == "standard" or (name == "auto" and len(shape) == 1):
@@ -127,8 +127,8 @@ def _fit(
     # The scales of scikit-learn's MinMaxScaler and RobustScaler have the precision of x, and take a
     # feature for constant below an absolute bound, whatever its unit. Exact are these:
     if name == "robust":
-        low, middle, high = quartiles
-        return middle, 1 / _nonzero(high - low)
+        low, middle, high, rounding = quartiles
+        return middle, 1 / _nonzero(np.where(high - low > rounding, high - low, 0))
     low, high = _float64(extremes.data_min_), _float64(extremes.data_max_)
     if name == "minmax":
         return low, 1 / _nonzero(high - low)
@@ -140,6 +140,23 @@ def _fit(
     # StandardScaler treats a feature whose variance overflows as constant.
     scale = np.where(np.isfinite(_float64(moments.var_)), 1 / _float64(moments.scale_), np.nan)
     return shift, scale
+
+
+def _quartiles(x: np.ndarray) -> np.ndarray:
+    """The three quartiles of each feature, and the difference that rounding can make of equal ones.
+
+    A few columns at a time are copied to float64.
+    """
+    flat = x.reshape(len(x), -1)
+    step = max(1, 2**20 // len(x))
+    parts = [
+        np.percentile(_float64(flat[:, start : start + step]), (25, 50, 75), axis=0)
+        for start in range(0, flat.shape[1], step)
+    ]
+    found = np.concatenate(parts, axis=1)
+    digits = np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps
+    rounding = 10 * digits * np.abs(found).max(axis=0)
+    return np.concatenate([found, rounding[None]]).reshape(4, *x.shape[1:])
 
 
 def _float64(values: object) -> np.ndarray:

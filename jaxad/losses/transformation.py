@@ -108,7 +108,10 @@ def surprise(own: Array, others: Array) -> Array:
       >>> [f"{value:.2g}" for value in found.tolist()]
       ['0.69', '9.4e-14']
     """
-    return jax.nn.softplus(jax.nn.logsumexp(others - own[..., None], -1))
+    apart = others - own[..., None]
+    # Minus infinity alone, of no other class, would have a gradient of NaN.
+    apart = jnp.maximum(apart, jnp.finfo(apart.dtype).min)
+    return jax.nn.softplus(jax.nn.logsumexp(apart, -1))
 
 
 def score(distances: Array, *, epsilon: Array | float) -> Array:

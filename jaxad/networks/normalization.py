@@ -15,9 +15,8 @@ class BatchNorm(nn.Module):
 
     A row of weight 0 changes neither the statistics nor their gradients. Evaluation uses the
     running statistics in the collection ``batch_stats``. Statistics of bfloat16 are computed in
-    float32. If the collection ``moments`` is mutable,
-    the mean and variance of the batch are stored there, where `jaxad.networks.calibrate` reads
-    them.
+    float32. If the collection ``moments`` is mutable, the mean and variance of the batch are stored
+    there, where `jaxad.networks.calibrate` reads them.
 
     Attributes:
       affine: learn a scale and an offset. Not for Deep SVDD: with an offset the network can output

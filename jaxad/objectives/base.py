@@ -47,9 +47,9 @@ class BaseObjective(struct.PyTreeNode):
     def takes_padding(self) -> bool:
         """Whether it can train on rows with columns of padding, see `jaxad.objectives.padded`.
 
-        By default whether its class says which networks see the columns, by ``inputs``.
+        By default whether its class says which networks see the columns, by ``padded_inputs``.
         """
-        return type(self).inputs is not BaseObjective.inputs
+        return type(self).padded_inputs is not BaseObjective.padded_inputs
 
     def __init_subclass__(cls, **options: Any):
         """Make the subclass a dataclass, and register it."""
@@ -76,13 +76,13 @@ class BaseObjective(struct.PyTreeNode):
         """`init` for rows of which only the first ``features`` columns are real.
 
         What it draws for columns, such as a bag of them, it draws for real ones. First layers are
-        scaled afterwards, see `inputs`.
+        scaled afterwards, see `padded_inputs`.
         """
         del features
         own: Any = self  # a subclass defines `init`
         return own.init(key, x)
 
-    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+    def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
         """Networks that see all columns: role -> the network and the number of its inputs."""
         encoder = getattr(self, "encoder", None)
         return {} if encoder is None else {"encoder": (encoder, columns)}

@@ -33,7 +33,7 @@ class ContractionMatching(BaseObjective):
     network: nn.Module = struct.field(pytree_node=False)
     chunk: int = struct.field(pytree_node=False)
 
-    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+    def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
         """The network sees the columns and the time."""
         return {"velocity": (self.network, columns + 1)}
 

@@ -56,7 +56,7 @@ class DiffusionTime(BaseObjective):
             )
         return params, stats
 
-    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+    def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
         """The network sees the columns."""
         return {"classifier": (self.network, columns)}
 

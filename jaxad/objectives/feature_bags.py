@@ -37,7 +37,7 @@ class ConstantOutput(BaseObjective):
         """Check the bag."""
         check_numbers(self, bag=Whole())
 
-    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+    def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
         """No network sees all columns, so tables of any width fit."""
         return {}
 

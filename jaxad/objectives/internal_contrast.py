@@ -66,7 +66,7 @@ class InternalContrast(BaseObjective):
             raise ValueError(f"window_size={size} in a table with {columns} columns: {remedy}")
         return self.replace(window_size=size)
 
-    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+    def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
         """One network sees the columns without a window."""
         return {"complement": (self.complement, columns - self.window_size)}
 

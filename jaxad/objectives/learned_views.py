@@ -55,7 +55,7 @@ class LearnedViews(BaseObjective):
         roles.check_output(self.transform_network, residuals[:, 0], x)
         return params, stats
 
-    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+    def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
         """The encoder and all transforms see the columns."""
         both = {"encoder": self.encoder, "transforms": self.transform_network}
         return {role: (network, columns) for role, network in both.items()}

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxad import networks
 from jaxad.objectives.base import BaseObjective
@@ -42,8 +43,8 @@ class Padded(Wrapper):
         """Initialise the objective for the real columns."""
         params, stats = self.objective.init_padded(key, x, self.features)
         width = x.shape[1]
-        real = self.objective.inputs(self.features)
-        for role, (network, inputs) in self.objective.inputs(width).items():
+        real = self.objective.padded_inputs(self.features)
+        for role, (network, inputs) in self.objective.padded_inputs(width).items():
             scale = jnp.sqrt(inputs / real[role][1])
             first = _grows(network, inputs)
             scaled = jax.tree.map(
@@ -78,13 +79,38 @@ def padded(objective: Any, features: Any) -> Any:
         return objective.replace(parts=tuple(padded(p, features) for p in objective.parts))
     if isinstance(objective, Wrapper):
         return objective.replace(objective=padded(objective.objective, features))
-    settled = [objective.of_columns(int(columns)) for columns in np.unique(features)]
+    traced = isinstance(features, Tracer)
+    settled = [objective.of_columns(int(n)) for n in ([] if traced else np.unique(features))]
+    settled = settled or [objective]
     if any(jax.tree.structure(one) != jax.tree.structure(settled[0]) for one in settled):
         raise ValueError(
             f"features={features!r}: {type(objective).__name__} has another structure for each of "
             "these numbers of columns. Train tables of one structure together"
         )
     return Padded(settled[0], features)
+
+
+def knows_padding(objective: Any) -> bool:
+    """Whether all of its losses and scores were written for columns of padding.
+
+    So were jaxad's. An objective of one's own, also one derived from jaxad's, must say which of its
+    networks see the columns, in the class that has its loss and score.
+
+    Example:
+      >>> from jaxad import networks, objectives
+      >>> class Own(type(objectives.deep_svdd(networks.MLP((8,))))):
+      ...     def score(self, params, stats, x):
+      ...         return jnp.var(x, 1)
+      >>> knows_padding(objectives.deep_svdd(networks.MLP((8,)))), knows_padding(Own)
+      (True, False)
+    """
+    if isinstance(objective, Compound):
+        return all(map(knows_padding, objective.parts))
+    kind = objective if isinstance(objective, type) else type(objective)
+    known = "padded_inputs" in vars(kind) or all(
+        getattr(kind, name).__module__.startswith("jaxad.") for name in ("loss", "score")
+    )
+    return known and (not isinstance(objective, Wrapper) or knows_padding(objective.objective))
 
 
 def equal_but_outputs(one: Any, other: Any, features: int, width: int) -> bool:

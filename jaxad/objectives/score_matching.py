@@ -53,7 +53,7 @@ class ScoreMatching(BaseObjective):
         roles.check_output(self.network, self.scores(params, stats, x[:1]), x)
         return params, stats | {"noise_scale": jnp.ones(x.shape[1], jnp.float32)}
 
-    def inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
+    def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
         """The network sees the columns."""
         return {"score": (self.network, columns)}
 

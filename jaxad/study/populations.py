@@ -7,7 +7,7 @@ compiled call; threads share the calls out.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -108,7 +108,7 @@ def job(number: int, detector: Any, read: Callable[[], Task]) -> Job | None:
     return Job(number, detector, read, len(rows), width, before)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _check_begins(structure: Any, row: tuple[int, ...]) -> None:
     """Raise an error if an objective with this structure does not begin on such rows."""
     objective = jax.tree.unflatten(structure, [np.float32(1)] * structure.num_leaves)
@@ -132,7 +132,7 @@ def takes_labels(detector: Any, row: tuple[int, ...]) -> bool:
     return _reads_labels(jax.tree.structure(objective), row)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _reads_labels(structure: Any, row: tuple[int, ...]) -> bool:
     """Whether the loss of an objective with this structure reads the labels of rows."""
     objective = jax.tree.unflatten(structure, [np.float32(1)] * structure.num_leaves)
@@ -165,11 +165,15 @@ def can_pad(detector: Any, features: int, width: int) -> bool:
     own = isinstance(detector, ObjectiveDetector)
     try:
         one, other = (detector._full_objective((columns,), 2) for columns in (features, width))
+        if not getattr(one, "takes_padding", False) or not padding.knows_padding(one):
+            return False
+        if own and not padding.equal_but_outputs(one, other, features, width):
+            return False
+        filled = objectives.padded(other, float(features))
+        _check_begins(jax.tree.structure(filled), (width,))
     except Exception:  # of a function that is for other widths only
         return False
-    if not getattr(one, "takes_padding", False):
-        return False
-    return not own or padding.equal_but_outputs(one, other, features, width)
+    return True
 
 
 def width_for(detector: Any, features: int) -> int:

@@ -91,7 +91,7 @@ class _Compiled:
 
     def shapes(self, *arguments: Any) -> Any:
         """The shapes and types of the result."""
-        return self._program(arguments).made[0].eval_shape(*arguments)
+        return jax.eval_shape(self._function, *arguments)
 
     def prepare(self, *arguments: Any) -> None:
         """Compile for arguments of these shapes, once. Ctrl-C interrupts it."""
@@ -108,14 +108,16 @@ class _Compiled:
         """The program for these arguments; beyond `MOST_PROGRAMS` it takes another one's place."""
         leaves, structure = jax.tree.flatten(arguments)
         key = self, structure, *((np.shape(leaf), leaf.dtype) for leaf in leaves)
+        dropped = None  # it is freed once other threads may go on
         with _lock:
             program = _programs.get(key)
             if program is None:
                 program = _programs[key] = _Program(self._function, self._options)
                 if len(_programs) > MOST_PROGRAMS:
-                    _programs.popitem(last=False)
+                    dropped = _programs.popitem(last=False)
             else:
                 _programs.move_to_end(key)
+        del dropped
         return program
 
     def _with_known_options(self, program: _Program, run: Callable) -> Any:

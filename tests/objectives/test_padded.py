@@ -91,7 +91,7 @@ def test_all_networks_that_see_columns_begin_as_for_the_real_columns(name):
     padded = objectives.padded(wider, 5)
     found, _ = padded.init(KEY, jnp.zeros((1, WIDTH)))
     expected, _ = plain.init(KEY, jnp.zeros((1, 5)))
-    roles = padded.objective.inputs(5)
+    roles = padded.objective.padded_inputs(5)
     assert roles
     for role in roles:
         first = expected[role]["Dense_0"]["kernel"]
