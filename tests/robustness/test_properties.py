@@ -33,6 +33,7 @@ from generated import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import run_alone
 from sklearn.base import clone
 
 from jaxad import training
@@ -356,7 +357,12 @@ OWN_STRUCTURES = {
     },
     "DeepSAD": {"batch_norm": [True, False], "anomalies_in_centre": [True, False]},
     "DAGMM": {"n_components": [1, 7], "estimation_hidden": [(), (3,)], "network_dropout": [0, 0.9]},
-    "GOAD": {"n_transforms": [2, 5], "transform_dim": [1, 4], "reconstruction_weight": [0.0, 0.5]},
+    "GOAD": {
+        "latent_dim": [2, 3],  # 1 has a test of its own
+        "n_transforms": [2, 5],
+        "transform_dim": [1, 4],
+        "reconstruction_weight": [0.0, 0.5],
+    },
     "AutoEncoder": {"batch_norm": [True, False], "noise": [0.0, 1e4]},
     "ObjectiveDetector": {"hidden": None, "latent_dim": None},
 }
@@ -399,3 +405,20 @@ def test_odd_settings_are_fitted_or_refused(name, programs, record_property):
     record_property("inputs", count.total())
     for outcome, number in sorted(count.items()):
         record_property(outcome, number)
+
+
+@full
+def test_goad_with_one_latent_dimension():
+    """In a process without the tests' flags, of which one makes this gradient NaN.
+
+    That is XLA's: with ``--xla_cpu_use_fusion_emitters=false`` and few optimisations.
+    """
+    code = (
+        "import jaxad, numpy as np\n"
+        "x = np.random.default_rng(0).normal(size=(40, 3))\n"
+        "options = {'latent_dim': 1, 'n_transforms': 5, 'epochs': 2, 'random_state': 0}\n"
+        "found = [jaxad.GOAD(**options).fit(x).anomaly_score(x) for _ in range(2)]\n"
+        "assert np.isfinite(found).all() and (found[0] == found[1]).all()\n"
+        "print('finite')"
+    )
+    assert "finite" in run_alone(code, XLA_FLAGS="", JAX_DISABLE_MOST_OPTIMIZATIONS="0")
