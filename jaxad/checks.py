@@ -78,7 +78,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """True or False, also as 1 or 0.
+    """True or False.
 
     Example:
       >>> Flag()("verbose", 2)
@@ -88,7 +88,7 @@ class Flag:
 
     def __call__(self, name: str, value: Any) -> bool:
         """Raise a TypeError for other types."""
-        if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
+        if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{name}={value!r} is not True or False")
         return bool(value)
 

@@ -519,10 +519,10 @@ def _check_images(rows: np.ndarray, estimator: Any, reset: bool) -> np.ndarray:
         estimator.input_shape_ = rows.shape[1:]
         estimator.n_features_in_ = math.prod(rows.shape[1:])
     elif not hasattr(estimator, "input_shape_"):
+        given = rows.shape[:-1] if rows.shape[-1] == 1 else rows.shape
         raise ValueError(
-            f"X has images of shape {rows.shape[1:]}, but {type(estimator).__name__} was fitted on "
-            f"a table of {estimator.n_features_in_} features: pass rows "
-            f"[N, {estimator.n_features_in_}]"
+            f"X has shape {given}, but {type(estimator).__name__} was fitted on a table "
+            f"of {estimator.n_features_in_} features: pass rows [N, {estimator.n_features_in_}]"
         )
     elif rows.shape[1:] != tuple(estimator.input_shape_):
         raise ValueError(

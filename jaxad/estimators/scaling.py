@@ -155,7 +155,7 @@ def _quartiles(x: np.ndarray) -> np.ndarray:
     ]
     found = np.concatenate(parts, axis=1)
     digits = np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps
-    rounding = 10 * digits * np.abs(found).max(axis=0)
+    rounding = digits * np.abs(found).max(axis=0)  # at least one unit in the last place
     return np.concatenate([found, rounding[None]]).reshape(4, *x.shape[1:])
 
 

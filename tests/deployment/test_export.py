@@ -168,7 +168,10 @@ def test_each_kind_of_file_has_its_own_function(plain, tmp_path):
     with pytest.raises(jaxad.FileFormatError, match="onnxruntime"):
         jaxad.load_exported(tmp_path / "program.onnx")
     arrays, metadata = jaxad.persistence.read(tmp_path / "program.jaxad")
-    for wrong, message in [({"version": 9}, "Upgrade"), ({"input": 3}, "cannot read the program")]:
+    for wrong, message in [
+        ({"version": 9}, "Upgrade"),
+        ({"input": 3}, "holds no exported program"),
+    ]:
         jaxad.persistence.write(tmp_path / "wrong.jaxad", arrays, metadata | wrong)
         with pytest.raises(jaxad.FileFormatError, match=message):
             jaxad.load_exported(tmp_path / "wrong.jaxad")

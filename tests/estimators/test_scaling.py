@@ -178,3 +178,19 @@ def test_the_constants_cannot_be_replaced(table):
     scaler = fit_scaler("standard", table)
     with pytest.raises(AttributeError):
         scaler.shift = 0
+
+
+def test_robust_scaling_takes_noise_of_the_last_digit_for_constant():
+    column = np.where(np.arange(100) < 50, 0.3, np.nextafter(0.3, 1))
+    x = np.stack([column, np.arange(100.0)], 1)
+    assert fit_scaler("robust", x).scale[0] == 1
+    assert fit_scaler("robust", x * 2.0**-60).scale[1] == 2.0**60 / 49.5
+
+
+def test_robust_scaling_copies_a_few_columns_at_a_time():
+    x = np.random.default_rng(0).normal(size=(2**17, 64)).astype(np.float32)
+    tracemalloc.start()
+    fit_scaler("robust", x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes

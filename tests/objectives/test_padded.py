@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from cases import ENCODER, OBJECTIVES, TANH
 
+import jaxad
 from jaxad import hashing, networks, objectives, training
+from jaxad.losses.transformation import surprise
 from jaxad.objectives import diffusion_time, padding, score_matching
 from jaxad.objectives.wrappers import Wrapper
+from jaxad.study import populations
 from jaxad.typing import Batch
 
 KEY = jax.random.key(3)
@@ -304,3 +307,33 @@ def test_objectives_that_differ_in_nothing_but_outputs_are_told_from_others():
         ),
     }
     assert [name for name, make in others.items() if alike(make)] == []
+
+
+def test_an_objective_derived_from_jaxads_must_say_that_it_knows_padding():
+    """Its own score may look at columns of padding as if they were rows' values."""
+    kind = type(OBJECTIVES["deep_svdd"])
+
+    class Own(kind):
+        def score(self, params, stats, x):
+            return jnp.var(x, 1)
+
+    class Told(Own):
+        def padded_inputs(self, columns):
+            return super().padded_inputs(columns)
+
+    found = [objectives.padding.knows_padding(one) for one in (kind, Own, Told)]
+    assert found == [True, False, True]
+
+
+def test_an_output_of_the_width_of_the_rows_is_not_padded():
+    """It was, and the whole comparison failed."""
+    detector = jaxad.ObjectiveDetector(lambda shape: objectives.tccm(networks.MLP((8, 5))))
+    assert not populations.can_pad(detector, 5, 8)
+    fits = jaxad.ObjectiveDetector(lambda shape: objectives.tccm(networks.MLP((8, *shape))))
+    assert populations.can_pad(fits, 5, 8)
+
+
+def test_the_least_probable_class_of_one_has_a_gradient():
+    """A surprise with no other class is 0, and so is its gradient; it was NaN."""
+    gradient = jax.grad(lambda own: surprise(own, jnp.full((1,), -jnp.inf)))
+    assert gradient(1.0) == 0
