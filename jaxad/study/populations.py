@@ -240,7 +240,7 @@ def _ready(job: Job, together: bool) -> _Ready:
     width = width_for(detector, job.features) if together else job.features
     objective = detector._full_objective((width,), job.rows)
     # Also where nothing is added: one program.
-    if together and can_pad(detector, job.features, width):
+    if together and (width > job.features or can_pad(detector, job.features, width)):
         objective = objectives.padded(objective, float(job.features))
     rows: Any = unweighted(np.zeros((1, job.features), np.float32), np.zeros(1, np.int32))
     return _Ready(job, width, detector._members(rows), objective, detector._recipe(job.rows))
