@@ -20,28 +20,20 @@ from sklearn.base import clone
 from jaxad import networks, objectives, thresholds, training
 from jaxad.estimators import ensemble
 from jaxad.estimators.scaling import fit_scaler
-from jaxad.losses import hypersphere
 
 full = pytest.mark.full
 WIDTH = 7  # no other axis of a parameter has this length
-ENCODER = networks.MLP((8, 4))
-TANH = {"activation": "tanh", "use_bias": True}
 OBJECTIVES = {
-    "deep_svdd": objectives.deep_svdd(ENCODER),
-    "autoencoder": objectives.autoencoder(ENCODER, networks.MLP((8, WIDTH))),
-    "soft_boundary": objectives.deep_svdd(
-        networks.MLP((8, 4), batch_norm=True),
-        loss=hypersphere.soft_boundary,
-        radius=True,
-        warm_up=1,
-    ),
-    "deep_sad": objectives.deep_sad(ENCODER),
+    "deep_svdd": cases.OBJECTIVES["deep_svdd"],
+    "autoencoder": objectives.autoencoder(cases.ENCODER, networks.MLP((8, WIDTH))),
+    "soft_boundary": cases.OBJECTIVES["soft_boundary"],
+    "deep_sad": cases.OBJECTIVES["deep_sad"],
     "dagmm": objectives.DAGMM(
-        networks.MLP((4, 2), **TANH),
-        networks.MLP((4, WIDTH), **TANH),
-        networks.MLP((6, 3), **TANH),
+        networks.MLP((4, 2), **cases.TANH),
+        networks.MLP((4, WIDTH), **cases.TANH),
+        networks.MLP((6, 3), **cases.TANH),
     ),
-    "goad": objectives.goad(ENCODER, n_transforms=4, transform_dim=6),
+    "goad": objectives.goad(cases.ENCODER, n_transforms=4, transform_dim=6),
 }
 RECIPE = training.Recipe(epochs=3, batch_size=64, learning_rate=1e-2, shuffle=False)
 ROUNDING = 5e-5  # relative; measured: 3e-6, of three epochs of sums in float32 in another order
@@ -188,9 +180,9 @@ def test_an_added_constant_column(name):
     assert not wide[:, WIDTH].any()
     objective = OBJECTIVES[name]
     if name == "autoencoder":
-        objective = objectives.autoencoder(ENCODER, networks.MLP((8, WIDTH + 1)))
+        objective = objectives.autoencoder(cases.ENCODER, networks.MLP((8, WIDTH + 1)))
     if name == "dagmm":
-        objective = objective.replace(decoder=networks.MLP((4, WIDTH + 1), **TANH))
+        objective = objective.replace(decoder=networks.MLP((4, WIDTH + 1), **cases.TANH))
     initial = widened(start(name))
     found = scores(name, wide, label, test=wide, initial=initial, objective=objective)
     factor = (WIDTH + 1) / WIDTH if name == "autoencoder" else 1
@@ -204,7 +196,7 @@ def test_with_eta_1_known_normals_are_like_unlabelled_rows():
     unlabelled = np.minimum(label, 0)
     expected = scores("deep_sad", x, unlabelled)
     assert_alike(scores("deep_sad", x, label), expected)
-    heavier = objectives.deep_sad(ENCODER, eta=8.0)
+    heavier = objectives.deep_sad(cases.ENCODER, eta=8.0)
     assert differs(scores("deep_sad", x, label, objective=heavier), expected)
 
 

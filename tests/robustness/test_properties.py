@@ -56,6 +56,13 @@ ENSEMBLES = {  # of each kind of combination
 ROWS = np.random.default_rng(0).normal(size=(40, 3))
 
 
+def tell(record_property, inputs, count):
+    """State how many inputs there were, and how many had each outcome."""
+    record_property("inputs", inputs)
+    for outcome, number in sorted(count.items()):
+        record_property(outcome, number)
+
+
 def check_scores(detector, X, values):
     """Finite scores in the promised types, those of a row whatever rows are beside it."""
     n = len(values)
@@ -183,9 +190,7 @@ def test_a_table_is_fitted_or_refused(name, inputs, widths, record_property):
     check()
     assert count["fitted"] > inputs / 8
     assert count["refused"] > inputs / 20
-    record_property("inputs", inputs)
-    for outcome, number in sorted(count.items()):
-        record_property(outcome, number)
+    tell(record_property, inputs, count)
 
 
 def problem_of_signs(name, y, kept):
@@ -258,9 +263,7 @@ def test_rows_are_scored_or_refused(name, inputs, record_property):
     check()
     assert count["scored"] > inputs / 6
     assert count["refused"] > inputs / 6
-    record_property("inputs", inputs)
-    for outcome, number in sorted(count.items()):
-        record_property(outcome, number)
+    tell(record_property, inputs, count)
 
 
 @pytest.mark.parametrize("inputs", [pytest.param(300, marks=full)])
@@ -331,9 +334,7 @@ def test_a_setting_is_taken_or_refused(one_in, record_property):
             assert tried.error is not None, f"{case} is taken"
             check_early(tried)
             assert names(tried.error, {argument: value}), f"{case}: {tried.error!r}"
-    record_property("inputs", count.total())
-    for outcome, number in sorted(count.items()):
-        record_property(outcome, number)
+    tell(record_property, count.total(), count)
 
 
 # Settings that make other programs, all valid for 40 rows of 3 features, or refused by name.
@@ -402,9 +403,7 @@ def test_odd_settings_are_fitted_or_refused(name, programs, record_property):
 
     check()
     assert count["fitted"] > programs
-    record_property("inputs", count.total())
-    for outcome, number in sorted(count.items()):
-        record_property(outcome, number)
+    tell(record_property, count.total(), count)
 
 
 @full
