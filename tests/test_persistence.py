@@ -271,6 +271,19 @@ def test_files_without_a_digest_of_the_header_are_read_and_checked_whole(saved, 
             reader(saved)
 
 
+@pytest.mark.parametrize("other", [lambda w: w.reshape(-1), lambda w: w.view(np.int32)])
+def test_without_a_digest_of_the_header_shapes_and_types_are_checked(saved, other):
+    without_header_digest(saved)
+    with safetensors.safe_open(saved, framework="np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        entries = file.metadata()
+    name = "/params/w"
+    tensors[name] = other(tensors[name])
+    saved.write_bytes(safetensors.numpy.save(tensors, metadata=entries))
+    with pytest.raises(FileFormatError, match="damaged"):
+        read(saved)
+
+
 def test_arrays_read_back_can_be_written_to(saved):
     read(saved)[0]["params"]["w"][0, 0] = 5
 

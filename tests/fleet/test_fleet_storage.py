@@ -212,6 +212,20 @@ def test_checkpoints_of_another_fit_are_refused(options, frame, message, run, sm
     assert before == {file: file.read_bytes() for file in run.glob("wave-*")}
 
 
+def test_waves_of_other_rows_are_refused_where_all_else_is_equal(
+    tmp_path, small_waves, monkeypatch
+):
+    """Rows that the global model does not see, with the same moments."""
+    monkeypatch.setattr(survey, "_DRAWN", 50)
+    frame = made()
+    frame[COLUMNS] = frame[COLUMNS].round()  # sums of whole numbers are exact in any order
+    fitted(frame, checkpoints=tmp_path)
+    one, other = frame.index[frame.machine == "m2"][[10, 20]]
+    frame.loc[[one, other], "a"] = frame.loc[[other, one], "a"].to_numpy()
+    with pytest.raises(ValueError, match="is of other rows or labels: give another folder"):
+        fitted(frame, checkpoints=tmp_path)
+
+
 def test_groups_in_another_order_are_another_fit(tmp_path, small_waves):
     parts = [part for _, part in FRAME.groupby("machine")]
     frames = [pd.concat(parts), pd.concat(parts[::-1])]

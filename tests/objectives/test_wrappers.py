@@ -307,6 +307,22 @@ class TestLOE:
         np.testing.assert_allclose(values, expected, rtol=1e-4)
         np.testing.assert_allclose(value, expected.mean(), rtol=1e-4)
 
+    def test_known_normals_stay_normal_while_others_are_judged(self, rows):
+        def coupled(distance, label):
+            return jnp.where(label < 0, -distance, distance) + jnp.mean(label > 0)
+
+        inner = objectives.deep_sad(ENCODER, loss=coupled)
+        params, stats = begun(inner, rows)
+        batch = batch_of(rows[:64])
+        values, _ = LOE(inner, 0.1).loss(params, stats, batch, KEY)
+        z = inner.transform(params, stats, batch.x)
+        distance = np.sum(np.square(z - stats["centre"]), axis=1)
+        free = np.asarray(batch.label) == 0
+        suspicious = free & (distance >= np.sort(distance[free])[-4])  # 10 % of 44 rows
+        anomalous = suspicious | (np.asarray(batch.label) < 0)
+        expected = np.where(anomalous, -distance, distance) + np.mean(batch.label > 0)
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-4)
+
     @pytest.mark.parametrize("soft", [False, True])
     def test_the_network_is_applied_once(self, soft, rows):
         wide = objectives.deep_sad(networks.MLP((256, 128), batch_norm=True))

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import sys
 import warnings
+from collections import namedtuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from processes import free_address, run_together
 
 import jaxad
 from jaxad import persistence, training
-from jaxad.training import Checkpoints, runs
+from jaxad.training import Checkpoints, checkpoint, runs
 
 HERE = pathlib.Path(__file__).parents[1] / "support"
 SOFT = OBJECTIVES["soft_boundary"]
@@ -221,6 +222,15 @@ def test_a_population_does_not_resume_the_run_of_a_member(rows, tmp_path):
     training.fit(SOFT, RECIPE, KEY, rows, checkpoints=tmp_path)
     with pytest.raises(ValueError, match=r"recipe\.learning_rate was 0\.01, is \[0\.01, 0\.01"):
         training.fit_population(SOFT, RECIPE, KEYS, rows, checkpoints=tmp_path)
+
+
+def test_a_run_may_overwrite_its_state_after_it_is_saved(tmp_path):
+    state = namedtuple("State", "epoch")(np.array([1]))
+    saver = checkpoint.Saver(Checkpoints(tmp_path), {}, 3)
+    for _ in range(2):
+        saver.save(state, {})
+        state.epoch[:] += 1
+    assert len(checkpoint_files(tmp_path)) == 2
 
 
 def test_a_state_of_other_shapes_is_refused(rows, tmp_path):
