@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.peers import environment as peers
 from benchmarks.quality import (
     adbench,
+    audit,
     ensembles,
     oddbench,
     papers,
@@ -48,6 +49,7 @@ SUITES: dict[str, ModuleType] = {
     "adbench": adbench,
     "oddbench": oddbench,
     "younger": younger,
+    "audit": audit,
     "variants": variants,
     "ensembles": ensembles,
     "papers": papers,
@@ -78,6 +80,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "max_rows": _NUMBER | {"help": "draw sets of more rows down to as many"},
     "tables": _NAMES | {"help": "only these tables of papers"},
     "rows": _NAMES | {"help": "only these rows of them"},
+    "claims": _NAMES | {"help": "only these claims of audit"},
     "effort": {
         "type": int,
         "metavar": "PERCENT",
