@@ -108,6 +108,7 @@ def test_every_row_of_the_part_is_one_of_the_whole(part, whole):
     assert all(row.tobytes() in rows for row in held(part).x)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_scaled_kdd_is_the_raw_one_column_by_column():
     raw, scaled = held("kddcup99"), held("kddcup99_dagmm")

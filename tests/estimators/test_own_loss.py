@@ -252,6 +252,7 @@ def test_checkpoints_are_resumed_to_the_bit(rows, tmp_path):
         with_own("DeepSVDD", 3.0, epochs=5, **fixed).fit(rows, checkpoints=tmp_path / "run")
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_checkpoints_are_resumed_in_another_process(rows, tmp_path):
     """What tells runs apart must hold no address of a function."""
