@@ -487,6 +487,12 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "datasets": tuple(name for name in _PUBLISHED if name in there)}
 
 
+def circumstances(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs into one folder must share; further claims may be added to it."""
+    config = {name: settings[name] for name in ("seeds", "datasets")}
+    return {"seeds": settings["seeds"], "config": config}
+
+
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """A part for each claim and set of its.
 
