@@ -594,14 +594,14 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """The table of claims, and each with its sets."""
     shown = [
         f"AUROC in %, means of {settings['seeds']} seeds and of the sets of a claim.",
-        tables.text(_HEADER, _body(rows), left=1),
+        tables.text(_HEADER, _body(rows), left=1, grouped=False),
     ]
     for name, claim in CLAIMS.items():
         own = [row for row in rows if row.detector == name and row.metrics]
         if own:
             body = [[row.dataset, *(column.cell(row) for column in _COLUMNS)] for row in own]
             header = ["set", *(column.title for column in _COLUMNS)]
-            shown += [f"{name}: {claim.cause}", tables.text(header, body, left=1)]
+            shown += [f"{name}: {claim.cause}", tables.text(header, body, left=1, grouped=False)]
     return "\n\n".join(filter(None, [*shown, tables.missing(rows)]))
 
 
