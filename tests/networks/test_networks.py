@@ -48,6 +48,23 @@ def test_features_first_is_the_same_network(widths, batch_norm, use_bias, monkey
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu"])
+def test_the_output_passes_its_activation(name, rows):
+    linear, activated = networks.MLP((8, 3)), networks.MLP((8, 3), output_activation=name)
+    model = networks.init(linear, KEY, rows)
+    expected = getattr(jax.nn, name)(networks.apply(linear, *model, rows)[0])
+    np.testing.assert_allclose(networks.apply(activated, *model, rows)[0], expected, rtol=1e-5)
+
+
+def test_evaluated_rows_depend_neither_on_the_others_nor_on_dropped_units(rows):
+    module = networks.MLP((8, 3), batch_norm=True, dropout=0.5, input_dropout=0.2)
+    model = networks.init(module, KEY, rows)
+    whole, same = networks.apply(module, *model, rows)
+    assert same is model[1]
+    alone = [networks.apply(module, *model, rows[i : i + 1])[0][0] for i in range(3)]
+    np.testing.assert_allclose(whole[:3], alone, rtol=1e-5, atol=1e-6)
+
+
 def test_features_first_derivatives_of_any_order_and_mode(rows):
     module = networks.MLP((30, 20), "tanh", use_bias=True)
     params, running = networks.init(module, KEY, rows[:128, :2])
