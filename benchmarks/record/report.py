@@ -125,7 +125,8 @@ def _missing(
             for row in one.record.rows
             if row.missing is not None
         ]
-        waiting = [part for run in one.record.runs for part in run.waiting]
+        reached = {row.part_name for row in one.record.rows}  # perhaps by a later run
+        waiting = [p for run in one.record.runs for p in run.waiting if p not in reached]
         if waiting:
             lines.append(f"{one.name}: {len(waiting)} parts were not reached: {waiting[0]}, ...")
     return ["## Missing", "\n".join(f"* {line}" for line in lines)] if lines else []

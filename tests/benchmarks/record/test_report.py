@@ -107,7 +107,10 @@ def test_what_is_missing_is_named(tmp_path, folder):
 def test_parts_that_an_interrupted_run_did_not_reach_are_named(tmp_path, folder):
     file = folder / "latency-1" / results.FILE
     (one,) = results.read(file).runs
-    results.write(file, Record([dataclasses.replace(one, waiting=["scoring: GOAD"])]))
+    later = dataclasses.replace(one.rows[0], detector="reached later", part="")
+    waiting = [later.part_name, "scoring: GOAD"]
+    runs = [dataclasses.replace(one, waiting=waiting), dataclasses.replace(one, rows=[later])]
+    results.write(file, Record(runs))
     assert (
         "* latency: 1 parts were not reached: scoring: GOAD"
         in rendered(tmp_path, folder).read_text()
