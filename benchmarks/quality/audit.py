@@ -413,6 +413,11 @@ def _goad(map_offset: float) -> Scores:
     return _scores(jaxad.GOAD, map_offset=map_offset)
 
 
+def _at_most(rows: int) -> Callable[[Card], bool]:
+    """Whether a set has no more rows, so that fits do not take long."""
+    return lambda card: card.rows <= rows
+
+
 _SMALL = 1000  # rows; sets of fewer are resampled to as many by the published table's rule
 _IN_ORDER = 50_000  # rows of sets of more are drawn at random by it
 CLAIMS: dict[str, Claim] = {
@@ -432,31 +437,31 @@ CLAIMS: dict[str, Claim] = {
         "DTE-C's network ends with a softmax, and its loss begins with one",
         "DTE-C",
         _compared(_dte_c(True), _dte_c(False)),
-        lambda card: card.rows <= 4000,
+        _at_most(4000),
     ),
     "drawn_to_zero": Claim(
         "Deep SVDD of PyOD before 2.0.1 adds the squares of all activities to its loss",
         "deep_svdd",
         _compared(_drawn(0.1), _drawn(0.0)),
-        lambda card: card.rows <= 10_000,
+        _at_most(10_000),
     ),
     "detached": Claim(
         "the loss of ADBench's DAGMM is detached from its network, which never changes",
         "dagmm",
         _compared(detached_dagmm, _TRAINED_DAGMM),
-        lambda card: card.rows <= 10_000,
+        _at_most(10_000),
     ),
     "no_backward": Claim(
         "PyOD 2.0.1 to 3.6.2 trains Deep SVDD without a backward pass",
         None,
         _compared(untrained_deep_svdd, _TRAINED_DEEP_SVDD, _at_random),
-        lambda card: card.rows <= 10_000,
+        _at_most(10_000),
     ),
     "epochs_by_name": Claim(
         "TCCM trains each set for a number of epochs that is kept by the set's name",
         None,
         _by_epochs,
-        lambda card: card.rows <= 10_000,
+        _at_most(10_000),
     ),
     "one_label": Claim(
         "MCM's test of an odd number of normal rows calls the last of them an anomaly",
@@ -468,7 +473,7 @@ CLAIMS: dict[str, Claim] = {
         "GOAD maps standardised rows without offsets",
         "goad",
         _compared(_goad(0.0), _goad(1.0)),
-        lambda card: card.rows <= 10_000,
+        _at_most(10_000),
     ),
 }
 _PUBLISHED = tuple(dict.fromkeys(name for name, _ in reference_numbers.one_class().index))
@@ -549,9 +554,13 @@ class Found(NamedTuple):
     explained: int = 0
 
 
+def _measured(rows: Sequence[Row], claim: str) -> list[Row]:
+    return [row for row in rows if row.detector == claim and row.metrics]
+
+
 def found(rows: Sequence[Row], claim: str) -> Found | None:
     """The figures of a claim; None if it was not measured."""
-    own = [row for row in rows if row.detector == claim and row.metrics]
+    own = _measured(rows, claim)
     if not own:
         return None
     with_cause, without = (
@@ -606,8 +615,7 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
         tables.text(_HEADER, _body(rows), left=1, grouped=False),
     ]
     for name, claim in CLAIMS.items():
-        own = [row for row in rows if row.detector == name and row.metrics]
-        if own:
+        if own := _measured(rows, name):
             body = [[row.dataset, *(column.cell(row) for column in _COLUMNS)] for row in own]
             header = ["set", *(column.title for column in _COLUMNS)]
             shown += [f"{name}: {claim.cause}", tables.text(header, body, left=1, grouped=False)]
