@@ -98,9 +98,10 @@ def test_lists_frames_and_objects_of_numbers_are_rows():
         np.eye(3).astype(ml_dtypes.int4),
         pd.DataFrame(np.eye(3).astype(ml_dtypes.bfloat16)),
         pd.DataFrame(np.eye(3), columns=list("abc")).astype("bool[pyarrow]"),
+        pd.DataFrame(np.eye(3, dtype=bool), columns=list("abc")).astype("category"),
         np.ma.masked_array(np.eye(3), np.zeros((3, 3), bool)),
     ],
-    ids=["int4", "frame of bfloat16", "frame of pyarrow's bool", "nothing is masked"],
+    ids=["int4", "frame of bfloat16", "pyarrow's bool", "categories of bool", "nothing masked"],
 )
 def test_less_common_types_of_numbers(X):
     np.testing.assert_array_equal(fit_rows(X), np.eye(3))

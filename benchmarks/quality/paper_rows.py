@@ -170,8 +170,8 @@ def _made(kind: type, where: str, entry: Mapping[str, Any]) -> Any:
     given = (f.name for f in fields(kind) if f.default is f.default_factory is MISSING)
     _require(where, entry, tuple(given))
     for key, valid in _VALID.items():
-        values = entry.get(key, ())
-        check_known(f"{key} of {where}", [values] if isinstance(values, str) else values, [*valid])
+        values = entry.get(key, [])
+        check_known(f"{key} of {where}", values if isinstance(values, list) else [values], [*valid])
     figures = {
         key: _made(Published, f"{key} of {where}", entry[key]) for key in _FIGURES if key in entry
     }

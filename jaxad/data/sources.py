@@ -75,7 +75,10 @@ def stream(
                 "iterator of blocks, such as lambda: pandas.read_csv(path, chunksize=100_000)"
             )
         with reading(path, "a .npy file"):
-            source = np.lib.format.open_memmap(path, mode="r")
+            try:
+                source = np.lib.format.open_memmap(path, mode="r")
+            except MemoryError as error:  # rows are not read here, so the length in it is wrong
+                raise ValueError("its header claims more memory than there is") from error
         if source.dtype.kind not in "biuf":
             raise ValueError(
                 f"{path} holds values of type {source.dtype!s:.60}: save numbers as float32"

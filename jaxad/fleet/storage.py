@@ -96,6 +96,8 @@ def _made(
         models = Models(keys, arrays["models"], calibration.by_group())
     fleet._set(common, models, calibration, notes, recent)
     if models is not None:
+        if arrays["checksums"].shape != (len(models.keys),):
+            raise ValueError("there is not one checksum for each model")
         fleet._unchecked = Unchecked(path, arrays["checksums"], calibration)
     return fleet
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from cases import ROOT
@@ -15,7 +16,7 @@ from fleets import COLUMNS, fitted, made, same, small
 
 import jaxad
 from jaxad import persistence
-from jaxad.fleet import survey
+from jaxad.fleet import storage, survey
 
 FRAME = made()
 
@@ -156,6 +157,15 @@ def test_a_damaged_global_model_is_refused(fleet, path):
         jaxad.load(path)
 
 
+@pytest.mark.parametrize("shape", [(0,), (1 << 40, 0), (2, 1)])
+def test_a_file_without_a_checksum_for_each_model_is_refused(fleet, path, shape):
+    arrays, metadata = storage._pack(fleet)
+    arrays["checksums"] = np.empty(shape, np.uint32)
+    persistence.write(path, arrays, metadata)
+    with pytest.raises(jaxad.FileFormatError, match="not one checksum for each model"):
+        jaxad.load(path)
+
+
 def test_saving_that_fails_leaves_the_old_file(fleet, path, monkeypatch, tmp_path):
     before = path.read_bytes()
 
@@ -250,7 +260,7 @@ WORKER = """
 import os, signal, sys
 from fleets import fitted
 from jaxad import persistence
-from jaxad.fleet import survey
+from jaxad.fleet import storage, survey
 survey.WAVE_BYTES, write = 100 * 4 * 4, persistence.write
 def dies(path, *content):
     write(path, *content)

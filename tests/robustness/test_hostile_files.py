@@ -497,7 +497,8 @@ def test_changed_programs_with_a_fitting_checksum_crash_no_loading(tmp_path, rec
     inputs, told = 120, {}
     while len(told) < inputs:
         command = [sys.executable, worker, path, str(len(told)), str(inputs - len(told))]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+        how: Any = {"cwd": ROOT, "capture_output": True, "text": True, "errors": "replace"}
+        done = subprocess.run(command, timeout=600, **how)
         lines = [line.split(" ", 1) for line in done.stdout.splitlines() if line[:1].isdigit()]
         told |= dict(lines)
         if done.returncode:

@@ -186,7 +186,11 @@ HOLDERS: dict[str, tuple[Callable[[np.ndarray], Any], str | None]] = {
         lambda x: _named(x, [1, *(f"f{i}" for i in range(1, x.shape[1]))]),
         "X has columns named by text and by other values, such as 'f1' and 1",
     ),
-    "categories": (lambda x: _named(x).astype("category"), "X: columns? 'f0'.* not numeric"),
+    # pandas and jaxad take categories of booleans for booleans.
+    "categories": (
+        lambda x: _named(x.astype(float)).astype("category"),
+        "X: columns? 'f0'.* not numeric",
+    ),
     "text": (lambda x: x.astype(str), r"X has '.*' at row 0, column 0: encode"),
     "times": (lambda x: _named(x).astype("datetime64[ns]"), "X: columns? 'f0'.* not numeric"),
     "sparse": (lambda x: _named(x).astype(pd.SparseDtype(float)), "X: column 'f0' is sparse"),

@@ -120,9 +120,14 @@ def _at_a_place(change: Callable) -> Callable:
     return made
 
 
+def copied(values: Sequence[Any], draw: random.Random) -> Any:
+    """A copy of one of the values, which later changes may alter."""
+    return json.loads(json.dumps(draw.choice(values)))
+
+
 @_at_a_place
 def replace(tree, node, key, draw):
-    node[key] = draw.choice(HOSTILE)
+    node[key] = copied(HOSTILE, draw)
 
 
 @_at_a_place
@@ -140,9 +145,9 @@ def rename(tree, node, key, draw):
 @_at_a_place
 def add(tree, node, key, draw):
     if isinstance(node, dict):
-        node[draw.choice([*NAMES, "evil", "function", "recipe"])] = draw.choice(HOSTILE)
+        node[draw.choice([*NAMES, "evil", "function", "recipe"])] = copied(HOSTILE, draw)
     else:
-        node.insert(key, draw.choice(HOSTILE))
+        node.insert(key, copied(HOSTILE, draw))
 
 
 @_at_a_place
@@ -253,7 +258,7 @@ def _dtype(parts, entry, draw):
 def _shape(parts, entry, draw):
     shape = entry["shape"]
     known = isinstance(shape, list) and all(type(n) is int for n in shape)
-    entry["shape"] = draw.choice([*SHAPES, [math.prod(shape)], shape[::-1]] if known else SHAPES)
+    entry["shape"] = copied([*SHAPES, [math.prod(shape)], shape[::-1]] if known else SHAPES, draw)
 
 
 def _offsets(parts, entry, draw):
