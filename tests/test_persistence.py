@@ -352,6 +352,17 @@ def test_every_tensor_is_aligned_to_its_items(path):
             assert all(leaf.flags.aligned for leaf in reader(path)[0].values())
 
 
+def test_a_tensor_without_elements_cannot_claim_any_length(path):
+    for shape in ((0,), (9, 0), (0, 1 << 16)):
+        write(path, {"w": np.empty(shape)}, {})
+        assert read(path)[0]["w"].shape == shape
+    for shape in ((1 << 40, 0), (0, 1 << 17)):
+        write(path, {"w": np.empty(shape), "b": np.ones(1 << 10)}, {})
+        for reader in (read, memory_map):
+            with pytest.raises(FileFormatError, match="damaged"):
+                reader(path)
+
+
 def test_writing_the_same_twice_gives_the_same_bytes(saved):
     first = saved.read_bytes()
     write(saved, ARRAYS, METADATA)

@@ -9,7 +9,7 @@ from jaxad.estimators import ObjectiveDetector
 def _suite_name(kind: type) -> str:
     """The name in suites: words in lower case, as of the functions in `jaxad.objectives`."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
-    return "autoencoder" if words == "auto_encoder" else words
+    return {"auto_encoder": "autoencoder", "kdsm": "k_dsm"}.get(words, words)
 
 
 _FOUND = {_suite_name(kind): kind for kind in REGISTERED.values() if kind is not ObjectiveDetector}

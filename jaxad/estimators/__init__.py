@@ -10,7 +10,9 @@ from jaxad.estimators.dagmm import DAGMM as DAGMM
 from jaxad.estimators.deep_sad import DeepSAD as DeepSAD
 from jaxad.estimators.deep_svdd import DeepSVDD as DeepSVDD
 from jaxad.estimators.goad import GOAD as GOAD
+from jaxad.estimators.k_dsm import KDSM as KDSM
 from jaxad.estimators.objective_detector import ObjectiveDetector as ObjectiveDetector
 from jaxad.estimators.pipelines import explain as explain
 from jaxad.estimators.storage import load as load
+from jaxad.estimators.tccm import TCCM as TCCM
 from jaxad.registry import DETECTORS as DETECTORS

@@ -91,8 +91,12 @@ class ContractionMatching(BaseObjective):
 
     def reconstruct(self, params: Params, stats: Stats, x: Array) -> Array:
         """``-f(x, 1)`` ``[B, D]``, the row that the network takes to the origin."""
+        return -self.transform(params, stats, x)
+
+    def transform(self, params: Params, stats: Stats, x: Array) -> Array:
+        """``f(x, 1)`` ``[B, D]``."""
         given = _with_times(stats, x, jnp.ones((len(x), 1)))[:, 0]
-        return -real(stats, roles.apply(self.network, "velocity", params, stats, given)[0])
+        return real(stats, roles.apply(self.network, "velocity", params, stats, given)[0])
 
 
 def tccm(network: nn.Module, *, chunk: int = 1024) -> ContractionMatching:
@@ -136,7 +140,7 @@ def _with_times(stats: Stats, x: Array, times: Array) -> Array:
     """
     x = jnp.asarray(x)
     columns = jnp.sum(stats["real"]) if "real" in stats else x.shape[1]
-    repeated = jnp.broadcast_to(x[:, None], (*times.shape, x.shape[1]))
-    longer = jnp.pad(repeated, ((0, 0), (0, 0), (0, 1)))
-    is_time = jnp.arange(x.shape[1] + 1) == columns
-    return jnp.where(is_time[None, None], times[..., None].astype(x.dtype), longer)
+    longer = jnp.concatenate([x, jnp.zeros_like(x[:, :1])], 1)  # jax2onnx cannot convert jnp.pad
+    repeated = jnp.broadcast_to(longer[:, None], (*times.shape, longer.shape[1]))
+    is_time = jnp.arange(longer.shape[1]) == columns
+    return jnp.where(is_time[None, None], times[..., None].astype(x.dtype), repeated)

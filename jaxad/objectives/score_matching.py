@@ -50,7 +50,7 @@ class ScoreMatching(BaseObjective):
         """Initialise the network; `prepare` sets the noise scales."""
         roles.check_table("K-DSM", x)
         params, stats = roles.init(self.network, "score", key, x)
-        roles.check_output(self.network, self.scores(params, stats, x[:1]), x)
+        roles.check_output(self.network, self.transform(params, stats, x[:1]), x)
         return params, stats | {"noise_scale": jnp.ones(x.shape[1], jnp.float32)}
 
     def padded_inputs(self, columns: Any) -> dict[str, tuple[Any, Any]]:
@@ -94,9 +94,9 @@ class ScoreMatching(BaseObjective):
 
     def contributions(self, params: Params, stats: Stats, x: Array) -> Array:
         """``s(x)_j^2`` ``[B, D]``: how unlikely each feature's value is, given the others."""
-        return jnp.square(self.scores(params, stats, x))
+        return jnp.square(self.transform(params, stats, x))
 
-    def scores(self, params: Params, stats: Stats, x: Array) -> Array:
+    def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """``s(x)`` ``[B, D]``: the gradient of the log-density, times the noise scales."""
         return real(stats, roles.apply(self.network, "score", params, stats, x)[0])
 

@@ -157,7 +157,7 @@ def test_a_damaged_global_model_is_refused(fleet, path):
         jaxad.load(path)
 
 
-@pytest.mark.parametrize("shape", [(0,), (1 << 40, 0), (2, 1)])
+@pytest.mark.parametrize("shape", [(0,), (2, 1)])
 def test_a_file_without_a_checksum_for_each_model_is_refused(fleet, path, shape):
     arrays, metadata = storage._pack(fleet)
     arrays["checksums"] = np.empty(shape, np.uint32)

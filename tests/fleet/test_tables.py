@@ -212,6 +212,14 @@ BAD = {
         changed(pump=1.5), {"columns": ["a"]}, TypeError,
         "'pump' has 1.5 of type float in row 0: cast it to text or a whole number",
     ),
+    "lists": (
+        pl.DataFrame({"pump": [[1], [2]], "a": [1.0, 2.0]}), {}, TypeError,
+        r"group column 'pump' has values of type List\(Int64\): cast it to text or a whole number",
+    ),
+    "records in pyarrow": (
+        pl.DataFrame({"pump": [{"a": 1}], "a": [1.0]}).to_arrow(), {}, TypeError,
+        "group column 'pump' has values of type Struct",
+    ),
     "no rows": (made(9)[:0], {"columns": ["a"]}, ValueError, "the frame has no rows"),
     "lazy": (pl.LazyFrame({"pump": [1], "a": [1]}), {}, TypeError, "frame.collect()"),
     "array": (np.ones((3, 3)), {}, TypeError, "give a pandas, polars or pyarrow frame"),

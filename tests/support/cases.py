@@ -103,6 +103,8 @@ DETECTORS = {
     "DAGMM": jaxad.DAGMM(latent_dim=2, n_components=2, **QUICK),
     "GOAD": jaxad.GOAD(latent_dim=4, n_transforms=4, transform_dim=6, **QUICK),
     "AutoEncoder": jaxad.AutoEncoder(latent_dim=2, **QUICK),
+    "KDSM": jaxad.KDSM(**QUICK),
+    "TCCM": jaxad.TCCM(**QUICK),
 }
 OF_AN_OBJECTIVE = jaxad.ObjectiveDetector(small_autoencoder, epochs=3, n_members=1, random_state=0)
 

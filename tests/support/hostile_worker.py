@@ -1,11 +1,12 @@
 """Reads and runs exported programs whose bytes were changed and signed anew: ``FILE FIRST COUNT``.
 
 A line ``NUMBER begun`` comes before each, and ``NUMBER OUTCOME`` after it, so that the process that
-started this one sees where it was if it crashes.
+started this one sees where it was if it crashes, or is killed because one takes over a minute.
 """
 
 import json
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ path, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 valid = path.read_bytes()
 for number in range(first, first + count):
     print(number, "begun", flush=True)
+    signal.alarm(60)
     draw, parts = random.Random(number), hostile.Parts(valid)
     change = draw.choice([hostile.flip, hostile.flip, hostile.number, hostile.move, hostile.cut])
     parts.body = bytearray(change(bytes(parts.body), draw))
