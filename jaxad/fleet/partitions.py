@@ -349,5 +349,7 @@ def _unpack_survey(arrays: dict[str, Any], metadata: dict[str, Any]) -> Survey:
     counts = {len(part) for part in (keys, arrays["rows"], drawn, *moments)}
     if counts != {len(keys)}:
         raise ValueError(f"it has parts of {sorted(counts)} groups")
+    if len(set(keys)) < len(keys):
+        raise ValueError("it has a group twice")
     labels = frozenset(metadata["labels"])
     return Survey(tuple(metadata["columns"]), keys, arrays["rows"], moments, drawn, labels)

@@ -13,6 +13,7 @@ from partitioned import fleet_of, same_fleets, table_of
 from processes import ROOT, run_together
 
 import jaxad
+from jaxad import persistence
 from jaxad.fleet import fit_partition, survey_partition
 from jaxad.fleet.routing import route
 
@@ -93,6 +94,15 @@ def test_a_group_in_two_partitions_is_named(table):
     parts = [table[table["machine"] == "a"][:50], table[table["machine"] == "a"][50:]]
     with pytest.raises(ValueError, match="group 'a' is in several partitions: give each"):
         fleet.begin([survey_partition(part, fleet) for part in parts])
+
+
+def test_a_survey_that_has_a_group_twice_is_damaged(table):
+    (data,) = survey_partition(table, fleet_of()).survey
+    arrays, metadata = persistence.loads(data)
+    metadata["keys"][1] = metadata["keys"][0]
+    changed = pd.DataFrame({"survey": [persistence.dumps(arrays, metadata)]})
+    with pytest.raises(jaxad.FileFormatError, match="it has a group twice"):
+        fleet_of().begin([changed])
 
 
 def test_columns_must_be_those_of_the_other_partitions(table):
