@@ -11,6 +11,7 @@ import jaxad
 
 DETECTORS = [fresh(name, epochs=2, n_members=1 + i % 2) for i, name in enumerate(cases.DETECTORS)]
 DETECTORS[list(cases.DETECTORS).index("DAGMM")].set_params(latent_dim=None)  # of one feature, too
+DEAR = (jaxad.KDSM,)
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +35,21 @@ EXPECTED = {"check_sample_weight_equivalence_on_dense_data": "training draws bat
 
 
 @pytest.mark.slow
-@parametrize_with_checks(DETECTORS, expected_failed_checks=lambda estimator: EXPECTED)
+@parametrize_with_checks(
+    [made for made in DETECTORS if type(made) not in DEAR],
+    expected_failed_checks=lambda estimator: EXPECTED,
+)
 def test_scikit_learn(estimator, check, monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")  # else the check of array dispatch is skipped
     check(estimator)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [kind.__name__ for kind in DEAR])
+def test_scikit_learn_of_those_dear_to_compile(name, monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    made = fresh(name, epochs=2)
+    check_estimator(made, expected_failed_checks=EXPECTED, on_skip=None)
 
 
 @pytest.mark.slow
