@@ -23,11 +23,8 @@ from jaxad.typing import Array, Batch, Key, Params, Stats
 class InternalContrast(BaseObjective):
     """Internal contrastive learning; made by `icl`.
 
-    ``stats["order"]`` ``[D]`` are the numbers of the columns in the order that windows see.
-
-    Attributes:
-      complement, window, window_size, permute, chunk: see `icl`.
-      temperature: leaf, see `icl`.
+    ``stats["order"]`` ``[D]`` are the numbers of the columns in the order that windows see. The
+    fields are the arguments of `icl`; ``temperature`` is a leaf.
     """
 
     complement: nn.Module = struct.field(pytree_node=False)
@@ -50,12 +47,11 @@ class InternalContrast(BaseObjective):
     def init_padded(self, key: Key, x: Array, features: Any) -> tuple[Params, Stats]:
         """Draw an order of the real columns, before the others, and initialise both networks."""
         order_key, first, second = jax.random.split(key, 3)
-        shuffled = features if self.permute else 0
-        stats = {"order": roles.shuffled(order_key, x.shape[1], shuffled)}
+        stats = {"order": roles.shuffled(order_key, x.shape[1], features if self.permute else 0)}
         rest, windows = self._split(stats, x[:1])
-        f, running_f = networks.init(self.complement, first, rest[0])
-        g, running_g = networks.init(self.window, second, windows[0])
-        batch_stats = {"complement": running_f, "window": running_g}
+        f, of_f = networks.init(self.complement, first, rest[0])
+        g, of_g = networks.init(self.window, second, windows[0])
+        batch_stats = {"complement": of_f, "window": of_g}
         return {"complement": f, "window": g}, stats | {"batch_stats": batch_stats}
 
     def of_columns(self, columns: int) -> "InternalContrast":
@@ -89,8 +85,8 @@ class InternalContrast(BaseObjective):
         """Calibrate batch norm."""
         for at, role in enumerate(("complement", "window")):
             given = getattr(self, role), role, params, stats, rows
-            how: Any = {"views": partial(self._part, at, stats), "view_weight": self._shown(stats)}
-            stats = roles.calibrate(*given, chunk=self.chunk, **how)
+            views, shown = partial(self._split, stats, at=at), self._shown(stats)
+            stats = roles.calibrate(*given, chunk=self.chunk, views=views, view_weight=shown)
         return stats
 
     def score(self, params: Params, stats: Stats, x: Array) -> Array:
@@ -99,9 +95,8 @@ class InternalContrast(BaseObjective):
 
     def transform(self, params: Params, stats: Stats, x: Array) -> Array:
         """The latent vectors of all rests, ``[B, M * L]``."""
-        rest, _ = self._split(stats, x)
+        rest, shown = self._split(stats, x, at=0), self._shown(stats)
         z, _ = roles.apply_views(self.complement, "complement", params, stats, rest)
-        shown = self._shown(stats)
         return (z if shown is None else z * shown[None, :, None]).reshape(len(x), -1)
 
     def size_for(self, columns: int) -> int:
@@ -113,13 +108,10 @@ class InternalContrast(BaseObjective):
         """``[M]``: 1 for windows of real columns, 0 for those that touch padding; None: all 1."""
         return stats["real"][self.size_for(0) - 1 :] if "real" in stats else None
 
-    def _part(self, at: int, stats: Stats, x: Array) -> Array:
-        return self._split(stats, x)[at]
-
-    def _split(self, stats: Stats, x: Array) -> tuple[Array, Array]:
+    def _split(self, stats: Stats, x: Array, *, at: Any = slice(None)) -> Any:
         """The rests and the windows, see `contrastive.windows`."""
         ordered = jnp.take(x, stats["order"].astype(jnp.int32), axis=1)
-        return contrastive.windows(ordered, size=self.size_for(x.shape[1]))
+        return contrastive.windows(ordered, size=self.size_for(x.shape[1]))[at]
 
 
 def icl(
