@@ -20,8 +20,12 @@ OBJECTIVES: dict[str, Callable[..., Any]] = {
     "autoencoder": objectives.autoencoder,
     "dagmm": objectives.DAGMM,
     "goad": objectives.goad,
+    "k_dsm": objectives.k_dsm,
+    "dte_c": objectives.dte_c,
+    "icl": objectives.icl,
 }
 METHODS = tuple(OBJECTIVES)
+SIZED = METHODS[:5]  # those measured at common sizes, too
 
 
 def counted(number: int, noun: str) -> str:
@@ -36,7 +40,8 @@ class Case:
     Attributes:
       method: in `METHODS`.
       objective: trained here.
-      widths: of the encoder (Deep SVDD, Deep SAD, autoencoder, DAGMM) or the trunk (GOAD).
+      widths: of the encoder (Deep SVDD, Deep SAD, autoencoder, DAGMM), the trunk (GOAD), the hidden
+        layers (K-DSM, DTE-C) or both networks (ICL).
       features, rows: of the made data.
       batch_size, epochs: of a timed run.
       options: of the method's network in `benchmarks.peers.pytorch`.
@@ -138,6 +143,12 @@ def make(method: str, widths: tuple[int, ...], features: int, **sizes: Any) -> C
         estimator = _mlp((10, 4), "tanh", dropout=0.5)
         arguments = _mlp(widths, "tanh"), _mlp(mirrored, "tanh"), estimator
         options = {"hidden": widths[:-1], "latent": widths[-1]}
+    elif method == "k_dsm":
+        arguments = (_mlp((*widths, features), "leaky_relu"),)
+    elif method == "dte_c":
+        arguments = (_mlp((*widths, 7), "relu", dropout=0.5),)
+    elif method == "icl":
+        arguments = networks.MLP(widths), networks.MLP(widths)
     else:
         arguments = (networks.MLP(widths),)
     maps = {}
@@ -149,13 +160,18 @@ def make(method: str, widths: tuple[int, ...], features: int, **sizes: Any) -> C
 
 
 def papers(method: str) -> dict[str, Case]:
-    """The method at its paper's settings, or at our own if the paper has only images."""
+    """The method at its paper's settings, or at our own if the paper has only images.
+
+    DTE-C and ICL have our smaller networks, too; K-DSM has them alone.
+    """
     usual = {"features": 30, "rows": 20_480, "batch_size": 128, "epochs": 6}
     usual |= {"widths": (128, 64, 32)}
     dagmm = {"features": 118, "rows": 10_240, "batch_size": 1024, "epochs": 20}
     dagmm |= {"widths": (60, 30, 10, 1)}
     kdd = {"transforms": 64, "mapped": 64, "features": 118, "rows": 1024, "epochs": 6}
     thyroid = {"transforms": 256, "mapped": 32, "features": 6, "rows": 960, "epochs": 3}
+    dtec = {"features": 30, "rows": 4096, "batch_size": 64, "epochs": 4}
+    icl = {"batch_size": 128, "epochs": 3}
     found: dict[str, dict[str, dict[str, Any]]] = {
         "deep_svdd": {"Deep SVDD 30-128-64-32": usual},
         "deep_sad": {"Deep SAD 30-128-64-32": usual},
@@ -164,6 +180,15 @@ def papers(method: str) -> dict[str, Case]:
         "goad": {
             "GOAD KDD": kdd | {"batch_size": 64, "widths": (32,) * 5},
             "GOAD thyroid": thyroid | {"batch_size": 64, "widths": (8,)},
+        },
+        "k_dsm": {"K-DSM 30-64-64": usual | {"widths": (64, 64)}},
+        "dte_c": {
+            "DTE-C 30-256-512-256": dtec | {"widths": (256, 512, 256)},
+            "DTE-C 30-64-64": dtec | {"widths": (64, 64)},
+        },
+        "icl": {
+            "ICL 30-200-400-200": icl | {"features": 30, "rows": 512, "widths": (200, 400, 200)},
+            "ICL 6-32-16": icl | {"features": 6, "rows": 4096, "widths": (32, 16)},
         },
     }
     return {name: make(method, **how) for name, how in found[method].items()}

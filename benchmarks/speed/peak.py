@@ -48,6 +48,14 @@ def step_flops(case: Case, rows: int | None = None) -> int:
         total += training_flops((mapped, *case.widths), views)
         # The head, and as many products for the distances to class centres.
         return total + 2 * training_flops(head, views, input_gradient=True)
+    if case.method == "icl":
+        views = rows * (case.features - 1)  # windows of two columns
+        total = training_flops((case.features - 2, *case.widths), views)
+        total += training_flops((2, *case.widths), views)
+        return total + 3 * 2 * views * (case.features - 1) * case.widths[-1]  # similarities
+    if case.method in ("k_dsm", "dte_c"):
+        views = rows * (case.objective.draws if case.method == "k_dsm" else 1)
+        return training_flops((case.features, *case.objective.network.widths), views)
     if case.method not in ("autoencoder", "dagmm"):
         return training_flops((case.features, *case.widths), rows)
     total = training_flops((case.features, *case.widths, *case.widths[-2::-1], case.features), rows)

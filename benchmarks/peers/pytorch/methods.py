@@ -124,11 +124,6 @@ class Autoencoder(nn.Module):
         return self.score(x).mean()
 
 
-def autoencoder_scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
-    """Reconstruction errors."""
-    return fresh(Autoencoder, x, **options).eval().score
-
-
 # DAGMM (Zong et al., ICLR 2018, equations 1 to 7)
 
 
@@ -299,6 +294,106 @@ def goad_scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
     return partial(confusion, model, model.encode(x).mean(0))
 
 
+# K-DSM (Zan et al., arXiv 2605.06955), DTE-C (Livernoche et al., ICLR 2024), ICL (Shenkar and Wolf,
+# ICLR 2022)
+
+
+class KDSM(nn.Module):
+    """A network that learns the noise in a row, of one scale for all features."""
+
+    def __init__(
+        self, inputs: int, *, widths: Sequence[int] = (64, 64), scale: float = 0.5, draws: int = 3
+    ):
+        super().__init__()
+        self.network = _layers([inputs, *widths, inputs], partial(nn.LeakyReLU, SLOPE))
+        self.scale, self.draws = scale, draws
+
+    def score(self, x: Tensor) -> Tensor:
+        """The squared length of the network's output, ``[B]``."""
+        return self.network(x).square().sum(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean loss of a batch ``[B, D]``."""
+        noise = torch.randn(len(x), self.draws, x.shape[1])
+        found = self.network((x[:, None] + self.scale * noise).flatten(0, 1))
+        return 0.5 * (found + noise.flatten(0, 1)).square().sum(1).mean()
+
+
+class DTEC(nn.Module):
+    """A classifier of the level of noise in a row."""
+
+    def __init__(
+        self,
+        inputs: int,
+        *,
+        widths: Sequence[int] = (256, 512, 256),
+        bins: int = 7,
+        levels: int = 400,
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for m, n in zip([inputs, *widths], widths, strict=False):
+            layers += [nn.Linear(m, n), nn.ReLU(), nn.Dropout(dropout)]
+        self.network = nn.Sequential(*layers, nn.Linear(widths[-1], bins))
+        self.register_buffer(
+            "scale", (1 - torch.cumprod(1 - torch.linspace(1e-4, 0.01, levels), 0)).sqrt()
+        )
+        self.bins, self.levels = bins, levels
+
+    def score(self, x: Tensor) -> Tensor:
+        """The expected bin, ``[B]``."""
+        return torch.softmax(self.network(x), 1) @ torch.arange(float(self.bins))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean loss of a batch ``[B, D]``."""
+        level = torch.randint(self.levels, (len(x),))
+        noisy = x + self.scale[level][:, None] * torch.randn_like(x)
+        return F.cross_entropy(self.network(noisy), level * self.bins // self.levels)
+
+
+class ICL(nn.Module):
+    """Two bias-free networks that map windows of a row, and the rest of the row, to each other."""
+
+    def __init__(
+        self,
+        inputs: int,
+        *,
+        widths: Sequence[int] = (200, 400, 200),
+        window: int = 2,
+        temperature: float = 0.1,
+    ):
+        super().__init__()
+        activation = partial(nn.LeakyReLU, SLOPE)
+        self.complement = _layers([inputs - window, *widths], activation, bias=False)
+        self.window = _layers([window, *widths], activation, bias=False)
+        self.temperature = temperature
+        inside = torch.arange(inputs - window + 1)[:, None] + torch.arange(window)
+        others = [[i for i in range(inputs) if i not in row] for row in inside.tolist()]
+        self.register_buffer("inside", inside)
+        self.register_buffer("outside", torch.tensor(others))
+
+    def score(self, x: Tensor) -> Tensor:
+        """The mean cross-entropy of each rest's window among the row's windows, ``[B]``."""
+        f = F.normalize(self.complement(x[:, self.outside]), dim=-1)
+        g = F.normalize(self.window(x[:, self.inside]), dim=-1)
+        logits = f @ g.transpose(1, 2) / self.temperature
+        return -torch.log_softmax(logits, -1).diagonal(dim1=1, dim2=2).mean(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean loss of a batch ``[B, D]``."""
+        return self.score(x).mean()
+
+
+def scorer_of(kind: Callable[..., nn.Module]) -> Callable[..., Callable[[Tensor], Tensor]]:
+    """A scorer of networks whose ``score`` needs no statistics of the rows."""
+
+    def scorer(x: Tensor, **options) -> Callable[[Tensor], Tensor]:
+        return fresh(kind, x, **options).eval().score
+
+    return scorer
+
+
 class Method(NamedTuple):
     """``train(x, *, epochs, batch_size, learning_rate, ...) -> (params, losses)``, and scores.
 
@@ -312,7 +407,10 @@ class Method(NamedTuple):
 METHODS = {
     "deep_svdd": Method(train_hypersphere, hypersphere_scorer),
     "deep_sad": Method(train_hypersphere, hypersphere_scorer),
-    "autoencoder": Method(partial(train_module, Autoencoder), autoencoder_scorer),
+    "autoencoder": Method(partial(train_module, Autoencoder), scorer_of(Autoencoder)),
     "dagmm": Method(partial(train_module, DAGMM), dagmm_scorer),
     "goad": Method(partial(train_module, GOAD), goad_scorer),
+    "k_dsm": Method(partial(train_module, KDSM), scorer_of(KDSM)),
+    "dte_c": Method(partial(train_module, DTEC), scorer_of(DTEC)),
+    "icl": Method(partial(train_module, ICL), scorer_of(ICL)),
 }

@@ -98,10 +98,14 @@ def test_goad_distances_and_triplet_equal_the_plain_formulas(peers):
 
 
 @pytest.mark.parametrize(
-    "method", ["deep_svdd", "by hand", "deep_sad", "autoencoder", "dagmm", "goad"]
+    "method",
+    ["deep_svdd", "by hand", "deep_sad", "autoencoder", "dagmm", "goad", "k_dsm", "dte_c", "icl"],
 )
 def test_every_loop_lowers_its_loss_and_follows_its_seed(peers, rows, method):
-    options = {"goad": {"transforms": 8, "mapped": 8, "widths": (8, 8)}}.get(method, {})
+    options = {
+        "goad": {"transforms": 8, "mapped": 8, "widths": (8, 8)},
+        "dte_c": {"widths": (32,), "dropout": 0.0, "epochs": 40, "learning_rate": 1e-2},
+    }.get(method, {})
     from benchmarks.peers.pytorch import by_hand
 
     train = by_hand.train if method == "by hand" else peers.METHODS[method].train
@@ -231,3 +235,41 @@ def test_goad_has_our_loss_and_scores(peers, rows):
     np.testing.assert_allclose(values.mean(), theirs(rows).item(), rtol=1e-4)
     centres = theirs.encode(rows).mean(0)
     _assert_scores(functools.partial(peers.confusion, theirs, centres), rows, scores)
+
+
+def test_k_dsm_has_our_scores(peers, rows):
+    import jax
+
+    from jaxad import networks
+
+    theirs = peers.KDSM(6, widths=(5,)).eval()
+    ours = OBJECTIVES["k_dsm"](networks.MLP((5, 6), use_bias=True))
+    _, stats = ours.init(jax.random.key(0), rows.numpy())
+    _, scores = _loss_and_score(ours, {"score": _kernels(theirs.network)}, stats, rows)
+    _assert_scores(theirs.score, rows, scores)
+
+
+def test_dte_c_has_our_scores(peers, rows):
+    import jax
+
+    from jaxad import networks
+
+    theirs = peers.DTEC(6, widths=(5,)).eval()
+    ours = OBJECTIVES["dte_c"](networks.MLP((5, 7), activation="relu", use_bias=True))
+    _, stats = ours.init(jax.random.key(0), rows.numpy())
+    _, scores = _loss_and_score(ours, {"classifier": _kernels(theirs.network)}, stats, rows)
+    _assert_scores(theirs.score, rows, 6 / (1 + np.exp(-scores)))
+
+
+def test_icl_has_our_loss_and_scores(peers, rows):
+    import jax
+
+    from jaxad import networks
+
+    theirs = peers.ICL(6, widths=(5, 4))
+    ours = OBJECTIVES["icl"](networks.MLP((5, 4)), networks.MLP((5, 4)), permute=False)
+    _, stats = ours.init(jax.random.key(0), rows.numpy())
+    params = {name: _kernels(getattr(theirs, name)) for name in ("complement", "window")}
+    values, scores = _loss_and_score(ours, params, stats, rows)
+    np.testing.assert_allclose(values.mean(), theirs(rows).item(), rtol=1e-4)
+    _assert_scores(theirs.score, rows, scores)

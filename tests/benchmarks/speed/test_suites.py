@@ -198,7 +198,7 @@ def test_the_compiler_counts_the_operations_we_count(method):
         return objective.loss(params, stats, batch, jax.random.key(0))[0].mean()
 
     counted = jax.jit(jax.grad(loss)).lower(params, stats).compile().cost_analysis()
-    assert 1 <= counted["flops"] / peak.step_flops(case, rows) < 1.5
+    assert 1 <= counted["flops"] / peak.step_flops(case, rows) < 1.6
 
 
 @pytest.mark.full
