@@ -1,6 +1,6 @@
 """Run a core of the tests with the oldest and the newest versions that jaxad may be installed with.
 
-    python -m tests.versions                      # Python 3.11 and 3.13; about half an hour
+    python -m tests.versions                      # Python 3.11 and 3.13; ten minutes
     python -m tests.versions 3.12 /opt/python3.14/bin/python --folder /tmp/environments
 
 Every Python gets two environments: the oldest release of every requirement that its bound in

@@ -60,8 +60,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "tccm": {},
     "k_dsm": {},
     "dte_c": {"make_objective": dte_c, "weight_decay": 5e-4},
-    "neutral_ad": {"make_objective": neutral_ad},
-    "icl": {"make_objective": icl},
+    "neutral_ad": {"make_objective": neutral_ad, "batch_size": 32},
+    "icl": {"make_objective": icl, "batch_size": 32},
     "dean": {"make_objective": dean, "n_members": 8},
     "deep_svdd": {},
 }
