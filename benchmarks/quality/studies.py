@@ -1,7 +1,8 @@
 """Studies as suites: a contender is a part, a row holds its figures on all sets and seeds.
 
 The first row of a result describes the sets; a contender's row has one figure for each set and
-seed, set by set. That keeps a result of 300 sets small enough to commit.
+seed, set by set. That keeps a result of 300 sets small enough to commit. With two dozen contenders
+a row has the mean over seeds instead, of AUROC alone.
 """
 
 import functools
@@ -20,6 +21,7 @@ SETS = "sets"
 _FACTS = ("train_rows", "features", "test_rows", "anomalies")
 _OF_A_SET = ("average_precision", "partial_auroc")  # means over seeds, to keep the file small
 _DIGITS = 4
+_DIGITS_OF_MEANS = 3
 
 # Variants that are no detectors of jaxad's.
 REFERENCES: dict[str, Any] = {name: kind() for name, kind in references.KINDS.items()}
@@ -31,6 +33,7 @@ def parts(
     seeds: int,
     *,
     numbers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    means: bool = False,
     **options: Any,
 ) -> dict[str, Part]:
     """A part for each variant with all choices of its numbers, and one for the sets.
@@ -40,6 +43,7 @@ def parts(
       sets: likewise.
       seeds: likewise.
       numbers: name of a variant -> its choices of numbers.
+      means: whether rows have means over seeds.
       **options: further arguments of `jaxad.study.compare`.
     """
 
@@ -47,24 +51,30 @@ def parts(
         chosen = {name: numbers[name]} if numbers and name in numbers else None
         table = study.compare({name: variants[name]}, sets, seeds, numbers=chosen, **options)
         groups = table.groupby("numbers", sort=False)
-        return [contender_row(part, table.attrs, len(groups)) for _, part in groups]
+        return [contender_row(part, table.attrs, len(groups), means) for _, part in groups]
 
     found: dict[str, Part] = {SETS: lambda: [_sets_row(sets, seeds, options)]}
     return found | {name: functools.partial(measure, name) for name in variants}
 
 
-def contender_row(table: pd.DataFrame, effort: Mapping[str, float], sharing: int) -> Row:
+def contender_row(
+    table: pd.DataFrame, effort: Mapping[str, float], sharing: int, means: bool = False
+) -> Row:
     """The row of one contender, from the table of its runs.
 
     Args:
       table: its runs.
       effort: what the comparison took that they are from.
       sharing: contenders in that comparison, which share its time and programs equally.
+      means: whether it has means over seeds.
     """
     first = table.iloc[0]
-    by_set = table.groupby("set", sort=False)[list(_OF_A_SET)].mean()
-    figures = {"auroc": table["auroc"]} | {name: by_set[name] for name in _OF_A_SET}
-    metrics = {name: values.round(_DIGITS).tolist() for name, values in figures.items()}
+    by_set = table.groupby("set", sort=False)[["auroc", *_OF_A_SET]].mean()
+    figures, digits = {"auroc": by_set["auroc"]}, _DIGITS_OF_MEANS
+    if not means:
+        digits = _DIGITS
+        figures = {"auroc": table["auroc"]} | {name: by_set[name] for name in _OF_A_SET}
+    metrics = {name: values.round(digits).tolist() for name, values in figures.items()}
     notes = table.loc[table["note"] != "", ["set", "seed", "note"]]
     details = {
         "numbers": first["numbers"],
@@ -75,6 +85,8 @@ def contender_row(table: pd.DataFrame, effort: Mapping[str, float], sharing: int
         "seconds": round(effort["seconds"] / sharing, 1),
         "notes": [list(note) for note in notes.itertuples(index=False, name=None)],
     }
+    if means:
+        details["means_of"] = int(table["seed"].nunique())
     label = study.runs.name_of(first["variant"], first["numbers"])
     return Row(SETS, label, metrics, details | {"variant": first["variant"]}, part=first["variant"])
 
@@ -98,13 +110,15 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     for row in rows:
         if row.detector == SETS or not row.metrics:
             continue
-        seeds = len(row.metrics["auroc"]) // len(names)
+        auroc = np.repeat(row.metrics["auroc"], row.details.get("means_of", 1))
+        seeds = len(auroc) // len(names)
+        of_sets = {n: row.metrics.get(n, [np.nan] * len(names)) for n in _OF_A_SET}
         notes = {(name, seed): note for name, seed, note in row.details["notes"]}
-        for i, value in enumerate(row.metrics["auroc"]):
+        for i, value in enumerate(auroc.tolist()):
             place, seed = divmod(i, seeds)
             share = facts["anomalies"][place] / facts["test_rows"][place]
             known = not np.isnan(value)  # figures of all seeds together
-            precision = row.metrics["average_precision"][place] if known else np.nan
+            precision = of_sets["average_precision"][place] if known else np.nan
             own = {fact: facts[fact][place] for fact in _FACTS}
             found.append(
                 {"set": names[place], "variant": row.details["variant"], "seed": seed}
@@ -114,10 +128,10 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
                     "auroc": value,
                     "average_precision": precision,
                     "adjusted_average_precision": (precision - share) / (1 - share),
-                    "partial_auroc": row.metrics["partial_auroc"][place] if known else np.nan,
+                    "partial_auroc": of_sets["partial_auroc"][place] if known else np.nan,
                     "split": facts["splits"][i],
                     "config": row.details["config"],
-                    "fit_seconds": row.details["core_seconds"] / len(row.metrics["auroc"]),
+                    "fit_seconds": row.details["core_seconds"] / len(auroc),
                     "note": notes.get((names[place], seed), ""),
                 }
             )
@@ -132,7 +146,11 @@ def effort(rows: Sequence[Row]) -> str:
         for name in ("seconds", "core_seconds", "compilations", "compile_seconds")
     }
     programs = f"{total['compilations']:.0f} programs were compiled"
-    fits = sum(len(row.metrics["auroc"]) for row in rows if row.detector != SETS and row.metrics)
+    fits = sum(
+        len(row.metrics["auroc"]) * row.details.get("means_of", 1)
+        for row in rows
+        if row.detector != SETS and row.metrics
+    )
     return (
         f"{fits:,} fits took {total['seconds'] / 60:.1f} minutes, of which the cores spent "
         f"{total['core_seconds'] / 60:.1f} minutes fitting and scoring; {programs}, in "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import jaxad
-from benchmarks.quality import adbench, studies
+from benchmarks.quality import adbench, oddbench, studies
 from benchmarks.record.rows import Row
 from benchmarks.record.store import Part
 from benchmarks.settings import OptionError, check_known
@@ -30,24 +30,34 @@ DEFAULTS: dict[str, Any] = {
     "baseline": ("",),
     "variants": {},
     "one_by_one": False,  # also time every fit of the first seed alone
+    "oddbench": ("",),  # a half of OddBench's sets, with their own splits, instead of ``datasets``
+    "every": 1,  # of these, the first, one so many further on, ...
 }
-CHOICES = {"datasets": adbench.SETS, "setting": tuple(adbench.RULES)}
+CHOICES = {
+    "datasets": adbench.SETS,
+    "setting": tuple(adbench.RULES),
+    "oddbench": ("", *oddbench.HALVES),
+}
 _OF_A_VARIANT = ("detector", "reference", "loss", "make_objective", "arguments", "numbers")
 
 
 def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Replace the default sets by those that need no download."""
+    if settings["oddbench"][0]:
+        return dict(settings)
     return {**settings, "datasets": adbench.available(settings["datasets"])}
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
     """A part for each variant and choice of numbers; and all of them fitted one by one."""
     variants, numbers = read(settings["variants"])
-    options = {
-        "setting": adbench.RULES[settings["setting"][0]],
-        "known_anomalies": settings["known_anomalies"],
-    }
-    sets = {name: _table(name, settings["max_rows"]) for name in settings["datasets"]}
+    options = {"setting": None, "known_anomalies": settings["known_anomalies"]}
+    if half := settings["oddbench"][0]:
+        every: Any = oddbench.load({"half": (half,), "max_sets": None})
+        sets = dict(list(every.items())[:: settings["every"]])
+    else:
+        options["setting"] = adbench.RULES[settings["setting"][0]]
+        sets = {name: _table(name, settings["max_rows"]) for name in settings["datasets"]}
     found = studies.parts(variants, sets, settings["seeds"], numbers=numbers, **options)
     if settings["one_by_one"]:
         found[SINGLY] = lambda: [_one_by_one(variants, numbers, sets, options)]
@@ -150,10 +160,11 @@ def _one_by_one(
 def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """What the figures allow to conclude, and what the study took."""
     compared = [row for row in rows if row.detector != SINGLY]
-    setting = settings["setting"][0]
+    half = settings["oddbench"][0]
+    setting = f"{half} of OddBench" if half else f"setting {settings['setting'][0]!r}"
     table = studies.table_of(compared)
     found = [
-        f"{table['set'].nunique()} sets, setting {setting!r}, {settings['seeds']} seeds. "
+        f"{table['set'].nunique()} sets, {setting}, {settings['seeds']} seeds. "
         f"{studies.effort(compared)}",
     ]
     for baseline in _baselines(table, settings):

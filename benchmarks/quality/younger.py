@@ -95,7 +95,7 @@ def parts(settings: Mapping[str, Any]) -> dict[str, Part]:
             variants[trimmed(name)] = detector(name, trim=TRIM)
         else:
             variants[name] = studies.REFERENCES[name]
-    options = {"known_anomalies": settings["known_anomalies"]}
+    options = {"known_anomalies": settings["known_anomalies"], "means": True}
     return studies.parts(variants, oddbench.load(settings), settings["seeds"], **options)
 
 

@@ -40,12 +40,14 @@ def test_the_suite_from_end_to_end(folder, monkeypatch, capsys):
     few = younger.SETTINGS["dean"] | {"epochs": 20, "n_members": 2}
     monkeypatch.setitem(younger.SETTINGS, "dean", few)
     out = folder / "out"
-    given = ["younger", "--detectors", "dean,knn_mean", "--seeds", "1", "--out", str(out)]
+    given = ["younger", "--detectors", "dean,knn_mean", "--seeds", "2", "--out", str(out)]
     assert run.main(given) == 0
     found = results.read(out).rows
     names = ["sets", "dean", "dean untrained", "dean trimmed", "knn_mean"]
     assert [row.detector for row in found] == names
     table = studies.table_of(found)
+    assert [len(row.metrics.get("auroc", ())) for row in found] == [0, 2, 2, 2, 2]  # for each set
+    assert table.groupby("variant").size().to_dict() == dict.fromkeys(names[1:], 4)
     assert table["auroc"].between(0, 1).all()
     each = {name: part.to_numpy() for name, part in table.groupby("variant")["auroc"]}
     assert not np.array_equal(each["dean"], each["dean untrained"])
@@ -59,7 +61,7 @@ def test_the_suite_from_end_to_end(folder, monkeypatch, capsys):
 def test_each_method_has_an_untrained_and_a_trimmed_copy(folder, monkeypatch):
     monkeypatch.setattr(studies, "parts", lambda variants, *_, **options: (variants, options))
     made, options = younger.parts(younger.DEFAULTS)
-    assert options == {"known_anomalies": 10}
+    assert options == {"known_anomalies": 10, "means": True}
     assert len(made) == 3 * len(younger.SETTINGS) + 3
     for name in younger.SETTINGS:
         plain = made[name].get_params()
