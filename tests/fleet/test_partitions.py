@@ -235,7 +235,7 @@ def cluster(name, *arguments, **variables):
     """Run a script of ``tests/support``; it says "equal" if all that it compares is."""
     command = [sys.executable, str(ROOT / "tests" / "support" / name), *arguments]
     variables |= {"JAX_NUM_CPU_DEVICES": "1"}
-    (said,) = run_together([command], variables, timeout=300)
+    (said,) = run_together([command], variables, timeout=900)
     assert said.endswith("equal\n")
 
 

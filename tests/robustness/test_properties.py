@@ -365,6 +365,8 @@ OWN_STRUCTURES = {
         "reconstruction_weight": [0.0, 0.5],
     },
     "AutoEncoder": {"batch_norm": [True, False], "noise": [0.0, 1e4]},
+    "KDSM": {"latent_dim": None, "draws": [1, 4]},
+    "TCCM": {"latent_dim": None},
     "ObjectiveDetector": {"hidden": None, "latent_dim": None},
 }
 

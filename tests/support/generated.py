@@ -478,6 +478,7 @@ VALID: dict[str, Callable[[Any], bool]] = {
     "decoder": among(None),
     "device": among(None, "cpu"),
     "diagnostics": among("all", otherwise=lambda value: type(value) is tuple and not value),
+    "draws": whole,
     "dropout": share,
     "dtype": among("float32", "bfloat16"),
     "epochs": among("auto", otherwise=epochs),
@@ -486,6 +487,7 @@ VALID: dict[str, Callable[[Any], bool]] = {
     "eta": positive,
     "hidden": among(None, otherwise=every(whole)),
     "jitter": positive,
+    "kurtosis_slope": at_least_zero,
     "lambda_covariance": at_least_zero,
     "lambda_energy": at_least_zero,
     "latent_dim": among(None, otherwise=whole),
@@ -506,6 +508,7 @@ VALID: dict[str, Callable[[Any], bool]] = {
         at_least_zero(value)
         or (np.ndim(value) == 1 and len(value) == 1 and every(at_least_zero)(value))
     ),
+    "noise_scale": positive,
     "nu": number(0, 1, "right"),
     "numbers": among(None, otherwise=lambda value: type(value) is dict and not value),
     "objective": among("one-class", "soft-boundary"),
@@ -536,4 +539,10 @@ VALID: dict[str, Callable[[Any], bool]] = {
     "warm_up_epochs": among("auto", otherwise=at_least_zero),
     "weight_decay": at_least_zero,
 }
-TOO_LARGE = {"n_members": 2**33, "hidden": 2**33, "latent_dim": 2**33, "n_transforms": 2**33}
+TOO_LARGE = {
+    "n_members": 2**33,
+    "hidden": 2**33,
+    "draws": 2**33,
+    "latent_dim": 2**33,
+    "n_transforms": 2**33,
+}

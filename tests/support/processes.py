@@ -56,3 +56,5 @@ def run_together(
         for process in started:
             process.kill()
             process.wait()
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
