@@ -56,11 +56,6 @@ MUTANTS = [
             "where all rows ought to be flagged the lowest one is not",
         ),
         (
-            "return adjusted <= rate * (1 + 1e-9)",
-            "return adjusted < rate",
-            "a row at the rate is not selected",
-        ),
-        (
             'adjusted = false_discovery_control(p_values, method="bh")',
             'adjusted = false_discovery_control(p_values, method="by")',
             "another procedure controls the discoveries",
@@ -78,11 +73,6 @@ MUTANTS = [
             "detector.threshold_ = float(np.quantile(scores, 1 - detector.contamination))",
             "detector.threshold_ = float(np.quantile(scores, detector.contamination))",
             "the threshold leaves the wrong share above it",
-        ),
-        (
-            "scores = in_proportion(scores, weight)",
-            "scores.sort()",
-            "weights do not count in the threshold",
         ),
         (
             "if len(reference) == QUANTILES and 0 < share < 1 / QUANTILES:",
@@ -190,6 +180,24 @@ MUTANTS = [
             "if not np.isfinite(array).all():",
             "if np.isnan(array).any():",
             "infinite scores are accepted",
+        ),
+    ),
+    *of(
+        "jaxad/thresholds.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "return adjusted <= rate * (1 + 1e-9)",
+            "return adjusted < rate",
+            "a row at the rate is not selected",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/thresholding.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "scores = in_proportion(scores, weight)",
+            "scores.sort()",
+            "weights do not count in the threshold",
         ),
     ),
 ]

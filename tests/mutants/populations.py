@@ -64,11 +64,6 @@ MUTANTS = [
             "weights of members are padded by the last one",
         ),
         (
-            "keys = jax.random.split(keys, size)",
-            "keys = jax.numpy.stack([keys] * size)",
-            "all members have one key",
-        ),
-        (
             "real = jnp.arange(len(self.index)) < self.data.count",
             "real = jnp.arange(len(self.index)) <= self.data.count",
             "a row that fills a subset counts",
@@ -180,6 +175,15 @@ MUTANTS = [
             'if counts is None else np.argsort(-np.asarray(counts), kind="stable")',
             "if True else None",
             "members with few rows are padded to those with many",
+        ),
+    ),
+    *of(
+        "jaxad/training/members.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "keys = jax.random.split(keys, size)",
+            "keys = jax.numpy.stack([keys] * size)",
+            "all members have one key",
         ),
     ),
 ]

@@ -1,0 +1,101 @@
+"""Changes of the code that the tests of its part did not notice: one test for each."""
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import KEY, RECIPE, fresh
+from sklearn.exceptions import NotFittedError
+
+import jaxad
+from jaxad import data, networks, thresholds, training
+from jaxad.estimators import prepare
+from jaxad.objectives import views, wrappers
+
+SVDD = cases.OBJECTIVES["deep_svdd"]
+
+
+def test_a_share_of_0_has_no_limit():
+    limit = wrappers._limit(jnp.arange(5.0), jnp.ones(5), jnp.float32(0))
+    assert limit == jnp.inf
+
+
+def test_images_are_scaled_before_they_are_transformed():
+    transform = views.GeometricViews(None, 1)
+    for pixel in (0.0, 0.25, 1.0):
+        found = transform({}, jnp.full((1, 8, 8, 1), pixel))
+        np.testing.assert_array_equal(found, 2 * pixel - 1)
+
+
+def test_parameters_are_drawn_by_the_key(rows):
+    still = RECIPE.replace(epochs=1, learning_rate=1e-12)
+    one, other = (training.fit(SVDD, still, jax.random.key(seed), rows) for seed in (1, 2))
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+        assert np.abs(a - b).max() > 1e-2
+
+
+def test_members_of_one_key_differ(rows):
+    recipe = RECIPE.replace(learning_rate=np.array([1e-12, 1e-12]))
+    result = training.fit_population(SVDD, recipe, KEY, rows)
+    for leaf in jax.tree.leaves(result.params):
+        assert np.abs(leaf[0] - leaf[1]).max() > 1e-2
+
+
+def test_the_rows_of_a_stream_are_those_of_all_blocks(rows):
+    detector = fresh("DeepSVDD", epochs="auto")
+    plans = [prepare.plan(detector, x, None) for x in (rows, data.stream(rows, rows=100))]
+    assert plans[0].run.recipe.epochs == plans[1].run.recipe.epochs
+
+
+def test_an_error_in_fit_leaves_a_fitted_detector_as_it_was(rows):
+    detector = fresh("DeepSVDD").fit(rows)
+    before = detector.anomaly_score(rows)
+    with pytest.raises(ValueError, match="NaN"):
+        detector.fit(np.full((9, rows.shape[1]), np.nan))
+    np.testing.assert_array_equal(detector.anomaly_score(rows), before)
+
+
+def test_anomalies_may_count_in_the_centre(rows):
+    y = np.where(np.arange(len(rows)) < 9, -1, 0)
+    for choice in (True, False):
+        detector = fresh("DeepSAD", anomalies_in_centre=choice)
+        assert prepare.plan(detector, rows, y).objective.anomalies_in_centre == choice
+
+
+def test_a_member_whose_pretraining_failed_has_failed_though_its_training_went_well(rows):
+    how = {"batch_norm": True, "pretrain_epochs": 60}
+    made = [fresh("DeepSVDD", **how, pretrain_learning_rate=rate) for rate in (1e-3, 1e10)]
+    with pytest.warns(RuntimeWarning, match="left unfitted"):
+        jaxad.fit_many(made, rows)
+    with pytest.raises(NotFittedError):
+        made[1].predict(rows)
+
+
+def test_a_network_that_maps_all_rows_to_the_centre_is_noticed(rows):
+    network = networks.MLP((16, 2), activation="relu", use_bias=True)
+    detector = fresh("DeepSVDD", network=network, hidden=None, latent_dim=None)
+    detector.set_params(learning_rate=0.05, epochs=1000)
+    with pytest.warns(jaxad.CollapseWarning, match="mapped to the centre"):
+        detector.fit(rows[:100, :2])
+
+
+def test_a_p_value_at_the_rate_is_selected():
+    assert thresholds.benjamini_hochberg([0.05], 0.05).tolist() == [True]
+    assert thresholds.benjamini_hochberg([0.1, 0.05, 0.9], 0.15).tolist() == [True, True, False]
+
+
+def test_weights_of_rows_count_in_the_threshold(rows):
+    weight = np.where(np.arange(len(rows)) < 150, 1.0, 9.0)
+    one, other = (fresh("DeepSVDD", epochs=0, contamination=0.1) for _ in range(2))
+    one.fit(rows, sample_weight=weight)
+    share = weight[one.anomaly_score(rows) > one.threshold_].sum() / weight.sum()
+    assert 0.08 < share < 0.12
+    plain = other.fit(rows)
+    assert one.threshold_ != plain.threshold_
+
+
+def test_a_spread_that_overflows_is_refused(rows):
+    wide = rows.astype(np.float64) * [1, 1e200, 1, 1, 1]
+    with pytest.raises(ValueError, match="the spread of some feature of X overflows float64"):
+        fresh("DeepSVDD").fit(wide)
