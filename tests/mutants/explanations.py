@@ -9,16 +9,6 @@ MUTANTS = [
         "jaxad/estimators/explanations.py",
         _EXPLANATIONS,
         (
-            "normal = usable & (np.asarray(label) >= 0)",
-            "normal = usable",
-            "known anomalies are background rows",
-        ),
-        (
-            "usable[plan.held_out] = False",
-            "pass",
-            "rows that are held out are background rows",
-        ),
-        (
             "base = float(score[len(x) :].mean())",
             "base = float(score.mean())",
             "the base is the mean over the explained rows, too",
@@ -95,6 +85,24 @@ MUTANTS = [
             "ends = np.stack([first + cut * step, first + (cut + 1) * step], axis=1)",
             "ends = np.stack([first, first + step], axis=1)",
             "all parts of a path are its first part",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/explanations.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "normal = usable & (np.asarray(label) >= 0)",
+            "normal = usable",
+            "known anomalies are background rows",
+        ),
+    ),
+    *of(
+        "jaxad/estimators/explanations.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "usable[plan.held_out] = False",
+            "pass",
+            "rows that are held out are background rows",
         ),
     ),
 ]

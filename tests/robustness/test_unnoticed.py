@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 import jaxad
 from jaxad import data, networks, thresholds, training
-from jaxad.estimators import prepare
+from jaxad.estimators import explanations, prepare
 from jaxad.objectives import views, wrappers
 
 SVDD = cases.OBJECTIVES["deep_svdd"]
@@ -99,3 +99,18 @@ def test_a_spread_that_overflows_is_refused(rows):
     wide = rows.astype(np.float64) * [1, 1e200, 1, 1, 1]
     with pytest.raises(ValueError, match="the spread of some feature of X overflows float64"):
         fresh("DeepSVDD").fit(wide)
+
+
+def test_background_rows_are_neither_held_out_nor_known_anomalies(rows):
+    """Of so few rows all that may be in the background are in it, unless their scores are odd."""
+    few, scores = rows[:24], np.zeros((1, 24), np.float32)
+    y = np.where(np.arange(24) < 9, -1, 0)
+    plan = prepare.plan(fresh("DeepSAD", validation_fraction=0.4), few, y)
+    background = explanations.background_of(plan, scores)
+    barred = np.r_[np.flatnonzero(y == -1), plan.held_out]
+    scaled = plan.rows.on_host()
+    whole = np.concatenate([x for x, _ in scaled])
+    assert len(background) > 2
+    for row in background:
+        (place,) = np.flatnonzero((whole == row).all(1))
+        assert place not in barred
