@@ -49,19 +49,9 @@ MUTANTS = [
             "a threshold that is rounded up flags other rows than the p-values",
         ),
         (
-            "return values <= rate + 1e-12",
-            "return values < rate",
-            "a row at the rate is not flagged",
-        ),
-        (
             "ascending = scores[np.lexsort((scores, owner))]",
             "ascending = scores",
             "held-out scores are not in order",
-        ),
-        (
-            "return float(ascending[len(ascending) - allowed]) if allowed else math.inf",
-            "return float(ascending[len(ascending) - allowed - 1]) if allowed else math.inf",
-            "the global threshold flags a row too many",
         ),
     ),
     *of(
@@ -395,6 +385,24 @@ MUTANTS = [
             "drift[seen] = betabinom.sf(alarms[seen] - 1,",
             "drift[seen] = betabinom.sf(alarms[seen],",
             "the chance of drift leaves out the alarms seen",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/calibration.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "return values <= rate + 1e-12",
+            "return values < rate",
+            "a row at the rate is not flagged",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/calibration.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "return float(ascending[len(ascending) - allowed]) if allowed else math.inf",
+            "return float(ascending[len(ascending) - allowed - 1]) if allowed else math.inf",
+            "the global threshold flags a row too many",
         ),
     ),
 ]

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 import jaxad
 from jaxad import data, networks, thresholds, training
 from jaxad.estimators import explanations, prepare
+from jaxad.fleet import calibration
 from jaxad.objectives import views, wrappers
 
 SVDD = cases.OBJECTIVES["deep_svdd"]
@@ -114,3 +115,11 @@ def test_background_rows_are_neither_held_out_nor_known_anomalies(rows):
     for row in background:
         (place,) = np.flatnonzero((whole == row).all(1))
         assert place not in barred
+
+
+def test_a_row_of_a_new_group_is_flagged_above_the_threshold_and_at_the_rate():
+    scores = np.arange(99.0)
+    assert calibration.threshold(scores, 0.01) == 98
+    values = thresholds.p_values_from_sorted(scores, np.array([98.0, 98.5]))
+    assert values.tolist() == [0.02, 0.01]
+    assert calibration.flags(values, 0.01).tolist() == [False, True]
