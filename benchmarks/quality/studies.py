@@ -116,6 +116,8 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
         notes = {(name, seed): note for name, seed, note in row.details["notes"]}
         for i, value in enumerate(auroc.tolist()):
             place, seed = divmod(i, seeds)
+            note = notes.get((names[place], seed), "")
+            value = np.nan if note.startswith("failed") else value  # of means, too
             share = facts["anomalies"][place] / facts["test_rows"][place]
             known = not np.isnan(value)  # figures of all seeds together
             precision = of_sets["average_precision"][place] if known else np.nan
@@ -132,7 +134,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
                     "split": facts["splits"][i],
                     "config": row.details["config"],
                     "fit_seconds": row.details["core_seconds"] / len(auroc),
-                    "note": notes.get((names[place], seed), ""),
+                    "note": note,
                 }
             )
     return pd.DataFrame(found)

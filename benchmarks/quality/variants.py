@@ -161,10 +161,11 @@ def text(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """What the figures allow to conclude, and what the study took."""
     compared = [row for row in rows if row.detector != SINGLY]
     half = settings["oddbench"][0]
-    setting = f"{half} of OddBench" if half else f"setting {settings['setting'][0]!r}"
+    numbered = half if half == "all" else f"{half}-numbered"
+    setting = f"{numbered} sets of OddBench" if half else f"setting {settings['setting'][0]!r}"
     table = studies.table_of(compared)
     found = [
-        f"{table['set'].nunique()} sets, {setting}, {settings['seeds']} seeds. "
+        f"{table['set'].nunique()} sets, {setting}, {settings['seeds']} seed(s). "
         f"{studies.effort(compared)}",
     ]
     for baseline in _baselines(table, settings):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxad import objectives
-from jaxad.checks import AT_LEAST_ZERO, POSITIVE, Choice, Whole
+from jaxad.checks import AT_LEAST_ZERO, Choice, Interval, Whole
 from jaxad.estimators.base import Detector, argument
 from jaxad.networks import build
 from jaxad.networks.types import TYPES
@@ -21,10 +21,11 @@ class KDSM(Detector):
 
     Args:
       network: ``"mlp"``, or a Flax module ``[B, D] -> [B, D]``.
-      hidden: hidden widths of the MLP; six residual layers of 512 units in the paper.
+      hidden: hidden widths of the MLP; six residual layers of 512 units in the paper; None is 128
+        and 64.
       dtype: what the network computes in, see `DeepSVDD`.
       noise_scale: standard deviation of the noise of a feature with normal values, in units of
-        standardised rows.
+        standardised rows, from 0.1 to 3. That of every feature is kept within these limits.
       kurtosis_slope: relative change of the noise for each unit of kurtosis; 0 gives all features
         the same.
       draws: noisy copies of each row in a batch.
@@ -50,7 +51,7 @@ class KDSM(Detector):
     network: Any = "mlp"
     hidden: tuple[int, ...] = (64, 64)
     dtype: Any = argument("float32", Choice(TYPES))
-    noise_scale: float = argument(0.5, POSITIVE)
+    noise_scale: float = argument(0.5, Interval(0.1, 3, "both"))
     kurtosis_slope: float = argument(0.33, AT_LEAST_ZERO)
     draws: int = argument(3, Whole())
     learning_rate: float = argument(2e-3, RANGES["learning_rate"])

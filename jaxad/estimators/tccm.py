@@ -19,12 +19,12 @@ class TCCM(Detector):
     anomaly score is the squared error of that vector at time 1. Train on mostly normal rows; labels
     are not used.
 
-    The defaults were chosen on even-numbered sets of OddBench. The network is smaller than the
-    paper's, because wide ones learn the vector of anomalies, too.
+    The defaults were chosen on even-numbered sets of OddBench; the network is smaller than the
+    paper's.
 
     Args:
       network: ``"mlp"``, or a Flax module ``[B, D + 1] -> [B, D]``, whose last input is the time.
-      hidden: hidden widths of the MLP, 256 and 256 in the paper.
+      hidden: hidden widths of the MLP, 256 and 256 in the paper; None is 128 and 64.
       dtype: what the network computes in, see `DeepSVDD`.
       epochs: a number, or ``"auto"``: about 1,000 steps, from 1 to 200 epochs. 0 leaves the network
         untrained (a control).

@@ -64,13 +64,15 @@ def _factorise(column: nw.Series[Any], name: Any, first: int) -> tuple[np.ndarra
     """Codes int64 ``[n]`` of a column's values, and the value of each code."""
     native: Any = column.to_native()
     try:
+        if column.dtype.is_nested():
+            raise TypeError("lists and records are no identifiers")
         if column.implementation.is_pyarrow():
             native = native.combine_chunks() if hasattr(native, "combine_chunks") else native
             native = native.dictionary_encode().to_pandas()
         elif not column.implementation.is_pandas_like():
             native = pd.Series(column.to_list()) if column.is_null().any() else column.to_numpy()
         codes, values = pd.factorize(native)
-    except (TypeError, NotImplementedError) as error:  # lists and records are not told apart
+    except TypeError as error:  # lists among objects cannot be told apart, either
         raise TypeError(
             f"group column {name!r} has values of type {column.dtype}: cast it to text or a whole "
             "number"

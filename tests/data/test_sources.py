@@ -170,3 +170,14 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"jaxad\[parquet\]"):
         data.stream(tmp_path / "x.parquet")
+
+
+def test_a_header_that_claims_more_memory_than_there_is_names_the_file(rows, tmp_path, monkeypatch):
+    file = on_disk(rows, tmp_path)
+
+    def claim(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", claim)
+    with pytest.raises(ValueError, match=r"x\.npy cannot be read .* claims more memory"):
+        data.stream(file)

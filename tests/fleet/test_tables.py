@@ -216,6 +216,18 @@ BAD = {
         pl.DataFrame({"pump": [[1], [2]], "a": [1.0, 2.0]}), {}, TypeError,
         r"group column 'pump' has values of type List\(Int64\): cast it to text or a whole number",
     ),
+    "records": (
+        pl.DataFrame({"pump": [{"a": 1}], "a": [1.0]}), {}, TypeError,
+        "group column 'pump' has values of type Struct",
+    ),
+    "arrays": (
+        pl.DataFrame({"pump": [[1, 2]], "a": [1.0]}, schema_overrides={"pump": pl.Array(int, 2)}),
+        {}, TypeError, "group column 'pump' has values of type Array",
+    ),
+    "lists of objects": (
+        pd.DataFrame({"pump": [[1], [2]], "a": [1.0, 2.0]}), {}, TypeError,
+        "group column 'pump' has values of type Object",
+    ),
     "records in pyarrow": (
         pl.DataFrame({"pump": [{"a": 1}], "a": [1.0]}).to_arrow(), {}, TypeError,
         "group column 'pump' has values of type Struct",

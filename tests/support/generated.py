@@ -508,7 +508,7 @@ VALID: dict[str, Callable[[Any], bool]] = {
         at_least_zero(value)
         or (np.ndim(value) == 1 and len(value) == 1 and every(at_least_zero)(value))
     ),
-    "noise_scale": positive,
+    "noise_scale": number(0.1, 3, "both"),
     "nu": number(0, 1, "right"),
     "numbers": among(None, otherwise=lambda value: type(value) is dict and not value),
     "objective": among("one-class", "soft-boundary"),

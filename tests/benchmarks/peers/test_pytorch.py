@@ -253,8 +253,11 @@ def test_dte_c_has_our_scores(peers, rows):
     import jax
 
     from jaxad import networks
+    from jaxad.losses import diffusion_time
 
     theirs = peers.DTEC(6, widths=(5,)).eval()
+    scale = diffusion_time.noise_levels(400, first=1e-4, last=0.01)
+    np.testing.assert_allclose(theirs.scale, scale, rtol=1e-4)
     ours = OBJECTIVES["dte_c"](networks.MLP((5, 7), activation="relu", use_bias=True))
     _, stats = ours.init(jax.random.key(0), rows.numpy())
     _, scores = _loss_and_score(ours, {"classifier": _kernels(theirs.network)}, stats, rows)

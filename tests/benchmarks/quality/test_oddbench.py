@@ -129,3 +129,18 @@ def test_a_folder_without_sets_is_an_error_that_says_what_to_do(tmp_path, monkey
     assert "train, test and test_labels" in message
     with pytest.raises(oddbench.OptionError, match="no set is in"):
         oddbench.load(oddbench.DEFAULTS)
+
+
+def test_a_seed_that_failed_has_no_figure_where_rows_have_means():
+    found = [{"set": "a", "variant": "x", "numbers": "{}", "config": "c", "fit_seconds": 1.0}] * 2
+    table = pd.DataFrame(found).assign(seed=[0, 1], auroc=[0.9, np.nan], note=["", "failed: full"])
+    table = table.assign(average_precision=0.5, partial_auroc=0.5)
+    effort = dict.fromkeys(("compilations", "compile_seconds", "seconds"), 1.0)
+    facts = {"train_rows": [9], "features": [2], "test_rows": [9], "anomalies": [3]}
+    sets = {"names": ["a"], "splits": ["s0", "s1"]} | facts
+    described = results.Row("sets", "sets", {"sets": [1.0]}, sets, part="sets")
+    for means in (False, True):
+        row = studies.contender_row(table, effort, 1, means)
+        assert len(row.metrics["auroc"]) == 2 - means
+        read = studies.table_of([described, row])
+        np.testing.assert_array_equal(read["auroc"], [0.9, np.nan])

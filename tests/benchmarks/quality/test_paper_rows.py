@@ -48,6 +48,7 @@ def test_what_stands_at_the_top_holds_for_every_row(tmp_path):
         ("epochs = 20", "epoch = 20", "argument of made.toml, row 'one' 'epoch'", "epochs"),
         ("anomaly_ratio = 0.1", "ratio = 0.1", "split option", "anomaly_ratio"),
         ('"thyroid"', '"thyriod"', "'thyriod'", "thyroid"),
+        ('"thyroid"', "18", "unknown dataset of made.toml, row 'one' 18", "thyroid"),
         ('"DAGMM"', '"DAGM"', "'DAGM'", "GOAD"),
         ('"dagmm"', '"zong"', "'zong'", "deep_sad_images"),
         ("mean = 50.0", "value = 50.0", "'value'", "mean"),
