@@ -260,7 +260,7 @@ WORKER = """
 import os, signal, sys
 from fleets import fitted
 from jaxad import persistence
-from jaxad.fleet import storage, survey
+from jaxad.fleet import survey
 survey.WAVE_BYTES, write = 100 * 4 * 4, persistence.write
 def dies(path, *content):
     write(path, *content)

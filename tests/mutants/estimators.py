@@ -267,10 +267,6 @@ MUTANTS = [
         ),
     ),
     *of(
-        "jaxad/estimators/deep_sad.py",
-        _ARGUMENTS,
-    ),
-    *of(
         "jaxad/estimators/dagmm.py",
         _ARGUMENTS,
         (
@@ -398,13 +394,6 @@ MUTANTS = [
     ),
     *of(
         "jaxad/estimators/fitting.py",
-        (
-            "tests/test_search.py::test_a_detector_with_failing_pretraining_stays_unfitted",
-            "tests/test_search.py",
-        ),
-    ),
-    *of(
-        "jaxad/estimators/fitting.py",
         ("tests/training/test_checkpoint.py",),
         (
             'below = subfolder(checkpoints, "pretraining")',
@@ -420,10 +409,6 @@ MUTANTS = [
             "levels[0]",
             "all members have the first level of noise",
         ),
-    ),
-    *of(
-        "jaxad/estimators/centre.py",
-        ("tests/estimators/test_ensemble.py",),
     ),
     *of(
         "jaxad/estimators/prepare.py",
@@ -562,10 +547,6 @@ MUTANTS = [
             "self.count = len(x)",
             "the rows of a stream are those of its last chunk",
         ),
-    ),
-    *of(
-        "jaxad/estimators/prepare.py",
-        ("tests/robustness/test_unnoticed.py",),
         (
             "vars(detector).update(before)\n        raise",
             "raise",

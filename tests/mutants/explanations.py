@@ -95,10 +95,6 @@ MUTANTS = [
             "normal = usable",
             "known anomalies are background rows",
         ),
-    ),
-    *of(
-        "jaxad/estimators/explanations.py",
-        ("tests/robustness/test_unnoticed.py",),
         (
             "usable[plan.held_out] = False",
             "pass",

@@ -265,10 +265,6 @@ MUTANTS = [
     ),
     *of(
         "jaxad/objectives/views.py",
-        ("tests/objectives/test_goad_images.py",),
-    ),
-    *of(
-        "jaxad/objectives/views.py",
         (
             "tests/test_survivors.py::test_goads_maps_have_offsets_of_their_scale",
             "tests/test_survivors.py",

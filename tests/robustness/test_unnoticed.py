@@ -4,14 +4,16 @@ import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
+import partitioned
 import pytest
 from cases import KEY, RECIPE, fresh
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import jaxad
 from jaxad import data, networks, thresholds, training
 from jaxad.estimators import explanations, prepare
-from jaxad.fleet import calibration
+from jaxad.fleet import calibration, survey_partition
 from jaxad.objectives import views, wrappers
 
 SVDD = cases.OBJECTIVES["deep_svdd"]
@@ -123,3 +125,12 @@ def test_a_row_of_a_new_group_is_flagged_above_the_threshold_and_at_the_rate():
     values = thresholds.p_values_from_sorted(scores, np.array([98.0, 98.5]))
     assert values.tolist() == [0.02, 0.01]
     assert calibration.flags(values, 0.01).tolist() == [False, True]
+
+
+def test_a_fit_of_a_fleet_is_known_by_its_global_model():
+    table, marks = partitioned.table_of(), set()
+    for epochs in (1, 2):
+        fleet = partitioned.fleet_of()
+        fleet.detector = clone(fleet.detector).set_params(epochs=epochs)
+        marks.add(fleet.begin([survey_partition(table, fleet)])._begun.mark)
+    assert len(marks) == 2
