@@ -96,11 +96,6 @@ MUTANTS = [
             "key=lambda i: i)",
             "groups are in the order of their first row",
         ),
-        (
-            "if g > start and held + count > limit:",
-            "if held + count > limit:",
-            "a group larger than a wave makes an empty wave",
-        ),
     ),
     *of(
         "jaxad/fleet/waves.py",
@@ -403,6 +398,15 @@ MUTANTS = [
             "return digest((shared.seed, *shared.prior, shared.model, shared.held_out))",
             "return digest((shared.seed, *shared.prior))",
             "models of another fit are merged",
+        ),
+    ),
+    *of(
+        "jaxad/fleet/survey.py",
+        ("tests/robustness/test_unnoticed.py",),
+        (
+            "if g > start and held + count > limit:",
+            "if held + count > limit:",
+            "a group larger than a wave makes an empty wave",
         ),
     ),
 ]

@@ -4,16 +4,19 @@ import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import partitioned
 import pytest
+import study_tables
 from cases import KEY, RECIPE, fresh
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import jaxad
-from jaxad import data, networks, thresholds, training
+from jaxad import data, networks, study, thresholds, training
 from jaxad.estimators import explanations, prepare
-from jaxad.fleet import calibration, survey_partition
+from jaxad.fleet import calibration, survey, survey_partition
+from jaxad.fleet.tables import open_table
 from jaxad.objectives import views, wrappers
 
 SVDD = cases.OBJECTIVES["deep_svdd"]
@@ -134,3 +137,16 @@ def test_a_fit_of_a_fleet_is_known_by_its_global_model():
         fleet.detector = clone(fleet.detector).set_params(epochs=epochs)
         marks.add(fleet.begin([survey_partition(table, fleet)])._begun.mark)
     assert len(marks) == 2
+
+
+def test_a_group_larger_than_a_wave_is_a_wave_alone(monkeypatch):
+    monkeypatch.setattr(survey, "WAVE_BYTES", 8 * 3)  # of three rows of a column
+    frame = pd.DataFrame({"group": ["a"] * 9 + ["b"] * 2 + ["c"] * 9, "x": 0.1 * np.arange(20)})
+    assert [*survey.waves(open_table(frame, "group"))] == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_a_run_may_not_stand_twice_with_different_figures():
+    runs_of_one = study_tables.table({"svdd": 0.1}, sets=2, seeds=1)
+    again = runs_of_one.assign(auroc=0.5)
+    with pytest.raises(ValueError, match="table has 2 duplicate rows, first 'svdd' on 'set00'"):
+        study.runs.check_runs(pd.concat([runs_of_one, again]))
