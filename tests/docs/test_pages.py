@@ -30,7 +30,10 @@ PRINTED = {  # page -> a text that it prints
     "tutorial.md": "Deep SAD   AUROC 0.9",
     "younger.md": "tccm untrained",
 }
-LONG = {"laboratory.md", "search.md", "thresholds.md", "younger.md"}
+LONG = {
+    *("ensembles.md", "explanations.md", "fleets.md", "images.md", "laboratory.md", "losses.md"),
+    *("search.md", "tables.md", "thresholds.md", "training.md", "younger.md"),
+}
 
 
 def blocks(page):

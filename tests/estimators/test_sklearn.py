@@ -11,7 +11,7 @@ import jaxad
 
 DETECTORS = [fresh(name, epochs=2, n_members=1 + i % 2) for i, name in enumerate(cases.DETECTORS)]
 DETECTORS[list(cases.DETECTORS).index("DAGMM")].set_params(latent_dim=None)  # of one feature, too
-DEAR = (jaxad.KDSM,)
+DEAR = (jaxad.KDSM, jaxad.TCCM)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_scikit_learn_of_those_dear_to_compile(name, monkeypatch):
     check_estimator(made, expected_failed_checks=EXPECTED, on_skip=None)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_scikit_learn_of_an_objective(monkeypatch):
     """In one test, since the function in its repr has another address in each worker of pytest."""
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
